@@ -1,0 +1,1 @@
+"""Models and media that come with Tessera, built on the spot rather than downloaded."""

@@ -1,0 +1,48 @@
+"""The sample video."""
+
+import io
+
+import av
+import av.container
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+SIZE = 224  # pixels a side
+FRAMES = 16
+FRAMES_PER_SECOND = 8
+RADIUS = 28  # pixels
+BLUE = (30, 60, 220)
+WHITE = (255, 255, 255)
+# The first that PyAV can encode here; every decoder reads both. OpenH264 and hardware encoders would make the bytes depend on the machine.
+_CODECS = ("libx264", "mpeg4")
+
+
+def video() -> bytes:
+    """Return an MP4 of 2 s, 16 frames of 224 by 224 pixels, in which a blue ball crosses a white background from left to right."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream(_codec(), rate=FRAMES_PER_SECOND)
+        stream.width = stream.height = SIZE
+        stream.pix_fmt = "yuv420p"
+        # Threads may split frames differently from one machine to the next.
+        stream.codec_context.thread_count = 1
+        stream.bit_rate = 200_000
+        for index in range(FRAMES):
+            picture = av.VideoFrame.from_ndarray(_frame(index), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def _codec() -> str:
+    return next(name for name in _CODECS if name in av.codecs_available)
+
+
+def _frame(index: int) -> NDArray[np.uint8]:
+    """Return frame ``index`` as RGB of shape (224, 224, 3)."""
+    picture = Image.new("RGB", (SIZE, SIZE), WHITE)
+    centre = RADIUS + (SIZE - 2 * RADIUS) * index / (FRAMES - 1)
+    box = (centre - RADIUS, SIZE / 2 - RADIUS, centre + RADIUS, SIZE / 2 + RADIUS)
+    ImageDraw.Draw(picture).ellipse(box, fill=BLUE)
+    return np.asarray(picture)

@@ -1,0 +1,170 @@
+"""The command line. Every setting of ``settings.py`` is an environment variable; the most used are flags as well."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from importlib.util import find_spec
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import ValidationError
+
+from tessera import __version__
+from tessera.settings import Settings
+from tessera.telemetry import logging
+
+_T = TypeVar("_T")
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+
+Port = Annotated[int | None, typer.Option(help="Port that the gateway listens on.", envvar="TESSERA_PORT")]
+Host = Annotated[str | None, typer.Option(help="Address that the gateway listens on.", envvar="TESSERA_HOST")]
+RedisUrl = Annotated[
+    str | None, typer.Option(help="Redis that gateways and workers share.", envvar="TESSERA_REDIS_URL")
+]
+Model = Annotated[str | None, typer.Option(help="Path or hub name of the model.", envvar="TESSERA_MODEL")]
+ModelName = Annotated[
+    str | None, typer.Option("--served-model-name", help="Its name for clients.", envvar="TESSERA_SERVED_MODEL_NAME")
+]
+EngineArgs = Annotated[
+    str | None, typer.Option(help="Arguments for vLLM, as for `vllm serve`.", envvar="TESSERA_ENGINE_ARGS")
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster to join; without it a local one is started.", envvar="TESSERA_RAY_ADDRESS"),
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Show what the parts write instead of keeping it in files.")
+]
+
+
+@app.command()
+def gateway(host: Host = None, port: Port = None, redis_url: RedisUrl = None) -> None:
+    """Run a gateway: the HTTP side. Any number of them share one Redis."""
+    from tessera.gateway.server import run_gateway
+
+    run_gateway(_settings(host=host, port=port, redis_url=redis_url))
+
+
+@app.command()
+def worker(
+    model: Model = None,
+    served_model_name: ModelName = None,
+    engine_args: EngineArgs = None,
+    redis_url: RedisUrl = None,
+    ray_address: RayAddress = None,
+) -> None:
+    """Run a worker: vLLM under Ray Serve. Any number of them share one Redis."""
+    settings = _settings(
+        model=model,
+        served_model_name=served_model_name,
+        engine_args=engine_args,
+        redis_url=redis_url,
+        ray_address=ray_address,
+    )
+    _require_extra()
+    from tessera.worker.cluster import run_worker
+
+    run_worker(settings)
+
+
+@app.command()
+def up(
+    host: Host = None,
+    port: Port = None,
+    model: Model = None,
+    served_model_name: ModelName = None,
+    engine_args: EngineArgs = None,
+    redis_url: RedisUrl = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run everything on this machine, in the foreground: Redis (unless one is configured), a worker and a gateway."""
+    from tessera.local.up import run_up
+
+    settings = _local_settings(host, port, model, served_model_name, engine_args, redis_url)
+    _run(run_up(settings, verbose=verbose))
+
+
+@app.command()
+def demo(
+    model: Model = None, engine_args: EngineArgs = None, redis_url: RedisUrl = None, verbose: Verbose = False
+) -> None:
+    """Start everything, ask about an image, a clip and a sound in one message, print the answer, stop."""
+    from tessera.local.demo import run_demo
+    from tessera.local.stack import free_port
+
+    settings = _local_settings("127.0.0.1", None, model, None, engine_args, redis_url)
+    if "port" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"port": free_port()})
+    if not _run(run_demo(settings, verbose=verbose)):
+        raise typer.Exit(130)
+
+
+@app.command()
+def openapi() -> None:
+    """Print the OpenAPI description of the gateway (openapi.yaml)."""
+    from tessera.gateway.description import openapi_yaml
+
+    typer.echo(openapi_yaml(), nl=False)
+
+
+@app.command()
+def settings() -> None:
+    """List every setting: its environment variable, its default, what it means."""
+    for name, field in Settings.model_fields.items():
+        typer.echo(f"TESSERA_{name.upper()}={field.default}\n    {field.description}")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+def _settings(**flags: Any) -> Settings:
+    try:
+        parsed = Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "TESSERA_" + str(problem["loc"][0]).upper()
+            typer.secho(f"{name}: {problem['msg']} (it is {problem['input']!r})", fg="red", err=True)
+        raise typer.Exit(2) from None
+    logging.configure(parsed)
+    return parsed
+
+
+def _local_settings(
+    host: str | None, port: int | None, model: str | None, name: str | None, engine_args: str | None, redis: str | None
+) -> Settings:
+    # Only this machine's programs, unless somebody asks for more.
+    flags = {"host": host or "127.0.0.1", "port": port, "model": model, "served_model_name": name}
+    parsed = _settings(**flags, engine_args=engine_args, redis_url=redis)
+    _require_extra()
+    try:
+        parsed.resolved_model()
+    except ValueError as error:
+        typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(2) from None
+    return parsed
+
+
+def _require_extra() -> None:
+    if find_spec("vllm") is None or find_spec("ray") is None:
+        typer.secho("A worker needs vLLM and Ray: install the extra `cpu` or `gpu`.", fg="red", err=True)
+        raise typer.Exit(2)
+
+
+def _run(work: Coroutine[Any, Any, _T]) -> _T:
+    from tessera.local.stack import StartFailed
+
+    try:
+        return asyncio.run(work)
+    except (StartFailed, RuntimeError) as error:
+        typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(1) from None

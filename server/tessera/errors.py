@@ -1,0 +1,203 @@
+"""Every error that a client can see: one class each, which owns its HTTP status, type and code.
+
+The body follows the OpenAI API: ``{"error": {"message", "type", "param", "code"}}``. Rejections (nothing
+was queued; the request can be sent again as it is, or corrected) and evictions (the request was accepted
+and could not be completed) are separate families, so that an operator can tell them apart in metrics.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class TesseraError(Exception):
+    """An error with an HTTP status and an OpenAI error body.
+
+    Args:
+        message: what is wrong and what to do about it; shown to the client.
+        param: the field of the request that is wrong, as a path (``messages[0].content[2]``).
+        retry_after_s: seconds after which the same request may succeed (``Retry-After``).
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after_s: int | None = None):
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+    def body(self) -> dict[str, Any]:
+        """The OpenAI error body."""
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return {"error": error}
+
+    def headers(self) -> dict[str, str]:
+        """Response headers that belong to this error."""
+        return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+
+
+# --- Rejections: nothing was queued -----------------------------------------------------------------
+
+
+class InvalidRequest(TesseraError):
+    """A field is missing or has a value that can never work."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_value"
+
+
+class InvalidJSON(InvalidRequest):
+    """The body is not a JSON object."""
+
+    code = "invalid_json"
+
+
+class MissingField(InvalidRequest):
+    """A required field is missing."""
+
+    code = "missing_required_parameter"
+
+
+class RequestTooLarge(InvalidRequest):
+    """The body is larger than ``TESSERA_MAX_BODY_BYTES``."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class RouteNotFound(InvalidRequest):
+    """No such path."""
+
+    status = 404
+    code = "not_found"
+
+
+class MethodNotAllowed(InvalidRequest):
+    """The path exists, the method does not."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class ModelNotFound(InvalidRequest):
+    """No worker serves, or has lately served, a model of that name."""
+
+    status = 404
+    code = "model_not_found"
+
+
+class UnsupportedPart(InvalidRequest):
+    """A content part of a type that the server does not know."""
+
+    code = "unsupported_content_part"
+
+
+class UnsupportedModality(InvalidRequest):
+    """A content part of a modality that the model does not take."""
+
+    code = "unsupported_modality"
+
+
+class TooManyParts(InvalidRequest):
+    """More media parts than the model allows in one request."""
+
+    code = "too_many_media_parts"
+
+
+class InvalidMedia(InvalidRequest):
+    """Media bytes that are not what they say, are damaged, or cannot be decoded."""
+
+    code = "invalid_media"
+
+
+class MediaTooLarge(InvalidRequest):
+    """Media above a limit in bytes, pixels, frames or seconds."""
+
+    code = "media_too_large"
+
+
+class MediaFetchFailed(InvalidRequest):
+    """A media URL that cannot be fetched: unreachable, refused, redirecting or an HTTP error."""
+
+    code = "media_fetch_failed"
+
+
+class MediaFetchTimeout(MediaFetchFailed):
+    """A media URL that did not answer in full within ``TESSERA_MEDIA_FETCH_TIMEOUT_S``."""
+
+    code = "media_fetch_timeout"
+
+
+class Overloaded(TesseraError):
+    """The server has no room for this request now."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "queue_full"
+
+
+class Unavailable(TesseraError):
+    """A part that the request needs is not there now; the same request may succeed later."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "unavailable"
+
+
+class NoWorker(Unavailable):
+    """No worker serves the model now."""
+
+    code = "no_worker"
+
+
+class QueueUnavailable(Unavailable):
+    """Redis cannot be reached."""
+
+    code = "queue_unavailable"
+
+
+class MediaStoreFull(Unavailable):
+    """The media store has no room (``TESSERA_MEDIA_STORE_MAX_BYTES``)."""
+
+    code = "media_store_full"
+
+
+# --- Evictions: the request was accepted and could not be completed ----------------------------------
+
+
+class Evicted(TesseraError):
+    """An accepted request that the server gave up."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "evicted"
+
+
+class QueueTimeout(Evicted):
+    """The request waited longer than ``TESSERA_QUEUE_TIMEOUT_S`` for a worker."""
+
+    code = "queue_timeout"
+
+
+class WorkerLost(Evicted):
+    """The worker died, too often before its first token or once after it."""
+
+    code = "worker_lost"
+
+
+class ReplyLost(Evicted):
+    """The queue no longer knows the request: its record was deleted or expired."""
+
+    code = "reply_lost"
+
+
+class Cancelled(TesseraError):
+    """The client went away; nobody reads this, but logs and metrics do."""
+
+    status = 499
+    type = "invalid_request_error"
+    code = "client_closed_request"

@@ -1,0 +1,60 @@
+"""The gateway's application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from tessera import __version__
+from tessera.errors import MethodNotAllowed, RouteNotFound, TesseraError
+from tessera.gateway import generation, health, models
+from tessera.gateway.services import open_services
+from tessera.settings import Settings
+
+log = structlog.get_logger()
+
+DESCRIPTION = """OpenAI-compatible gateway to multimodal language models.
+
+Fields that are not listed here are passed to vLLM as they are."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application; it connects when it starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_services(settings) as services:
+            app.state.services = services
+            log.info("gateway_ready", gateway=services.gateway_id, port=settings.port)
+            yield
+
+    app = FastAPI(title="Tessera", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    for resource in (generation, models, health):
+        app.include_router(resource.router)
+    app.add_exception_handler(TesseraError, _tessera_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected_error)
+    return app
+
+
+async def _tessera_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, TesseraError)
+    return JSONResponse(error.body(), error.status, error.headers())
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    path, method = request.url.path, request.method
+    if error.status_code == 405:
+        return await _tessera_error(request, MethodNotAllowed(f"{path} does not take {method}. See GET /docs."))
+    return await _tessera_error(request, RouteNotFound(f"There is no {method} {path}. GET /docs lists what there is."))
+
+
+async def _unexpected_error(request: Request, error: Exception) -> JSONResponse:
+    log.error("unexpected_error", path=request.url.path, exc_info=error)
+    return await _tessera_error(request, TesseraError("The gateway failed on this request; its log says why."))

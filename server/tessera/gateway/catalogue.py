@@ -1,0 +1,78 @@
+"""The models that can be asked for, kept fresh from what workers announce."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from tessera.errors import ModelNotFound, NoWorker, QueueUnavailable
+from tessera.queue import REDIS_UNAVAILABLE, Directory, ServedModel
+from tessera.settings import Settings
+
+log = structlog.get_logger()
+
+REFRESH_EVERY_S = 1.0
+
+
+class Catalogue:
+    """A copy of the directory, at most ``REFRESH_EVERY_S`` old while Redis answers."""
+
+    def __init__(self, directory: Directory, settings: Settings):
+        self._directory = directory
+        self._settings = settings
+        self._models: dict[str, ServedModel] = {}
+        self.reachable = False
+
+    @property
+    def models(self) -> list[ServedModel]:
+        """Models that are served, or whose workers are expected back."""
+        return [m for m in self._models.values() if self._expected(m)]
+
+    def known(self) -> list[ServedModel]:
+        """All models of the directory, also those that nobody expects back."""
+        return list(self._models.values())
+
+    @property
+    def ready(self) -> bool:
+        """Whether some worker serves some model."""
+        return self.reachable and any(m.workers for m in self._models.values())
+
+    def require(self, name: str) -> ServedModel:
+        """The model of that name.
+
+        Raises:
+            QueueUnavailable: Redis has not answered since this gateway started.
+            ModelNotFound: other models are served, not this one.
+            NoWorker: its workers have been gone for ``TESSERA_WORKER_GRACE_S``, or there is no worker at all.
+        """
+        model = self._models.get(name)
+        if model is not None and self._expected(model):
+            return model
+        if not self.reachable:
+            raise QueueUnavailable("The request queue cannot be reached at the moment.", retry_after_s=5)
+        if model is None and (served := [m.card.model for m in self.models]):
+            known = ", ".join(f"`{s}`" for s in served)
+            raise ModelNotFound(f"The model `{name}` does not exist here. Served: {known}.", param="model")
+        raise NoWorker(f"No worker serves the model `{name}` at the moment.", param="model", retry_after_s=10)
+
+    async def refresh(self) -> None:
+        """Read the directory once."""
+        try:
+            self._models = {m.card.model: m for m in await self._directory.models()}
+            if not self.reachable:
+                log.info("redis_reached", models=list(self._models))
+            self.reachable = True
+        except REDIS_UNAVAILABLE as error:
+            if self.reachable:
+                log.warning("redis_unreachable", error=str(error))
+            self.reachable = False
+
+    async def run(self) -> None:
+        """Refresh until cancelled."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(REFRESH_EVERY_S)
+
+    def _expected(self, model: ServedModel) -> bool:
+        return bool(model.workers) or model.last_seen_s < self._settings.worker_grace_s

@@ -1,0 +1,173 @@
+"""Media parts of chat messages: found, checked against what the model takes, and replaced by references.
+
+What leaves this file holds no byte and no URL of a client's: the worker refuses everything but references.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tessera.errors import (
+    InvalidRequest,
+    MissingField,
+    TesseraError,
+    TooManyParts,
+    UnsupportedModality,
+    UnsupportedPart,
+)
+from tessera.media import MediaSource, MediaSpec, MediaStage, Modality
+from tessera.queue import ModelCard
+
+_MEDIA_PARTS = {
+    "image_url": Modality.IMAGE,
+    "video_url": Modality.VIDEO,
+    "audio_url": Modality.AUDIO,
+    "input_audio": Modality.AUDIO,
+}
+# Passed through: vLLM renders them as text.
+_TEXT_PARTS = {"text", "refusal", "thinking", "input_text", "output_text", "tool_reference"}
+# Most frames that a request may ask for, as many as the longest video models are trained on.
+MOST_FRAMES = 768
+
+
+@dataclass(frozen=True, slots=True)
+class MediaPart:
+    """A media part, and where it stands.
+
+    Attributes:
+        path: as error messages name it, such as ``messages[0].content[2]``.
+        part: the part itself, to be replaced in place.
+    """
+
+    path: str
+    modality: Modality
+    source: MediaSource
+    part: dict[str, Any]
+
+
+def find_media(messages: Any) -> list[MediaPart]:
+    """All media parts, in order.
+
+    Raises:
+        InvalidRequest, MissingField, UnsupportedPart: naming the part.
+    """
+    if not isinstance(messages, list):
+        raise InvalidRequest("`messages` must be an array.", param="messages")
+    return [found for path, part in _parts(messages) if (found := _media_part(path, part))]
+
+
+def check_media(parts: list[MediaPart], card: ModelCard) -> None:
+    """Check the parts against what the model takes.
+
+    Raises:
+        UnsupportedModality, TooManyParts: naming the first part that does not fit.
+    """
+    seen: Counter[Modality] = Counter()
+    for p in parts:
+        seen[p.modality] += 1
+        most = card.limits.get(p.modality, 0)
+        if not most:
+            takes = ", ".join(["text", *card.limits])
+            raise UnsupportedModality(
+                f"The model `{card.model}` takes no {p.modality} input; it takes {takes}.", param=p.path
+            )
+        if seen[p.modality] > most:
+            raise TooManyParts(
+                f"At most {most} {p.modality} part(s) may be in one request to `{card.model}`.", param=p.path
+            )
+
+
+async def prepare_media(body: dict[str, Any], parts: list[MediaPart], card: ModelCard, stage: MediaStage) -> None:
+    """Fetch, decode and store all media at once, and put references in its place.
+
+    Raises:
+        TesseraError: of the first part that failed, with its path as ``param``.
+    """
+    spec = _spec(body, card)
+    options = body.get("mm_processor_kwargs")
+    with_audio = isinstance(options, dict) and bool(options.get("use_audio_in_video"))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for p in parts:
+                tasks.create_task(_prepare(p, spec, stage, with_audio))
+    except* TesseraError as failed:
+        raise failed.exceptions[0] from None
+
+
+async def _prepare(p: MediaPart, spec: MediaSpec, stage: MediaStage, with_audio: bool) -> None:
+    with _naming(p.path):
+        with_audio = with_audio and p.modality is Modality.VIDEO
+        item = await stage.prepare(p.modality, p.source, spec, with_audio=with_audio)
+    kind = f"{p.modality}_url"
+    detail = p.part.get(kind)
+    kept = {"detail": detail["detail"]} if isinstance(detail, dict) and "detail" in detail else {}
+    p.part.clear()
+    # vLLM caches by `uuid`; one that a client chose could name somebody else's image.
+    p.part.update({"type": kind, kind: {"url": item.url, **kept}, "uuid": item.digest})
+
+
+def _parts(messages: list[Any]) -> Iterator[tuple[str, Any]]:
+    for i, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise InvalidRequest(f"`messages[{i}]` must be an object.", param=f"messages[{i}]")
+        content = message.get("content")
+        if isinstance(content, list):
+            for j, part in enumerate(content):
+                yield f"messages[{i}].content[{j}]", part
+
+
+def _media_part(path: str, part: Any) -> MediaPart | None:
+    if isinstance(part, str):
+        return None
+    if not isinstance(part, dict):
+        raise InvalidRequest("A content part must be an object.", param=path)
+    kind = part.get("type")
+    if kind is None:
+        kind = next((name for name in (*_MEDIA_PARTS, "text") if name in part), None)
+    if kind in _TEXT_PARTS:
+        return None
+    modality = _MEDIA_PARTS.get(kind) if isinstance(kind, str) else None
+    if modality is None:
+        known = ", ".join(("text", *_MEDIA_PARTS))
+        raise UnsupportedPart(f"Content parts of type {kind!r} are not supported. Supported: {known}.", param=path)
+    value = part.get(kind)
+    if kind == "input_audio":
+        if not isinstance(value, dict) or not isinstance(value.get("data"), str) or not value["data"]:
+            raise MissingField("`input_audio` must have `data` (base64) and `format`.", param=path)
+        source = MediaSource.from_base64(value["data"], str(value.get("format", "")))
+        return MediaPart(path, modality, source, part)
+    url = value.get("url") if isinstance(value, dict) else value
+    if not isinstance(url, str) or not url:
+        raise MissingField(f"`{kind}` must have a `url`.", param=path)
+    with _naming(path):
+        return MediaPart(path, modality, MediaSource.from_url(url), part)
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Errors of the media stage do not know which part they are about."""
+    try:
+        yield
+    except TesseraError as error:
+        error.param = path
+        raise
+
+
+def _spec(body: dict[str, Any], card: ModelCard) -> MediaSpec:
+    """What the model takes, with the request's own sampling of videos (vLLM's ``media_io_kwargs``)."""
+    spec = MediaSpec.from_json(card.media)
+    kwargs = body.get("media_io_kwargs")
+    video = kwargs.get("video") if isinstance(kwargs, dict) else None
+    if not isinstance(video, dict):
+        return spec
+    frames, fps = video.get("num_frames", spec.video_max_frames), video.get("fps", spec.video_fps)
+    if not isinstance(frames, int) or isinstance(frames, bool) or not 0 < frames <= MOST_FRAMES:
+        raise InvalidRequest(f"`num_frames` must be from 1 to {MOST_FRAMES}.", param="media_io_kwargs.video.num_frames")
+    if fps is not None and (not isinstance(fps, int | float) or isinstance(fps, bool) or not 0 < fps <= 120):
+        raise InvalidRequest("`fps` must be above 0 and at most 120.", param="media_io_kwargs.video.fps")
+    return replace(spec, video_max_frames=frames, video_fps=fps)

@@ -1,0 +1,15 @@
+"""Turns what a worker or the queue said about a job that was given up into the client's error."""
+
+from __future__ import annotations
+
+from tessera.errors import Evicted, QueueTimeout, ReplyLost, TesseraError, WorkerLost
+from tessera.queue import Failure
+
+_EVICTIONS: dict[str, type[Evicted]] = {e.code: e for e in (QueueTimeout, WorkerLost, ReplyLost)}
+
+
+def error_of(failure: Failure) -> TesseraError:
+    """The error for a failure entry."""
+    if (known := _EVICTIONS.get(failure.code)) is not None:
+        return known(failure.message, retry_after_s=1)
+    return TesseraError(failure.message)

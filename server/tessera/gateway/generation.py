@@ -1,0 +1,46 @@
+"""``POST /v1/chat/completions`` and ``POST /v1/completions``."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from tessera.gateway import schema
+from tessera.gateway.body import read_json, read_options
+from tessera.gateway.observation import observe
+from tessera.gateway.relay import Relay
+from tessera.gateway.services import Services
+
+router = APIRouter(tags=["Generation"])
+
+
+class Generation(Response):
+    """Answers one request, observed from its arrival to its last byte."""
+
+    def __init__(self, services: Services, request: Request, required: str):
+        super().__init__()
+        self._services = services
+        self._request = request
+        self._required = required
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the request (ASGI)."""
+        path: str = scope["path"]
+        with observe(path) as seen:
+            length = self._request.headers.get("content-length")
+            body = await read_json(self._request.stream(), length, self._services.settings.max_body_bytes)
+            options = read_options(body, self._required)
+            await Relay(self._services, path, body, options, seen)(scope, receive, send)
+
+
+@router.post("/v1/chat/completions", **schema.chat_completions)
+async def create_chat_completion(request: Request) -> Response:
+    """Answer a conversation, whose messages may mix text, images, videos and audio."""
+    return Generation(request.app.state.services, request, "messages")
+
+
+@router.post("/v1/completions", **schema.completions)
+async def create_completion(request: Request) -> Response:
+    """Continue a text."""
+    return Generation(request.app.state.services, request, "prompt")

@@ -1,0 +1,60 @@
+"""``GET /v1/models`` and ``GET /v1/models/{model}``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from tessera.errors import ModelNotFound
+from tessera.gateway.schema import ERRORS
+from tessera.queue import ServedModel
+
+router = APIRouter(tags=["Models"])
+
+
+class Model(BaseModel):
+    """A model that can be asked for."""
+
+    id: str
+    object: str = "model"
+    created: int = Field(description="Unix time in seconds at which its worker started.")
+    owned_by: str = "tessera"
+    root: str = Field(description="Where its weights come from.")
+    max_model_len: int = Field(description="Longest prompt and answer together, in tokens.")
+    modalities: list[str] = Field(description="What its messages may hold.")
+    limits: dict[str, int] = Field(description="Most parts of each modality in one request.")
+    workers: int = Field(description="Workers that serve it now; 0: they are expected back, and requests wait.")
+
+
+class ModelList(BaseModel):
+    """All models."""
+
+    object: str = "list"
+    data: list[Model]
+
+
+@router.get("/v1/models", responses={503: ERRORS[503]})
+async def list_models(request: Request) -> ModelList:
+    """All models that can be asked for, with their modalities and limits."""
+    return ModelList(data=[_describe(m) for m in request.app.state.services.catalogue.models])
+
+
+# Names may hold slashes, as those of the hubs do.
+@router.get("/v1/models/{model:path}", responses={404: ERRORS[404]})
+async def retrieve_model(request: Request, model: str) -> Model:
+    """One model, with its modalities and limits."""
+    for served in request.app.state.services.catalogue.models:
+        if served.card.model == model:
+            return _describe(served)
+    raise ModelNotFound(
+        f"The model `{model}` does not exist here. `GET /v1/models` lists those that do.", param="model"
+    )
+
+
+def _describe(served: ServedModel) -> Model:
+    card = served.card
+    known: dict[str, Any] = {"created": card.created, "root": card.root, "max_model_len": card.max_model_len}
+    modalities = ["text", *card.limits]
+    return Model(id=card.model, modalities=modalities, limits=card.limits, workers=served.workers, **known)

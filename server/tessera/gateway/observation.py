@@ -1,0 +1,115 @@
+"""What the metrics and the log learn of one request."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+
+from tessera.errors import Cancelled, TesseraError
+from tessera.queue import Head
+from tessera.telemetry import metrics
+
+log = structlog.get_logger()
+
+_MODALITIES = ("image", "video", "audio")
+
+
+class Observation:
+    """Times and counts of a request; its labels are known step by step.
+
+    Attributes:
+        model: ``unknown`` until the model was found, so that clients cannot make up label values.
+    """
+
+    def __init__(self, endpoint: str):
+        self.endpoint = endpoint
+        self.model = "unknown"
+        self.job_id = ""
+        self.status = 200
+        self.code = ""
+        self._started = self._last = time.perf_counter()
+        self._first: float | None = None
+        self._itl: Any = None
+        self._error: dict[str, str | None] = {}
+
+    def head(self, head: Head) -> None:
+        """The answer begins."""
+        self.status = head.status
+        if head.status >= 400:
+            self.code = "engine"
+        metrics.QUEUE_WAIT.labels(self.model).observe(head.wait_ms / 1000)
+        if head.attempts > 1:
+            metrics.REDELIVERED.labels(self.model).inc()
+
+    def piece(self) -> None:
+        """A piece of the answer goes out."""
+        now = time.perf_counter()
+        if self._first is None:
+            self._first = now
+            if self.status < 400:
+                metrics.TTFT.labels(self.model).observe(now - self._started)
+            self._itl = metrics.ITL.labels(self.model)
+        else:
+            self._itl.observe(now - self._last)
+        self._last = now
+
+    def usage(self, usage: dict[str, Any]) -> None:
+        """vLLM's usage object, at the end."""
+        details = usage.get("prompt_tokens_details") or {}
+        by_modality = details.get("multimodal_tokens") or {}
+        counts = {"prompt": usage.get("prompt_tokens"), "completion": usage.get("completion_tokens")}
+        counts["cached"] = details.get("cached_tokens")
+        counts |= {name: by_modality.get(name) for name in _MODALITIES}
+        for kind, count in counts.items():
+            if count:
+                metrics.TOKENS.labels(self.model, kind).inc(count)
+
+    def failed(self, error: TesseraError) -> None:
+        """The request ends with one of the server's own errors."""
+        self.status, self.code = error.status, error.code
+        self._error = {"param": error.param, "message": error.message}
+
+    def _conclude(self) -> None:
+        elapsed = time.perf_counter() - self._started
+        metrics.REQUESTS.labels(self.model, self.endpoint, str(self.status), self.code).inc()
+        if self.status == 200:
+            metrics.E2E.labels(self.model, self.endpoint).observe(elapsed)
+        else:
+            write = log.warning if self.status >= 500 else log.info
+            write(
+                "request_failed",
+                job=self.job_id,
+                model=self.model,
+                endpoint=self.endpoint,
+                status=self.status,
+                code=self.code,
+                seconds=round(elapsed, 3),
+                **self._error,
+            )
+
+
+@contextmanager
+def observe(endpoint: str) -> Iterator[Observation]:
+    """Observe a request from its arrival to its end, however it ends."""
+    seen = Observation(endpoint)
+    open_requests = metrics.REQUESTS_OPEN.labels(endpoint)
+    open_requests.inc()
+    try:
+        yield seen
+    except TesseraError as error:
+        seen.failed(error)
+        raise
+    except asyncio.CancelledError:
+        seen.failed(Cancelled("The gateway stopped before the answer was complete."))
+        raise
+    except Exception as error:
+        seen.failed(TesseraError(repr(error)))
+        raise
+    finally:
+        open_requests.dec()
+        seen._conclude()

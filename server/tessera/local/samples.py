@@ -1,0 +1,1 @@
+from models.samples import audio, image, video

@@ -1,0 +1,39 @@
+"""Media: what a content part points at becomes a canonical item, stored once under the digest of its content.
+
+The public surface: callers import from here and from nowhere below.
+"""
+
+from tessera.media.decoder import Decoded, DecodeJob, Decoder, ThreadDecoder
+from tessera.media.item import (
+    URL_SCHEME,
+    Header,
+    MediaItem,
+    MediaSpec,
+    Modality,
+    digest_of,
+    pack,
+    unpack,
+)
+from tessera.media.source import MediaSource
+from tessera.media.stage import MediaStage
+from tessera.media.store import MediaStore, MemoryMediaStore, RedisMediaStore
+
+__all__ = [
+    "URL_SCHEME",
+    "DecodeJob",
+    "Decoded",
+    "Decoder",
+    "Header",
+    "MediaItem",
+    "MediaSource",
+    "MediaSpec",
+    "MediaStage",
+    "MediaStore",
+    "MemoryMediaStore",
+    "Modality",
+    "RedisMediaStore",
+    "ThreadDecoder",
+    "digest_of",
+    "pack",
+    "unpack",
+]

@@ -1,0 +1,33 @@
+"""Opening files with FFmpeg: only with the demuxer that the first bytes call for, never by its own guess."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from tessera.media.sniff import Kind
+
+
+@contextmanager
+def open_container(data: bytes, kind: Kind) -> Iterator[InputContainer]:
+    """Open a file in memory.
+
+    FFmpeg's guess would also find playlists and scripts, which make it open other files and URLs.
+
+    Raises:
+        av.FFmpegError: not what ``kind`` says.
+    """
+    with av.open(BytesIO(data), mode="r", format=kind.demuxer, metadata_errors="replace") as container:
+        yield container
+
+
+def video_stream(container: InputContainer) -> VideoStream | None:
+    """The first stream of moving pictures, or None; cover art does not count."""
+    pictures = (stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition)
+    return next(pictures, None)

@@ -1,0 +1,71 @@
+"""Limits on decoding that no header can talk its way around, and the errors that come out of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tessera.errors import InvalidMedia, MediaTooLarge, TesseraError
+from tessera.settings import MIB, Settings
+
+DECODE_TIMEOUT_S = 60.0
+"""Longest decoding of one item, wall time."""
+
+MAX_VIDEO_FRAMES = 432_000
+"""Most frames in a video: one hour at 120 frames per second."""
+
+_REDIS_MAX_STRING_BYTES = 512 * MIB
+_HEADER_ROOM_BYTES = MIB
+
+
+class DecodeCancelled(Exception):
+    """Nobody waits for the result any more; never leaves the decoding thread's caller."""
+
+
+class Deadline:
+    """How long a decoding may go on. ``check`` is called for every frame or block.
+
+    Args:
+        timeout_s: wall time from now.
+    """
+
+    def __init__(self, timeout_s: float = DECODE_TIMEOUT_S):
+        self._timeout_s = timeout_s
+        self._end = time.monotonic() + timeout_s
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        """Make the next ``check`` raise; callable from any thread."""
+        self._cancelled.set()
+
+    def check(self) -> None:
+        """Raise ``MediaTooLarge`` when the time is over and ``DecodeCancelled`` after ``cancel``."""
+        if self._cancelled.is_set():
+            raise DecodeCancelled
+        if time.monotonic() > self._end:
+            raise MediaTooLarge(f"Decoding this media takes longer than {self._timeout_s:g} s.")
+
+
+def max_item_bytes(settings: Settings) -> int:
+    """Largest decoded item: no more than a quarter of the store, and one Redis string."""
+    return min(_REDIS_MAX_STRING_BYTES, settings.media_store_max_bytes // 4) - _HEADER_ROOM_BYTES
+
+
+@contextmanager
+def media_errors(what: str) -> Iterator[None]:
+    """Turn whatever a decoding library raises into ``InvalidMedia``.
+
+    Codec libraries raise almost anything on hostile input (OSError, ValueError, struct.error, MemoryError, ...),
+    and none of it may reach a client as an internal error.
+    """
+    try:
+        yield
+    except (TesseraError, DecodeCancelled):
+        raise
+    except MemoryError as error:
+        raise MediaTooLarge(f"The {what} needs more memory than there is to decode.") from error
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InvalidMedia(f"The {what} cannot be decoded; it is damaged or cut short ({reason}).") from error

@@ -1,0 +1,161 @@
+"""The media stage: from what a content part points at to an item in the store."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tessera.errors import TesseraError
+from tessera.media.budget import ByteBudget
+from tessera.media.decoder import DecodeJob, Decoder, ThreadDecoder, thread_count
+from tessera.media.fetch import Fetcher
+from tessera.media.item import MediaItem, MediaSpec, Modality
+from tessera.media.sniff import identify
+from tessera.media.source import MediaSource
+from tessera.media.store import MediaStore
+from tessera.settings import MIB, Settings
+from tessera.telemetry import media as metrics
+
+_CACHE_ITEMS = 4096
+_BUDGET_BYTES_PER_THREAD = 256 * MIB
+# Hashing or base64-decoding less than this is quicker than handing it to a thread and back.
+_INLINE_BYTES = 256 * 1024
+
+_Key = tuple[object, ...]
+
+
+class MediaStage:
+    """Fetches, decodes and stores media; what it remembers and the store still has is done once.
+
+    Args:
+        settings: limits.
+        store: where items go.
+        decoder: what decodes; None: threads in this process.
+    """
+
+    def __init__(self, settings: Settings, store: MediaStore, *, decoder: Decoder | None = None):
+        self._store = store
+        self._max_bytes = settings.media_max_bytes
+        self._decoder = decoder or ThreadDecoder(settings)
+        self._fetcher = Fetcher(settings)
+        self._budget = ByteBudget(thread_count(settings) * _BUDGET_BYTES_PER_THREAD)
+        self._known: OrderedDict[_Key, MediaItem] = OrderedDict()
+
+    @property
+    def bytes_in_decode(self) -> int:
+        """Bytes reserved for media that is being decoded or stored."""
+        return self._budget.held
+
+    async def prepare(
+        self, modality: Modality, source: MediaSource, spec: MediaSpec, *, with_audio: bool = False
+    ) -> MediaItem:
+        """Make an item of a content part's media and see to it that it is in the store.
+
+        Args:
+            modality: modality of the content part.
+            source: what it points at.
+            spec: what the model takes.
+            with_audio: for a video, store its sound as an item of its own and name it in
+                ``metadata["audio_digest"]`` (None without an audio stream).
+
+        Raises:
+            InvalidMedia: not media of that modality, or damaged.
+            MediaTooLarge: over a limit.
+            MediaFetchFailed: the URL does not lead to media.
+            MediaStoreFull: no room now.
+            QueueUnavailable: the store cannot be reached.
+        """
+        try:
+            return await self._prepare(modality, source, spec, with_audio and modality is Modality.VIDEO)
+        except TesseraError as error:
+            metrics.errors.labels(error.code).inc()
+            raise
+
+    async def aclose(self) -> None:
+        """Close connections and stop decoding."""
+        await self._fetcher.aclose()
+        await self._decoder.aclose()
+
+    async def _prepare(self, modality: Modality, source: MediaSource, spec: MediaSpec, with_audio: bool) -> MediaItem:
+        data: bytes | None = None
+        if source.remote:
+            # What a URL leads to may change, so it is fetched each time; only its bytes are remembered.
+            data = await self._fetcher.fetch(source.text)
+            metrics.bytes_in.labels(modality.value).inc(len(data))
+        key = (await _fingerprint(source, data), *_wanted(modality, spec, with_audio))
+        item = await self._recall(key)
+        if item is not None:
+            metrics.cache_hits.labels(modality.value).inc()
+            return item
+        metrics.cache_misses.labels(modality.value).inc()
+        if data is None:
+            data = await self._read(source)
+            metrics.bytes_in.labels(modality.value).inc(len(data))
+        job = DecodeJob(modality, identify(data, modality, source.declared), data, spec, with_audio)
+        item = await self._decode_and_store(job)
+        self._known[key] = item
+        if len(self._known) > _CACHE_ITEMS:
+            self._known.popitem(last=False)
+        return item
+
+    async def _recall(self, key: _Key) -> MediaItem | None:
+        """The item made of the same source before, if it and its sound are still in the store."""
+        item = self._known.get(key)
+        if item is None:
+            return None
+        self._known.move_to_end(key)
+        there = await self._store.touch(item.digest)
+        sound = item.metadata.get("audio_digest")
+        if there and sound is not None:
+            there = await self._store.touch(sound)
+        return item if there else None
+
+    async def _read(self, source: MediaSource) -> bytes:
+        if len(source.text) <= _INLINE_BYTES:
+            return source.decode(self._max_bytes)
+        return await asyncio.to_thread(source.decode, self._max_bytes)
+
+    async def _decode_and_store(self, job: DecodeJob) -> MediaItem:
+        need = await self._decoder.measure(job)
+        # Held until the store has the result: a slow store must slow decoding down, not fill the memory.
+        async with self._budget.hold(need):
+            with _counted(min(need, self._budget.limit)):
+                decoded = await self._decoder.decode(job)
+                # The sound first: a video that is in the store must not refer to sound that is not.
+                for piece in reversed(decoded):
+                    # Another gateway, or another file with the same pixels, may have brought it already.
+                    if not await self._store.touch(piece.item.digest):
+                        await self._store.put(piece.item.digest, piece.payload)
+                return decoded[0].item
+
+
+@contextmanager
+def _counted(nbytes: int) -> Iterator[None]:
+    metrics.bytes_decoding.inc(nbytes)
+    try:
+        yield
+    finally:
+        metrics.bytes_decoding.dec(nbytes)
+
+
+async def _fingerprint(source: MediaSource, fetched: bytes | None) -> bytes:
+    """SHA-256 of the fetched bytes, or of the text that carries them: a known data URL is never decoded again."""
+    if fetched is None:
+        small = len(source.text) <= _INLINE_BYTES
+        return source.fingerprint() if small else await asyncio.to_thread(source.fingerprint)
+    if len(fetched) <= _INLINE_BYTES:
+        return hashlib.sha256(fetched).digest()
+    return (await asyncio.to_thread(hashlib.sha256, fetched)).digest()
+
+
+def _wanted(modality: Modality, spec: MediaSpec, with_audio: bool) -> _Key:
+    """The part of a cache key that tells what was made of the source; only what changes the result."""
+    if modality is Modality.IMAGE:
+        return (modality,)
+    if modality is Modality.AUDIO:
+        return modality, spec.audio_sample_rate_hz
+    sound = spec.audio_sample_rate_hz if with_audio else None
+    return modality, spec.video_max_frames, spec.video_fps, spec.video_sampling, sound

@@ -1,0 +1,32 @@
+"""The queue between gateways and workers, in Redis: jobs, leases, reply logs, and who serves what."""
+
+from tessera.queue.broker import Append, Broker
+from tessera.queue.channel import listen
+from tessera.queue.connection import REDIS_UNAVAILABLE, connect
+from tessera.queue.directory import Directory, ModelCard, ServedModel
+from tessera.queue.entry import Data, End, Entry, Failure, Head
+from tessera.queue.job import Job, Lease, new_job_id
+from tessera.queue.replies import ReplyHub, ReplyStream
+from tessera.queue.wakeup import Wakeup
+
+__all__ = [
+    "REDIS_UNAVAILABLE",
+    "Append",
+    "Broker",
+    "Data",
+    "Directory",
+    "End",
+    "Entry",
+    "Failure",
+    "Head",
+    "Job",
+    "Lease",
+    "ModelCard",
+    "ReplyHub",
+    "ReplyStream",
+    "ServedModel",
+    "Wakeup",
+    "connect",
+    "listen",
+    "new_job_id",
+]

@@ -1,0 +1,166 @@
+"""The queue's verbs. Each is one atomic Lua script in ``lua/``; any of them may be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import redis.asyncio as aioredis
+
+from tessera.errors import Overloaded, QueueUnavailable
+from tessera.queue.connection import REDIS_UNAVAILABLE
+from tessera.queue.job import Job, Lease
+from tessera.queue.keys import Keys
+from tessera.queue.scripts import script
+from tessera.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """New entries of one job's reply.
+
+    Attributes:
+        offset: number of entries written before these.
+        final: the reply is complete.
+    """
+
+    job_id: str
+    epoch: int
+    offset: int
+    entries: Sequence[bytes]
+    final: bool
+
+
+class Broker:
+    """The queue of every model in one Redis.
+
+    Every method raises ``QueueUnavailable`` when Redis cannot be reached in ``TESSERA_REDIS_TIMEOUT_S``.
+    """
+
+    def __init__(self, redis: aioredis.Redis, settings: Settings):
+        self._redis = redis
+        self._settings = settings
+        self.keys = Keys(settings.redis_prefix)
+        self._reply_ttl_ms = settings.reply_ttl_s * 1000
+        self._lease_ms = int(settings.lease_s * 1000)
+        self._enqueue, self._lease, self._append = (script(redis, n) for n in ("enqueue", "lease", "append"))
+        self._renew, self._release = (script(redis, n) for n in ("renew", "release"))
+        self._cancel, self._reap = (script(redis, n) for n in ("cancel", "reap"))
+
+    async def ping(self) -> None:
+        """Ask whether Redis answers."""
+        with _redis_errors():
+            await self._redis.ping()
+
+    async def enqueue(self, job: Job, *, reply_to: str) -> int:
+        """Add a job to its model's queue.
+
+        Args:
+            reply_to: id of the gateway that the reply is announced to.
+
+        Returns:
+            The queue's length, the job included.
+
+        Raises:
+            Overloaded: the queue holds ``TESSERA_MAX_QUEUED_JOBS``.
+        """
+        settings = self._settings
+        timeout_ms = int(settings.queue_timeout_s * 1000)
+        channel = self.keys.gateway(reply_to)
+        limits = (settings.max_queued_jobs, timeout_ms, self._reply_ttl_ms)
+        arguments = (*limits, channel, job.sequences, job.meta(), job.body)
+        length = await self._call(self._enqueue, job.model, job.id, *arguments)
+        if length < 0:
+            raise Overloaded(
+                f"{settings.max_queued_jobs} requests are already waiting for the model `{job.model}`. "
+                "Send fewer at once, or retry later.",
+                retry_after_s=5,
+            )
+        return int(length)
+
+    async def lease(self, model: str, worker_id: str, *, free: int, idle: bool, most: int) -> list[Lease]:
+        """Take waiting jobs, oldest first, while they fit.
+
+        Args:
+            free: sequences that the engine has room for.
+            idle: the engine runs nothing, so that a job wider than ``free`` is taken too.
+            most: jobs to take at the most.
+        """
+        limits = (free, int(idle), most, self._lease_ms, self._reply_ttl_ms)
+        replies = await self._call(self._lease, model, worker_id, *limits)
+        return [Lease.parse(model, reply) for reply in replies]
+
+    async def append(self, model: str, appends: Iterable[Append]) -> list[str]:
+        """Write entries of several jobs. Returns the ids of those that the caller no longer holds."""
+        arguments: list[Any] = []
+        for a in appends:
+            arguments += (a.job_id, a.epoch, int(a.final), a.offset, len(a.entries), *a.entries)
+        lost = await self._call(self._append, model, self._reply_ttl_ms, *arguments)
+        return [job_id.decode() for job_id in lost]
+
+    async def renew(self, model: str, leases: Iterable[Lease]) -> list[str]:
+        """Keep leases for another ``TESSERA_LEASE_S``. Returns the ids of those that are lost."""
+        held = [part for lease in leases for part in (lease.job.id, lease.epoch)]
+        lost = await self._call(self._renew, model, self._lease_ms, self._reply_ttl_ms, *held)
+        return [job_id.decode() for job_id in lost]
+
+    async def release(self, model: str, leases: Iterable[Lease], *, failed: bool) -> int:
+        """Give jobs back before their leases run out.
+
+        Args:
+            failed: the engine failed under them, which counts as an attempt.
+
+        Returns:
+            How many wait in the queue again; the others had begun to answer, or were tried too often.
+        """
+        held = [part for lease in leases for part in (lease.job.id, lease.epoch)]
+        limits = (self._settings.max_attempts, self._reply_ttl_ms, int(failed))
+        return int(await self._call(self._release, model, *limits, *held))
+
+    async def cancel(self, model: str, job_id: str) -> str | None:
+        """Drop a job, waiting or running; its worker is told. Returns the state that it was in."""
+        state = await self._call(self._cancel, model, job_id, self._reply_ttl_ms, self.keys.worker(""))
+        return None if state is None else state.decode()
+
+    async def reap(self, model: str, *, most: int = 128) -> tuple[int, int]:
+        """Give back the jobs of silent workers and answer those that waited too long.
+
+        Returns:
+            How many were put back into the queue, and how many were given up.
+        """
+        limits = (self._settings.max_attempts, self._reply_ttl_ms, most)
+        requeued, evicted = await self._call(self._reap, model, *limits)
+        return requeued, evicted
+
+    async def read(self, model: str, job_id: str, start: int) -> tuple[list[bytes], bool]:
+        """The reply's entries from ``start`` on, and whether the job is still known."""
+        with _redis_errors():
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.lrange(self.keys.log(model, job_id), start, -1)
+                pipe.exists(self.keys.job(model, job_id))
+                entries, known = await pipe.execute()
+        return entries, bool(known)
+
+    async def depth(self, model: str) -> tuple[int, int]:
+        """Jobs waiting and jobs running."""
+        with _redis_errors():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.zcard(self.keys.queue(model))
+                pipe.zcard(self.keys.leases(model))
+                waiting, running = await pipe.execute()
+        return waiting, running
+
+    async def _call(self, script: Any, model: str, *arguments: Any) -> Any:
+        with _redis_errors():
+            return await script(keys=[self.keys.queue(model)], args=[self.keys.model(model), *arguments])
+
+
+@contextmanager
+def _redis_errors() -> Iterator[None]:
+    try:
+        yield
+    except REDIS_UNAVAILABLE as error:
+        message = "The request queue cannot be reached at the moment. Retry in a few seconds."
+        raise QueueUnavailable(message, retry_after_s=5) from error

@@ -1,0 +1,97 @@
+"""Who serves what: workers announce their model's card in Redis, gateways read it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import orjson
+import redis.asyncio as aioredis
+
+from tessera.queue.keys import Keys
+from tessera.queue.scripts import script
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a worker serves.
+
+    Attributes:
+        model: the name that clients use.
+        root: where its weights come from.
+        max_model_len: longest prompt and answer together, in tokens.
+        limits: modality to the most items that one request may hold; a modality that is missing is not taken.
+        media: how media has to be prepared (``media.MediaSpec`` as a dictionary).
+        sequences: sequences that one worker runs at once.
+        created: Unix time in seconds.
+    """
+
+    model: str
+    root: str
+    max_model_len: int
+    limits: dict[str, int] = field(default_factory=dict)
+    media: dict[str, Any] = field(default_factory=dict)
+    sequences: int = 1
+    created: int = 0
+    engine: str = ""
+
+    def encode(self) -> bytes:
+        """As stored."""
+        return orjson.dumps(asdict(self))
+
+    @classmethod
+    def decode(cls, raw: bytes) -> ModelCard:
+        """From what was stored; fields of a newer version are ignored."""
+        known = orjson.loads(raw)
+        return cls(**{name: known[name] for name in cls.__dataclass_fields__ if name in known})
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model as the gateways see it.
+
+    Attributes:
+        workers: live workers.
+        last_seen_s: seconds since a worker was last alive; 0 while there is one.
+    """
+
+    card: ModelCard
+    workers: int
+    last_seen_s: float
+
+
+class Directory:
+    """The announcements in one Redis. Methods raise redis-py's errors."""
+
+    def __init__(self, redis: aioredis.Redis, keys: Keys):
+        self._redis = redis
+        self._keys = [keys.workers, keys.cards, keys.models]
+        self._announce, self._models = script(redis, "announce"), script(redis, "models")
+
+    async def announce(self, worker_id: str, card: ModelCard, *, ttl_s: float) -> None:
+        """Say that a worker serves a model; to be repeated before ``ttl_s`` is over."""
+        await self._announce(keys=self._keys, args=[worker_id, card.model, card.encode(), int(ttl_s * 1000)])
+
+    async def withdraw(self, worker_id: str) -> None:
+        """A worker takes no more jobs; others, or its successor, may serve the model."""
+        workers, cards, _ = self._keys
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.zrem(workers, worker_id)
+            pipe.hdel(cards, worker_id)
+            await pipe.execute()
+
+    async def retire(self, model: str) -> None:
+        """A model that is no longer served on purpose: requests for it are answered at once, not queued."""
+        if not any(m.workers for m in await self.models() if m.card.model == model):
+            await self._redis.hdel(self._keys[2], model)
+
+    async def models(self) -> list[ServedModel]:
+        """All models that are served now, or were before and not retired, by name."""
+        live, seen = await self._models(keys=self._keys)
+        serving = Counter(ModelCard.decode(card).model for card in live)
+        found = []
+        for name, silent_ms, card in zip(seen[::3], seen[1::3], seen[2::3], strict=True):
+            workers = serving[name.decode()]
+            found.append(ServedModel(ModelCard.decode(card), workers, 0.0 if workers else silent_ms / 1000))
+        return sorted(found, key=lambda m: m.card.model)

@@ -1,0 +1,89 @@
+"""Entries of a reply log: what a worker says about a job, one byte of kind and then its content.
+
+A log is ``Head``, any number of ``Data``, then ``End``; or it stops at any place with ``Failure``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Status and headers of the response, written together with its first bytes.
+
+    Attributes:
+        wait_ms: time the job waited in the queue.
+        attempts: deliveries that it took.
+    """
+
+    status: int
+    content_type: str
+    wait_ms: int = 0
+    attempts: int = 1
+
+    def encode(self) -> bytes:
+        """As stored."""
+        return b"h" + orjson.dumps([self.status, self.content_type, self.wait_ms, self.attempts])
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Bytes of the response's body."""
+
+    body: bytes
+
+    def encode(self) -> bytes:
+        """As stored."""
+        return b"d" + self.body
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The response is complete.
+
+    Attributes:
+        usage: vLLM's usage object, empty where it gave none.
+    """
+
+    usage: dict[str, Any] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        """As stored."""
+        return b"e" + orjson.dumps(self.usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The server gave the job up; ``code`` is that of an eviction in ``errors``."""
+
+    code: str
+    message: str
+
+    def encode(self) -> bytes:
+        """As stored."""
+        return b"x" + orjson.dumps({"code": self.code, "message": self.message})
+
+
+Entry = Head | Data | End | Failure
+
+
+def decode(raw: bytes) -> Entry:
+    """The entry that was stored as ``raw``.
+
+    Raises:
+        ValueError: ``raw`` is no entry (another version wrote it).
+    """
+    kind, content = raw[:1], raw[1:]
+    if kind == b"d":
+        return Data(content)
+    if kind == b"h":
+        return Head(*orjson.loads(content))
+    if kind == b"e":
+        return End(orjson.loads(content))
+    if kind == b"x":
+        return Failure(**orjson.loads(content))
+    raise ValueError(f"unknown kind of reply entry: {kind!r}")

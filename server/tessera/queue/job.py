@@ -1,0 +1,63 @@
+"""A job: one HTTP request on its way to vLLM's application, and the lease under which a worker runs it."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+
+def new_job_id() -> str:
+    """A fresh job id: 96 random bits in hexadecimal."""
+    return secrets.token_hex(12)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A request as the gateway hands it over.
+
+    Attributes:
+        id: unique; also vLLM's request id.
+        model: the model whose queue it goes to.
+        path: path in vLLM's application, such as ``/v1/chat/completions``.
+        body: the JSON body, with references in place of media bytes.
+        sequences: sequences that it occupies in the engine's batch (``n`` times the number of prompts).
+        hide_usage: the client did not ask for the usage chunk that the worker asks vLLM for.
+    """
+
+    id: str
+    model: str
+    path: str
+    body: bytes
+    sequences: int = 1
+    hide_usage: bool = False
+
+    def meta(self) -> bytes:
+        """What travels beside the body."""
+        return orjson.dumps({"path": self.path, "hide_usage": self.hide_usage})
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A job in the hands of one worker.
+
+    Attributes:
+        epoch: rises with every delivery; what an older epoch writes is refused.
+        attempts: deliveries so far, this one included.
+        wait_ms: time between enqueueing and this delivery.
+    """
+
+    job: Job
+    epoch: int
+    attempts: int
+    wait_ms: int
+
+    @classmethod
+    def parse(cls, model: str, reply: list[Any]) -> Lease:
+        """From one element of what ``lease.lua`` returns."""
+        job_id, epoch, attempts, wait_ms, sequences, meta, body = reply
+        known = orjson.loads(meta)
+        job = Job(job_id.decode(), model, known["path"], body, sequences, known["hide_usage"])
+        return cls(job, epoch, attempts, wait_ms)

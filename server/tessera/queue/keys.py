@@ -1,0 +1,76 @@
+"""The name of every key and channel in Redis.
+
+All keys of one model share the hash tag ``{model}``, so that one script can touch them on a Redis Cluster.
+
+====================================  ==========  ====================================================
+``P:{M}:job:ID``                      hash        state, epoch, attempts, order, deadline, body, …
+``P:{M}:log:ID``                      list        the reply's entries, in order
+``P:{M}:queue``                       sorted set  ids of waiting jobs, by order
+``P:{M}:leases``                      sorted set  ids of running jobs, by expiry (ms)
+``P:{M}:wake``                        list        tokens that wake idle workers
+``P:{M}:order``                       integer     the last order given out
+``P:{directory}:workers``             sorted set  ids of workers, by expiry (ms)
+``P:{directory}:cards``               hash        worker id to the card it announced
+``P:{directory}:models``              hash        model to when a worker last served it (ms), and its card
+``P:gateway:ID``                      channel     reply entries for one gateway
+``P:worker:ID``                       channel     ids of jobs that one worker is to abort
+====================================  ==========  ====================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Names under one prefix."""
+
+    prefix: str
+
+    def model(self, model: str) -> str:
+        """Prefix of a model's keys, as the scripts take it."""
+        return f"{self.prefix}:{{{model}}}:"
+
+    def log(self, model: str, job_id: str) -> str:
+        """Reply log of a job."""
+        return f"{self.model(model)}log:{job_id}"
+
+    def job(self, model: str, job_id: str) -> str:
+        """Record of a job."""
+        return f"{self.model(model)}job:{job_id}"
+
+    def queue(self, model: str) -> str:
+        """Waiting jobs of a model."""
+        return f"{self.model(model)}queue"
+
+    def leases(self, model: str) -> str:
+        """Running jobs of a model."""
+        return f"{self.model(model)}leases"
+
+    def wake(self, model: str) -> str:
+        """Tokens that wake a model's idle workers."""
+        return f"{self.model(model)}wake"
+
+    @property
+    def workers(self) -> str:
+        """Live workers."""
+        return f"{self.prefix}:{{directory}}:workers"
+
+    @property
+    def cards(self) -> str:
+        """What each worker serves."""
+        return f"{self.prefix}:{{directory}}:cards"
+
+    @property
+    def models(self) -> str:
+        """Models that were ever served, and when last."""
+        return f"{self.prefix}:{{directory}}:models"
+
+    def gateway(self, gateway_id: str) -> str:
+        """Channel of a gateway."""
+        return f"{self.prefix}:gateway:{gateway_id}"
+
+    def worker(self, worker_id: str) -> str:
+        """Channel of a worker."""
+        return f"{self.prefix}:worker:{worker_id}"

@@ -1,0 +1,36 @@
+-- KEYS: any key of the model
+-- ARGV: prefix, reply ttl ms, then for each job: id, epoch, 1 if this ends it, offset of the first entry, number of
+-- entries, entries. Entries that the log already holds are skipped, so a call may be repeated.
+-- Returns the ids of jobs that the caller no longer holds (their entries were not written).
+local prefix, reply_ttl_ms = ARGV[1], ARGV[2]
+local lost, messages, i = {}, {}, 3
+while i <= #ARGV do
+  local id, epoch, final = ARGV[i], ARGV[i + 1], ARGV[i + 2] == '1'
+  local offset, count, first = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), i + 5
+  i = first + count
+  local job = redis.call('HMGET', job_key(prefix, id), 'epoch', 'state', 'reply_to')
+  local log = log_key(prefix, id)
+  local length = redis.call('LLEN', log)
+  if job[1] ~= epoch or job[2] ~= 'leased' or length < offset then
+    lost[#lost + 1] = id
+  else
+    local entries = {unpack(ARGV, first + length - offset, i - 1)}
+    if #entries > 0 then
+      redis.call('RPUSH', log, unpack(entries))
+      -- One message a gateway, not one a job: a decode step of a full batch costs each gateway one wake-up.
+      local message = messages[job[3]] or {}
+      messages[job[3]] = message
+      message[#message + 1] = id
+      message[#message + 1] = length
+      message[#message + 1] = entries
+    end
+    if final then
+      redis.call('ZREM', prefix .. 'leases', id)
+      conclude(prefix, id, 'finished', reply_ttl_ms)
+    elseif length == 0 then
+      redis.call('PEXPIRE', log, redis.call('PTTL', job_key(prefix, id)))
+    end
+  end
+end
+for reply_to, message in pairs(messages) do redis.call('PUBLISH', reply_to, cmsgpack.pack(message)) end
+return lost

@@ -1,0 +1,58 @@
+-- Prepended to every script. All keys of one model share a hash tag, so they live in one cluster slot;
+-- job keys that a script meets only in a sorted set are built from that same prefix.
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function job_key(prefix, id) return prefix .. 'job:' .. id end
+local function log_key(prefix, id) return prefix .. 'log:' .. id end
+
+-- Appends entries to a job's reply log and tells whoever reads it.
+local function reply(prefix, id, reply_to, entries)
+  local length = redis.call('RPUSH', log_key(prefix, id), unpack(entries))
+  redis.call('PUBLISH', reply_to, cmsgpack.pack({id, length - #entries, entries}))
+end
+
+-- Ends a job: its body is no longer needed, its log stays readable for a while.
+local function conclude(prefix, id, state, reply_ttl_ms)
+  local key = job_key(prefix, id)
+  redis.call('HSET', key, 'state', state)
+  redis.call('HDEL', key, 'body')
+  redis.call('PEXPIRE', key, reply_ttl_ms)
+  redis.call('PEXPIRE', log_key(prefix, id), reply_ttl_ms)
+end
+
+-- Puts a job whose worker is gone back to its place in the queue, or gives it up: its reply has begun (a second
+-- worker would write other tokens after those that the client has), or it was delivered too often already.
+-- Returns 'requeued' or 'evicted'.
+local function give_back(prefix, id, max_attempts, reply_ttl_ms, counts)
+  local key = job_key(prefix, id)
+  local job = redis.call('HMGET', key, 'attempts', 'order', 'reply_to', 'deadline_ms')
+  redis.call('ZREM', prefix .. 'leases', id)
+  redis.call('HINCRBY', key, 'epoch', 1)
+  local attempts = tonumber(job[1])
+  if not counts then attempts = redis.call('HINCRBY', key, 'attempts', -1) end
+  local begun = redis.call('EXISTS', log_key(prefix, id)) == 1
+  if begun or attempts >= max_attempts then
+    local why = begun and 'after the reply had begun' or (attempts .. ' times before the first token')
+    reply(prefix, id, job[3], {'x' .. cjson.encode({code = 'worker_lost',
+      message = 'The worker that ran this request died ' .. why .. '. Send it again.'})})
+    conclude(prefix, id, 'evicted', reply_ttl_ms)
+    return 'evicted'
+  end
+  redis.call('HSET', key, 'state', 'queued')
+  redis.call('PEXPIRE', key, math.max(tonumber(job[4]) - now_ms(), 0) + reply_ttl_ms)
+  redis.call('ZADD', prefix .. 'queue', job[2], id)
+  redis.call('RPUSH', prefix .. 'wake', '1')
+  return 'requeued'
+end
+
+-- Answers a job that waited past its deadline.
+local function expire(prefix, id, reply_to, reply_ttl_ms)
+  redis.call('ZREM', prefix .. 'queue', id)
+  reply(prefix, id, reply_to, {'x' .. cjson.encode({code = 'queue_timeout',
+    message = 'No worker took this request in time. Try again later.'})})
+  conclude(prefix, id, 'evicted', reply_ttl_ms)
+end

@@ -1,0 +1,15 @@
+-- KEYS: workers, cards, models
+-- Returns the cards of live workers, and model, milliseconds since it was last served, card, … for all models.
+local now = now_ms()
+for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now)) do
+  redis.call('ZREM', KEYS[1], worker)
+  redis.call('HDEL', KEYS[2], worker)
+end
+local seen, models = redis.call('HGETALL', KEYS[3]), {}
+for i = 1, #seen, 2 do
+  local at, card = string.match(seen[i + 1], '^(%S+) (.*)$')
+  models[#models + 1] = seen[i]
+  models[#models + 1] = now - at
+  models[#models + 1] = card
+end
+return {redis.call('HVALS', KEYS[2]), models}

@@ -1,0 +1,22 @@
+"""Prometheus metrics of the media stage. Labels are modalities and error codes: their number is bounded."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+fetch_seconds = Histogram(
+    "tessera_media_fetch_seconds", "Download of one media URL, failures included.", buckets=_SECONDS
+)
+decode_seconds = Histogram(
+    "tessera_media_decode_seconds",
+    "Decoding and packing of one item, without waiting for its turn.",
+    ["modality"],
+    buckets=_SECONDS,
+)
+bytes_in = Counter("tessera_media_bytes_in", "Encoded bytes fetched, or decoded from base64.", ["modality"])
+cache_hits = Counter("tessera_media_cache_hits", "Media that was neither decoded nor uploaded again.", ["modality"])
+cache_misses = Counter("tessera_media_cache_misses", "Media that had to be decoded.", ["modality"])
+errors = Counter("tessera_media_errors", "Media that was refused or failed, by error code.", ["code"])
+bytes_decoding = Gauge("tessera_media_bytes_decoding", "Bytes reserved for media in decode.")

@@ -1,0 +1,29 @@
+"""The gateway's Prometheus metrics. Label values are bounded: models that are not served count as ``unknown``."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+REQUESTS = Counter(
+    "tessera_requests", "Requests answered, by HTTP status and error code.", ["model", "endpoint", "status", "code"]
+)
+REQUESTS_OPEN = Gauge("tessera_requests_open", "Requests being answered by this gateway.", ["endpoint"])
+TTFT = Histogram(
+    "tessera_time_to_first_token_seconds", "From request to first byte of the answer.", ["model"], buckets=_FAST
+)
+ITL = Histogram("tessera_inter_token_seconds", "Between two pieces of a streamed answer.", ["model"], buckets=_FAST)
+E2E = Histogram(
+    "tessera_request_seconds", "From request to the end of the answer.", ["model", "endpoint"], buckets=_FAST
+)
+QUEUE_WAIT = Histogram("tessera_queue_wait_seconds", "From enqueueing to a worker's lease.", ["model"], buckets=_FAST)
+TOKENS = Counter(
+    "tessera_tokens", "Tokens by kind: prompt, cached, image, video, audio (all part of prompt), completion.",
+    ["model", "kind"],
+)  # fmt: skip
+QUEUE_DEPTH = Gauge("tessera_queue_depth", "Jobs waiting, over all gateways.", ["model"])
+JOBS_RUNNING = Gauge("tessera_jobs_running", "Jobs leased by workers, over all gateways.", ["model"])
+WORKERS = Gauge("tessera_workers", "Live workers.", ["model"])
+REDELIVERED = Counter("tessera_jobs_redelivered", "Jobs answered after more than one delivery.", ["model"])
+REAPED = Counter("tessera_jobs_reaped", "Jobs taken from silent workers or an overdue queue.", ["model", "outcome"])

@@ -1,0 +1,1 @@
+"""The worker: a vLLM engine under Ray Serve that leases jobs and answers them. Needs the ``cpu`` or ``gpu`` extra."""

@@ -1,0 +1,117 @@
+"""Everything that Tessera takes from vLLM, in one place, for the versions that it accepts (0.26 to 0.32)."""
+
+from __future__ import annotations
+
+import shlex
+from argparse import Namespace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+
+from tessera.worker import torch_compat
+
+# Where each name lives, newest vLLM first.
+_HOMES = {
+    "build_async_engine_client": ("vllm.entrypoints.launchers.api_server.entry", "vllm.entrypoints.openai.api_server"),
+    "build_app": ("vllm.entrypoints.launchers.app", "vllm.entrypoints.openai.api_server"),
+    "init_app_state": ("vllm.entrypoints.launchers.api_server.app_state", "vllm.entrypoints.openai.api_server"),
+    "make_arg_parser": ("vllm.entrypoints.launchers.cli_args", "vllm.entrypoints.openai.cli_args"),
+    "validate_parsed_serve_args": ("vllm.entrypoints.launchers.cli_args", "vllm.entrypoints.openai.cli_args"),
+    "MEDIA_CONNECTOR_REGISTRY": ("vllm.multimodal.media", "vllm.multimodal.media.connector"),
+    "MediaConnector": ("vllm.multimodal.media", "vllm.multimodal.media.connector"),
+}
+
+
+def vllm_name(name: str) -> Any:
+    """An object of vLLM's, wherever the installed version keeps it.
+
+    Raises:
+        ImportError: no accepted version of vLLM is installed.
+    """
+    torch_compat.activate()
+    for home in _HOMES[name]:
+        try:
+            return getattr(import_module(home), name)
+        except (ModuleNotFoundError, AttributeError):
+            continue
+    raise ImportError(f"vLLM has no {name}: install a version that pyproject.toml accepts (extra `cpu` or `gpu`)")
+
+
+def parse_engine_args(model: str, served_name: str, extra: str) -> Namespace:
+    """Arguments for vLLM's engine and application, as ``vllm serve`` would parse them.
+
+    Args:
+        extra: further arguments, which win over the defaults set here.
+
+    Raises:
+        ValueError: vLLM does not accept ``extra``; the message is vLLM's.
+    """
+    from vllm.platforms import current_platform
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    arguments = ["--model", model, "--served-model-name", served_name, "--enable-prompt-tokens-details"]
+    if current_platform.is_cpu():
+        arguments.append("--enforce-eager")  # compiling costs minutes and wins little there
+
+    class Parser(FlexibleArgumentParser):  # type: ignore[misc]
+        def error(self, message: str) -> Any:
+            raise ValueError(f"TESSERA_ENGINE_ARGS: {message}")
+
+    args: Namespace = vllm_name("make_arg_parser")(Parser()).parse_args([*arguments, *shlex.split(extra)])
+    vllm_name("validate_parsed_serve_args")(args)
+    return args
+
+
+@asynccontextmanager
+async def open_application(args: Namespace) -> AsyncIterator[tuple[Any, Any]]:
+    """Start vLLM's engine and its OpenAI application.
+
+    Yields:
+        The engine client (vLLM's ``AsyncLLM``) and the application (ASGI), ready to be called.
+    """
+    async with vllm_name("build_async_engine_client")(args) as engine:
+        tasks = await engine.get_supported_tasks()
+        app = vllm_name("build_app")(args, tasks, engine.model_config)
+        await vllm_name("init_app_state")(engine, app.state, args, tasks)
+        # vLLM's error handlers ask the HTTP server to exit when the engine dies; here Ray Serve sees to that.
+        app.state.server = SimpleNamespace(should_exit=False)
+        async with app.router.lifespan_context(app):
+            yield engine, app
+
+
+def modality_limits(model_config: Any) -> dict[str, int]:
+    """Modality to the most items that one request may hold, for the modalities that the model takes."""
+    if not model_config.is_multimodal_model:
+        return {}
+    from vllm.multimodal import MULTIMODAL_REGISTRY
+
+    limits = MULTIMODAL_REGISTRY.get_processing_info(model_config).allowed_mm_limits
+    return {name: limits[name] for name in ("image", "video", "audio") if limits.get(name)}
+
+
+def audio_sample_rate_hz(model_config: Any) -> int | None:
+    """Rate at which the model takes audio, or None where it takes none or any."""
+    from vllm.multimodal import MULTIMODAL_REGISTRY
+
+    parser = MULTIMODAL_REGISTRY.get_processing_info(model_config).get_data_parser()
+    rate = parser.audio_resampler.target_sr
+    return None if rate is None else int(rate)
+
+
+def video_sampling(model_config: Any) -> dict[str, Any]:
+    """``num_frames`` and ``fps`` as configured for vLLM's video loader (``--media-io-kwargs``)."""
+    configured = model_config.get_multimodal_config().media_io_kwargs or {}
+    return dict(configured.get("video", {}))
+
+
+def video_loader(model_config: Any) -> str | None:
+    """Name of vLLM's video loader for the model, which is the rule by which it samples frames; None: the default."""
+    try:
+        from vllm.multimodal.video import get_video_loader_backend_for_processor
+        from vllm.renderers.chat_utils import get_video_processor_cls_name
+    except ImportError:  # older versions have one loader for all models
+        return None
+    name: str | None = get_video_loader_backend_for_processor(get_video_processor_cls_name(model_config))
+    return name

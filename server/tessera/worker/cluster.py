@@ -1,0 +1,92 @@
+"""``tessera worker``: puts the deployment on a Ray cluster, its own or a shared one, and keeps it there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+
+import psutil
+import ray
+import structlog
+from ray import serve
+
+from tessera.processes import Stopped, adopt_orphans, end_descendants, stop_on_signals
+from tessera.queue import REDIS_UNAVAILABLE, Directory, connect
+from tessera.queue.keys import Keys
+from tessera.settings import MIB, Settings
+from tessera.worker.deployment import build_application
+
+log = structlog.get_logger()
+
+# Requests and replies do not go through Ray's object store.
+OBJECT_STORE_BYTES = 100 * MIB
+
+
+def run_worker(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; then drain, and leave no process behind.
+
+    Raises:
+        RuntimeError: Ray Serve gave the deployment up; the worker's log says why.
+    """
+    name = f"tessera-{settings.resolved_model_name()}".replace("/", "-")
+    if os.path.exists(settings.model):
+        settings = settings.model_copy(update={"model": os.path.abspath(settings.model)})  # replicas run elsewhere
+    own_cluster = not settings.ray_address
+    if own_cluster:
+        adopt_orphans()
+    with stop_on_signals() as listen_again:
+        try:
+            _join(settings)
+            listen_again()  # Ray has put its own handler there, which prints a stack
+            serve.start(proxy_location="Disabled")
+            serve.run(build_application(settings), name=name, route_prefix=None)
+            log.info("worker_deployed", application=name, replicas=settings.replicas)
+            while True:
+                signal.pause()
+        except Stopped:
+            log.info("worker_stopping", application=name)
+        finally:
+            _leave(settings, name, own_cluster)
+
+
+def _join(settings: Settings) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A replica that is killed takes its engine's processes with it.
+    os.environ.setdefault("RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper", "true")
+    # Ray's own warning about a setting of GPUs that has no meaning for us.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if settings.ray_address:
+        ray.init(address=settings.ray_address, namespace="tessera", logging_level="warning")
+        return
+    cores = max(psutil.cpu_count() or 1, settings.replicas + 1)
+    ray.init(
+        address="local",
+        num_cpus=cores,
+        namespace="tessera",
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        logging_level="warning",
+    )
+
+
+def _leave(settings: Settings, name: str, own_cluster: bool) -> None:
+    if ray.is_initialized():
+        with suppress(Exception):  # Ray may be what failed; what it started is ended below
+            serve.delete(name)
+            if own_cluster:
+                serve.shutdown()
+        ray.shutdown()
+    if own_cluster:
+        end_descendants()
+    asyncio.run(_retire(settings))
+
+
+async def _retire(settings: Settings) -> None:
+    redis = connect(settings, name="worker-retire")
+    try:
+        with suppress(*REDIS_UNAVAILABLE):
+            await Directory(redis, Keys(settings.redis_prefix)).retire(settings.resolved_model_name())
+    finally:
+        await redis.aclose()

@@ -1,0 +1,95 @@
+"""Feeds vLLM from the media store: it asks for ``tessera-media:<digest>`` and gets pixels and samples, never files."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import structlog
+
+from tessera.errors import InvalidMedia, Unavailable
+from tessera.media import URL_SCHEME, MediaStore, Modality, digest_of, unpack
+from tessera.worker.bridge import vllm_name
+
+log = structlog.get_logger()
+
+NAME = "tessera"
+
+
+class MediaReader:
+    """Decoded media by digest, with the most recently used items kept in memory.
+
+    Args:
+        cache_bytes: room for items that later turns and requests will ask for again.
+    """
+
+    def __init__(self, store: MediaStore, *, cache_bytes: int = 256 << 20):
+        self._store = store
+        self._room = cache_bytes
+        self._cache: OrderedDict[str, bytes] = OrderedDict()
+
+    async def read(self, url: str, modality: Modality) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
+        """The item's array and metadata.
+
+        Raises:
+            InvalidMedia: ``url`` is not a reference, or one to another modality.
+            Unavailable: the item has left the store before the request ran.
+        """
+        digest = digest_of(url)
+        if digest is None:
+            raise InvalidMedia("Media must be sent through the gateway; the engine takes references only.")
+        payload = self._cache.get(digest)
+        if payload is None:
+            payload = await self._store.get(digest)
+            if payload is None:
+                raise Unavailable("The request's media expired before it ran. Send it again.", retry_after_s=1)
+            self._keep(digest, payload)
+        else:
+            self._cache.move_to_end(digest)
+        header, array = unpack(payload)
+        if header.modality is modality:
+            return array, header.metadata
+        if modality is Modality.AUDIO and (track := header.metadata.get("audio_digest")):
+            return await self.read(URL_SCHEME + track, modality)  # vLLM asks for a video's sound by the video's URL
+        raise InvalidMedia(f"This reference is to {header.modality}, not {modality}.")
+
+    def _keep(self, digest: str, payload: bytes) -> None:
+        if len(payload) > self._room // 4:
+            return
+        self._cache[digest] = payload
+        self._room -= len(payload)
+        while self._room < 0:
+            _, dropped = self._cache.popitem(last=False)
+            self._room += len(dropped)
+
+
+def install_connector(reader: MediaReader, *, allow_urls: bool) -> None:
+    """Register the connector under ``NAME``, for ``VLLM_MEDIA_CONNECTOR``.
+
+    Args:
+        allow_urls: hand other URLs to vLLM's own loader (for an engine that is also called directly).
+    """
+    from PIL import Image
+
+    # Arrays are copied out of the cache: torch wants them writable.
+    class TesseraConnector(vllm_name("MediaConnector")):  # type: ignore[misc]
+        async def fetch_image_async(self, image_url: str, **options: Any) -> Any:
+            if allow_urls and digest_of(image_url) is None:
+                return await super().fetch_image_async(image_url, **options)
+            pixels, _ = await reader.read(image_url, Modality.IMAGE)
+            return Image.fromarray(pixels)
+
+        async def fetch_audio_async(self, audio_url: str) -> Any:
+            if allow_urls and digest_of(audio_url) is None:
+                return await super().fetch_audio_async(audio_url)
+            samples, metadata = await reader.read(audio_url, Modality.AUDIO)
+            return samples.copy(), metadata["sample_rate"]
+
+        async def fetch_video_async(self, video_url: str, **options: Any) -> Any:
+            if allow_urls and digest_of(video_url) is None:
+                return await super().fetch_video_async(video_url, **options)
+            frames, metadata = await reader.read(video_url, Modality.VIDEO)
+            return frames.copy(), metadata
+
+    vllm_name("MEDIA_CONNECTOR_REGISTRY").register(NAME)(TesseraConnector)

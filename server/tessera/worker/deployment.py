@@ -1,0 +1,53 @@
+"""The Ray Serve deployment: a replica without HTTP ingress, whose jobs come from Redis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import serve
+
+from tessera.settings import Settings
+from tessera.telemetry import logging
+from tessera.worker import torch_compat
+
+HEALTH_CHECK_PERIOD_S = 1.0
+# An engine that starts answers late; one that hangs is found by its leases first.
+HEALTH_CHECK_TIMEOUT_S = 30.0
+# Beyond the drain: time to end the engine's processes.
+STOP_S = 20.0
+
+
+class Worker:
+    """What Ray Serve starts, asks for its health, and stops."""
+
+    async def __init__(self, settings: dict[str, Any]):  # type: ignore[misc]  # Ray Serve awaits it
+        parsed = Settings(**settings)
+        logging.configure(parsed)
+        torch_compat.activate()
+        from tessera.worker.replica import Replica  # imports vLLM
+
+        self._replica = Replica(parsed)
+        await self._replica.start()
+
+    async def check_health(self) -> None:
+        """Raises where the replica has to be replaced."""
+        self._replica.check_health()
+
+    async def __del__(self) -> None:
+        """Drain and stop; Ray Serve awaits it."""
+        await self._replica.stop()
+
+
+def build_application(settings: Settings) -> serve.Application:
+    """The application to run on a Ray cluster: ``TESSERA_REPLICAS`` workers."""
+    deployment = serve.deployment(
+        Worker,
+        name="worker",
+        num_replicas=settings.replicas,
+        ray_actor_options={"num_cpus": 1, "num_gpus": settings.gpus_per_replica},
+        health_check_period_s=HEALTH_CHECK_PERIOD_S,
+        health_check_timeout_s=HEALTH_CHECK_TIMEOUT_S,
+        graceful_shutdown_wait_loop_s=0.1,
+        graceful_shutdown_timeout_s=settings.drain_timeout_s + STOP_S,
+    )
+    return deployment.bind(settings.model_dump(mode="json"))

@@ -1,0 +1,92 @@
+"""One vLLM engine and its application: started, described, watched and stopped."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from tessera.errors import TesseraError
+from tessera.media import MediaSpec
+from tessera.queue import ModelCard
+from tessera.settings import Settings
+from tessera.worker import bridge, connector
+
+log = structlog.get_logger()
+
+# What vLLM reserves for the KV cache on CPU where nothing is said; its own default is most of the memory.
+CPU_KV_CACHE_GIB = "1"
+
+
+class Engine:
+    """vLLM for one model. To be started and used in one event loop."""
+
+    def __init__(self, settings: Settings, reader: connector.MediaReader):
+        self._settings = settings
+        self._reader = reader
+        self._stack = AsyncExitStack()
+        self._client: Any = None
+        self.app: Any = None
+        self.card: ModelCard
+
+    async def start(self) -> None:
+        """Load the model; seconds to minutes.
+
+        Raises:
+            ValueError: the model or ``TESSERA_ENGINE_ARGS`` cannot be used, with vLLM's reason.
+        """
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", CPU_KV_CACHE_GIB)
+        os.environ["VLLM_MEDIA_CONNECTOR"] = connector.NAME
+        connector.install_connector(self._reader, allow_urls=self._settings.engine_port > 0)
+        model, name = self._settings.resolved_model(), self._settings.resolved_model_name()
+        args = bridge.parse_engine_args(model, name, self._settings.resolved_engine_args())
+        started = time.monotonic()
+        self._client, self.app = await self._stack.enter_async_context(bridge.open_application(args))
+        self.app.add_exception_handler(TesseraError, _answer_error)
+        self.card = self._describe(name, model)
+        log.info("engine_ready", model=name, seconds=round(time.monotonic() - started, 1), limits=self.card.limits)
+
+    @property
+    def dead(self) -> bool:
+        """The engine core died or cannot answer any more."""
+        return self._client is None or bool(self._client.errored)
+
+    async def stop(self) -> None:
+        """End the engine's processes."""
+        self._client = None
+        await self._stack.aclose()
+
+    def _describe(self, name: str, model: str) -> ModelCard:
+        config = self._client.vllm_config
+        limits = bridge.modality_limits(config.model_config)
+        spec = MediaSpec()
+        if limits:
+            sampling = bridge.video_sampling(config.model_config)
+            spec = MediaSpec(
+                audio_sample_rate_hz=bridge.audio_sample_rate_hz(config.model_config) or spec.audio_sample_rate_hz,
+                video_max_frames=sampling.get("num_frames", spec.video_max_frames),
+                video_fps=sampling.get("fps", spec.video_fps),
+                video_sampling=bridge.video_loader(config.model_config),
+            )
+        most = config.scheduler_config.max_num_seqs
+        wanted = self._settings.max_running_jobs
+        return ModelCard(
+            model=name,
+            root=Path(model).name if Path(model).exists() else model,
+            max_model_len=config.model_config.max_model_len,
+            limits=limits,
+            media=spec.to_json(),
+            sequences=min(most, wanted) if wanted else most,
+            created=int(time.time()),
+        )
+
+
+async def _answer_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, TesseraError)
+    return JSONResponse(error.body(), error.status, error.headers())

@@ -1,0 +1,65 @@
+"""A worker's life: media store, engine and frontend, started together and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import structlog
+
+from tessera.media import RedisMediaStore
+from tessera.queue import connect
+from tessera.settings import Settings
+from tessera.worker.connector import MediaReader
+from tessera.worker.engine import Engine
+from tessera.worker.engine_port import serve_engine_port
+from tessera.worker.frontend import Frontend
+
+log = structlog.get_logger()
+
+# A wait for work blocks at Redis; the client's time limit comes on top.
+LONGEST_BLOCK_S = 2.0
+
+
+class Replica:
+    """One engine and the frontend that feeds it."""
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+        self._stack = AsyncExitStack()
+        self._engine: Engine
+        self._frontend: Frontend
+        self._serving: asyncio.Task[None]
+
+    async def start(self) -> None:
+        """Load the model and begin to take jobs."""
+        settings, stack = self._settings, self._stack
+        redis = connect(settings, name="worker", blocking_s=LONGEST_BLOCK_S)
+        stack.push_async_callback(redis.aclose)
+        # Media is large; on connections of its own it holds up no token.
+        media = connect(settings, name="worker-media")
+        stack.push_async_callback(media.aclose)
+        self._engine = Engine(settings, MediaReader(RedisMediaStore(media, settings)))
+        stack.push_async_callback(self._engine.stop)
+        await self._engine.start()
+        if settings.engine_port:
+            await stack.enter_async_context(serve_engine_port(self._engine.app, settings.engine_port))
+        engine = self._engine
+        self._frontend = Frontend(settings, redis, engine.app, engine.card, lambda: engine.dead)
+        self._serving = asyncio.create_task(self._frontend.run())
+        log.info("worker_ready", worker=self._frontend.worker_id, sequences=engine.card.sequences)
+
+    def check_health(self) -> None:
+        """Raises RuntimeError where the replica has to be replaced."""
+        if self._engine.dead:
+            raise RuntimeError("the engine died")
+        if self._serving.done():
+            raise RuntimeError(f"the frontend stopped: {self._serving.exception()!r}")
+
+    async def stop(self) -> None:
+        """Let running jobs end, give back the others, end the engine."""
+        try:
+            self._frontend.stop()
+            await self._serving
+        finally:
+            await self._stack.aclose()

@@ -1,0 +1,116 @@
+"""Writes the replies of all running jobs, everything that one turn of the event loop brings in one script call.
+
+A decode step of a batch of N jobs yields N chunks within microseconds; written one by one they would cost N round
+trips, and each gateway N wake-ups.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from tessera.errors import QueueUnavailable
+from tessera.queue import Append, Broker, Lease
+
+log = structlog.get_logger()
+
+RETRY_S = 0.25
+
+
+@dataclass(slots=True)
+class _Pending:
+    lease: Lease
+    offset: int = 0
+    entries: list[bytes] = field(default_factory=list)
+    final: bool = False
+
+
+class ReplyWriter:
+    """Reply logs of the jobs that one worker runs for one model.
+
+    Args:
+        on_lost: called with the ids of jobs that this worker no longer holds.
+        high_water_bytes: unwritten bytes above which ``write`` waits.
+    """
+
+    def __init__(
+        self, broker: Broker, model: str, on_lost: Callable[[list[str]], None], *, high_water_bytes: int = 8 << 20
+    ):
+        self._broker = broker
+        self._model = model
+        self._on_lost = on_lost
+        self._high_water = high_water_bytes
+        self._open: dict[str, _Pending] = {}
+        self._changed: dict[str, _Pending] = {}
+        self._bytes = 0
+        self._flushed = asyncio.Event()
+        self._flusher: asyncio.Task[None] | None = None
+
+    def open(self, lease: Lease) -> None:
+        """Begin the reply of a job."""
+        self._open[lease.job.id] = _Pending(lease)
+
+    def discard(self, job_id: str) -> None:
+        """Forget a job; what is not written yet is dropped."""
+        self._open.pop(job_id, None)
+        if (pending := self._changed.pop(job_id, None)) is not None:
+            self._bytes -= sum(map(len, pending.entries))
+
+    async def write(self, job_id: str, *entries: bytes, final: bool = False) -> None:
+        """Add entries to a job's log, soon; waits only while too much is unwritten."""
+        pending = self._open.get(job_id)
+        if pending is None:
+            return
+        for raw in entries:
+            self._bytes += len(raw)
+            # Body bytes that arrive in the same turn travel as one entry.
+            if raw[:1] == b"d" and pending.entries and pending.entries[-1][:1] == b"d":
+                pending.entries[-1] += raw[1:]
+                self._bytes -= 1
+            else:
+                pending.entries.append(raw)
+        pending.final |= final
+        self._changed[job_id] = pending
+        if self._flusher is None:
+            self._flusher = asyncio.create_task(self._flush())
+        while self._bytes > self._high_water:
+            self._flushed.clear()
+            await self._flushed.wait()
+
+    async def drain(self) -> None:
+        """Wait until everything is written."""
+        while self._flusher is not None:
+            await asyncio.shield(self._flusher)
+
+    async def _flush(self) -> None:
+        try:
+            while self._changed:
+                taken, self._changed = self._changed, {}
+                appends = [Append(job_id, p.lease.epoch, p.offset, p.entries, p.final) for job_id, p in taken.items()]
+                for p in taken.values():
+                    p.offset += len(p.entries)
+                    p.entries = []
+                await self._append(appends)
+                self._bytes -= sum(len(raw) for a in appends for raw in a.entries)
+                self._flushed.set()
+        finally:
+            self._flusher = None
+
+    async def _append(self, appends: list[Append]) -> None:
+        while True:
+            try:
+                lost = await self._broker.append(self._model, appends)
+                break
+            except QueueUnavailable:
+                # Tokens wait here until Redis is back; `high_water_bytes` bounds them.
+                log.warning("replies_delayed", jobs=len(appends), retry_s=RETRY_S)
+                await asyncio.sleep(RETRY_S)
+        for a in appends:
+            if a.final:
+                self._open.pop(a.job_id, None)
+        # A repeated final append finds its job finished: not lost, only done.
+        if gone := [job_id for job_id in lost if job_id in self._open]:
+            self._on_lost(gone)
