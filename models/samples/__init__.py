@@ -1,4 +1,4 @@
-"""Small deterministic media for demonstrations and tests: a red square, a blue ball that moves to the right, and three beeps."""
+"""Small deterministic media for demonstrations and tests: a red square, a moving blue ball, and three beeps."""
 
 from models.samples.ball import video
 from models.samples.beeps import audio

@@ -16,8 +16,9 @@ def to_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
 def save_bfloat16(tensors: dict[str, NDArray[np.float32]], path: Path) -> None:
     """Write ``tensors`` to a safetensors file, in bfloat16.
 
-    By hand, since numpy has no such type and ``safetensors.numpy`` therefore cannot. The format: the length of the header in 8 bytes,
-    little-endian; the header, JSON padded with spaces to 8 bytes; the tensors' bytes (https://huggingface.co/docs/safetensors).
+    By hand, since numpy has no such type and ``safetensors.numpy`` therefore cannot. The format: the length of the
+    header in 8 bytes, little-endian; the header, JSON padded with spaces to 8 bytes; the tensors' bytes
+    (https://huggingface.co/docs/safetensors).
     """
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     blobs = []

@@ -35,7 +35,7 @@ AUDIO_INTERMEDIATE = 256
 MEL_BINS = 128
 
 SAMPLE_RATE = 16_000  # Hz
-# Whisper's extractor pads every clip to this length and cuts what is longer; Qwen2.5-Omni's own 300 s would cost a second of CPU a clip.
+# Whisper's extractor pads shorter clips to this length; Qwen2.5-Omni's own 300 s would cost a second of CPU a clip.
 AUDIO_CHUNK = 30  # seconds
 AUDIO_POSITIONS = AUDIO_CHUNK * 50
 
@@ -169,7 +169,7 @@ def _pixel_config() -> Json:
 
 
 def preprocessor_config() -> Json:
-    """Return ``preprocessor_config.json``: the image processor and Whisper's feature extractor in one file, as in Qwen's checkpoints."""
+    """Return ``preprocessor_config.json``: image processor and Whisper's extractor in one, as in Qwen's checkpoints."""
     return {
         "processor_class": "Qwen2_5OmniProcessor",
         "image_processor_type": "Qwen2VLImageProcessor",

@@ -1,4 +1,4 @@
-"""Byte-level BPE tokenizer in Qwen2's style, trained on the built-in corpus, so small that an answer's tokens are whole words."""
+"""A small byte-level BPE tokenizer in Qwen2's style, trained on the built-in corpus, whose words are tokens."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,9 @@ TOOL_TOKENS = ("<tool_call>", "</tool_call>")
 
 MERGED_VOCABULARY = 1000
 _ROLES = ("system", "user", "assistant", "tool")
-_QWEN2_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_QWEN2_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 def read_corpus() -> list[str]:
@@ -34,7 +36,7 @@ def read_corpus() -> list[str]:
 
 
 def train_tokenizer(documents: list[str]) -> Tokenizer:
-    """Train a byte-level BPE tokenizer on ``documents``; any UTF-8 text round-trips through it, up to NFC normalisation."""
+    """Train a tokenizer on ``documents``; any UTF-8 text round-trips through it, up to NFC normalisation."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -57,7 +59,10 @@ def train_tokenizer(documents: list[str]) -> Tokenizer:
 
 
 def tokenizer_config(context_length: int, pixels: dict[str, int]) -> dict[str, Any]:
-    """Return the content of ``tokenizer_config.json``; ``context_length`` in tokens, ``pixels`` an image or frame's least and most."""
+    """Return ``tokenizer_config.json``.
+
+    ``context_length`` is in tokens; ``pixels`` are the least and most of an image or frame, as in the image processor.
+    """
     return {
         "tokenizer_class": "Qwen2Tokenizer",
         "processor_class": "Qwen2_5OmniProcessor",
@@ -70,7 +75,7 @@ def tokenizer_config(context_length: int, pixels: dict[str, int]) -> dict[str, A
         "clean_up_tokenization_spaces": False,
         "model_max_length": context_length,
         "extra_special_tokens": MEDIA_TOKENS,
-        # Qwen2_5OmniProcessor's built-in size of a video frame (128 to 768 tokens) beats video_preprocessor_config.json; only what the
-        # tokenizer was made with beats both.
+        # transformers 5: Qwen2_5OmniProcessor's built-in size of a video frame (128 to 768 tokens) beats the video
+        # processor's own. Only what the tokenizer was made with beats both (ProcessorMixin._merge_kwargs).
         "size": pixels,
     }

@@ -92,11 +92,10 @@ def demo(
 ) -> None:
     """Start everything, ask about an image, a clip and a sound in one message, print the answer, stop."""
     from tessera.local.demo import run_demo
-    from tessera.local.stack import free_port
 
     settings = _local_settings("127.0.0.1", None, model, None, engine_args, redis_url)
     if "port" not in settings.model_fields_set:
-        settings = settings.model_copy(update={"port": free_port()})
+        settings = settings.model_copy(update={"port": 0})
     if not _run(run_demo(settings, verbose=verbose)):
         raise typer.Exit(130)
 
@@ -142,9 +141,11 @@ def _settings(**flags: Any) -> Settings:
 def _local_settings(
     host: str | None, port: int | None, model: str | None, name: str | None, engine_args: str | None, redis: str | None
 ) -> Settings:
-    # Only this machine's programs, unless somebody asks for more.
-    flags = {"host": host or "127.0.0.1", "port": port, "model": model, "served_model_name": name}
+    flags = {"host": host, "port": port, "model": model, "served_model_name": name}
     parsed = _settings(**flags, engine_args=engine_args, redis_url=redis)
+    if "host" not in parsed.model_fields_set:
+        # Only this machine's programs, unless somebody asks for more.
+        parsed = parsed.model_copy(update={"host": "127.0.0.1"})
     _require_extra()
     try:
         parsed.resolved_model()

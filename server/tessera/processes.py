@@ -13,18 +13,20 @@ import psutil
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_PDEATHSIG = 1
 _KILL_AFTER_S = 5.0
+# Resolved here and not between fork and exec, where another thread's lock would stay locked for ever.
+_prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
 
 
 def adopt_orphans() -> None:
     """From now on a descendant whose parent dies becomes this process's child (Linux; elsewhere nothing happens)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if _prctl is not None:
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def end_with_parent() -> None:
     """Have the kernel end this process when its parent dies, however it dies (Linux). For ``preexec_fn``."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def end_descendants(root: int | None = None) -> list[str]:
@@ -91,7 +93,7 @@ def end_strays(known: set[int]) -> list[str]:
     for process in psutil.Process().children():
         if process.pid in known:
             continue
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
             names.append(process.name())
             end_descendants(process.pid)
             process.kill()

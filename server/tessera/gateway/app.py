@@ -33,7 +33,9 @@ def create_app(settings: Settings) -> FastAPI:
             log.info("gateway_ready", gateway=services.gateway_id, port=settings.port)
             yield
 
-    app = FastAPI(title="Tessera", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="Tessera", version=__version__, description=DESCRIPTION, lifespan=lifespan, redirect_slashes=False
+    )
     for resource in (generation, models, health):
         app.include_router(resource.router)
     app.add_exception_handler(TesseraError, _tessera_error)
@@ -51,7 +53,8 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     path, method = request.url.path, request.method
     if error.status_code == 405:
-        return await _tessera_error(request, MethodNotAllowed(f"{path} does not take {method}. See GET /docs."))
+        wrong_method = MethodNotAllowed(f"{path} does not take {method}. See GET /docs.")
+        return JSONResponse(wrong_method.body(), wrong_method.status, error.headers)
     return await _tessera_error(request, RouteNotFound(f"There is no {method} {path}. GET /docs lists what there is."))
 
 

@@ -10,6 +10,9 @@ import orjson
 
 from tessera.errors import InvalidJSON, InvalidRequest, MissingField, RequestTooLarge
 
+# Characters; error messages and the log repeat a model's name.
+LONGEST_NAME = 512
+
 
 async def read_json(chunks: AsyncIterator[bytes], declared: str | None, most_bytes: int) -> dict[str, Any]:
     """The body as a JSON object.
@@ -25,7 +28,7 @@ async def read_json(chunks: AsyncIterator[bytes], declared: str | None, most_byt
     too_large = RequestTooLarge(
         f"The request body is larger than {most_bytes:,} bytes. Send large media as URLs instead of data URLs."
     )
-    if declared is not None and declared.isdigit() and int(declared) > most_bytes:
+    if declared is not None and declared.isdecimal() and int(declared) > most_bytes:
         raise too_large
     parts, total = [], 0
     async for chunk in chunks:
@@ -68,8 +71,8 @@ def read_options(body: dict[str, Any], required: str) -> Options:
     for name in ("model", required):
         if body.get(name) in (None, "", []):
             raise MissingField(f"The field `{name}` is required and must not be empty.", param=name)
-    if not isinstance(body["model"], str):
-        raise InvalidRequest("`model` must be a string.", param="model")
+    if not isinstance(body["model"], str) or len(body["model"]) > LONGEST_NAME:
+        raise InvalidRequest(f"`model` must be a string of at most {LONGEST_NAME} characters.", param="model")
     stream = body.get("stream")
     if not isinstance(stream, bool | None):
         raise InvalidRequest("`stream` must be true or false.", param="stream")
@@ -81,6 +84,18 @@ def read_options(body: dict[str, Any], required: str) -> Options:
     hide = not (wanted or {}).get("include_usage")
     body["stream_options"] = {**(wanted or {}), "include_usage": True}
     return Options(body["model"], True, hide)
+
+
+def dump_json(body: dict[str, Any]) -> bytes:
+    """The body as it goes on.
+
+    Raises:
+        InvalidJSON: it is nested too deeply (``orjson`` reads deeper than it writes).
+    """
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError as error:
+        raise InvalidJSON(f"The request body cannot be passed on: {error}.") from error
 
 
 def sequences(body: dict[str, Any]) -> int:

@@ -24,10 +24,16 @@ class Catalogue:
         self._models: dict[str, ServedModel] = {}
         self.reachable = False
 
-    @property
-    def models(self) -> list[ServedModel]:
-        """Models that are served, or whose workers are expected back."""
-        return [m for m in self._models.values() if self._expected(m)]
+    def served(self) -> list[ServedModel]:
+        """Models that are served, or whose workers are expected back.
+
+        Raises:
+            QueueUnavailable: Redis does not answer, and has told nothing before.
+        """
+        found = [m for m in self._models.values() if self._expected(m)]
+        if not found:
+            self._check_reachable()
+        return found
 
     def known(self) -> list[ServedModel]:
         """All models of the directory, also those that nobody expects back."""
@@ -42,16 +48,15 @@ class Catalogue:
         """The model of that name.
 
         Raises:
-            QueueUnavailable: Redis has not answered since this gateway started.
+            QueueUnavailable: Redis does not answer, so that there is no knowing.
             ModelNotFound: other models are served, not this one.
             NoWorker: its workers have been gone for ``TESSERA_WORKER_GRACE_S``, or there is no worker at all.
         """
         model = self._models.get(name)
         if model is not None and self._expected(model):
             return model
-        if not self.reachable:
-            raise QueueUnavailable("The request queue cannot be reached at the moment.", retry_after_s=5)
-        if model is None and (served := [m.card.model for m in self.models]):
+        self._check_reachable()
+        if model is None and (served := [m.card.model for m in self.served()]):
             known = ", ".join(f"`{s}`" for s in served)
             raise ModelNotFound(f"The model `{name}` does not exist here. Served: {known}.", param="model")
         raise NoWorker(f"No worker serves the model `{name}` at the moment.", param="model", retry_after_s=10)
@@ -73,6 +78,10 @@ class Catalogue:
         while True:
             await self.refresh()
             await asyncio.sleep(REFRESH_EVERY_S)
+
+    def _check_reachable(self) -> None:
+        if not self.reachable:
+            raise QueueUnavailable("The request queue cannot be reached at the moment.", retry_after_s=5)
 
     def _expected(self, model: ServedModel) -> bool:
         return bool(model.workers) or model.last_seen_s < self._settings.worker_grace_s

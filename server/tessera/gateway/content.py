@@ -20,7 +20,7 @@ from tessera.errors import (
     UnsupportedModality,
     UnsupportedPart,
 )
-from tessera.media import MediaSource, MediaSpec, MediaStage, Modality
+from tessera.media import MOST_FRAMES, MediaSource, MediaSpec, MediaStage, Modality
 from tessera.queue import ModelCard
 
 _MEDIA_PARTS = {
@@ -31,8 +31,6 @@ _MEDIA_PARTS = {
 }
 # Passed through: vLLM renders them as text.
 _TEXT_PARTS = {"text", "refusal", "thinking", "input_text", "output_text", "tool_reference"}
-# Most frames that a request may ask for, as many as the longest video models are trained on.
-MOST_FRAMES = 768
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +117,9 @@ def _parts(messages: list[Any]) -> Iterator[tuple[str, Any]]:
         if isinstance(content, list):
             for j, part in enumerate(content):
                 yield f"messages[{i}].content[{j}]", part
+        elif not isinstance(content, str | None):
+            path = f"messages[{i}].content"
+            raise InvalidRequest("`content` must be a string or an array of parts.", param=path)
 
 
 def _media_part(path: str, part: Any) -> MediaPart | None:
@@ -129,12 +130,16 @@ def _media_part(path: str, part: Any) -> MediaPart | None:
     kind = part.get("type")
     if kind is None:
         kind = next((name for name in (*_MEDIA_PARTS, "text") if name in part), None)
-    if kind in _TEXT_PARTS:
+    if isinstance(kind, str) and kind in _TEXT_PARTS:
+        # Without a `type`, or with a `uuid`, vLLM takes a part for the medium that any of its other fields names.
+        part["type"] = kind
+        part.pop("uuid", None)
         return None
     modality = _MEDIA_PARTS.get(kind) if isinstance(kind, str) else None
     if modality is None:
         known = ", ".join(("text", *_MEDIA_PARTS))
-        raise UnsupportedPart(f"Content parts of type {kind!r} are not supported. Supported: {known}.", param=path)
+        shown = repr(kind)[:100]
+        raise UnsupportedPart(f"Content parts of type {shown} are not supported. Supported: {known}.", param=path)
     value = part.get(kind)
     if kind == "input_audio":
         if not isinstance(value, dict) or not isinstance(value.get("data"), str) or not value["data"]:

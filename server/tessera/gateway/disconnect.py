@@ -10,6 +10,9 @@ from starlette.types import Receive
 
 from tessera.errors import Cancelled
 
+# `asyncio.wait_for` of Python 3.11, which redis-py calls, loses a cancellation that comes as it is about to return.
+CANCEL_AGAIN_S = 0.25
+
 
 @asynccontextmanager
 async def cancel_on_disconnect(receive: Receive) -> AsyncIterator[None]:
@@ -20,20 +23,25 @@ async def cancel_on_disconnect(receive: Receive) -> AsyncIterator[None]:
     """
     task = asyncio.current_task()
     assert task is not None, "needs a running task"
-    gone = False
+    cancelled = 0
 
     async def watch() -> None:
-        nonlocal gone
+        nonlocal cancelled
         while (await receive())["type"] != "http.disconnect":
             pass
-        gone = True
-        task.cancel()
+        while True:
+            cancelled += 1
+            task.cancel()
+            await asyncio.sleep(CANCEL_AGAIN_S)
 
     watcher = asyncio.create_task(watch())
     try:
         yield
     except asyncio.CancelledError:
-        if gone and task.uncancel() == 0:
+        others = task.cancelling() - cancelled
+        for _ in range(cancelled):
+            task.uncancel()
+        if cancelled and not others:
             raise Cancelled("The client closed the connection.") from None
         raise
     finally:

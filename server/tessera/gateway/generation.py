@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Any
+
 from fastapi import APIRouter, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from tessera.errors import Cancelled
 from tessera.gateway import schema
 from tessera.gateway.body import read_json, read_options
 from tessera.gateway.observation import observe
@@ -27,11 +32,17 @@ class Generation(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the request (ASGI)."""
         path: str = scope["path"]
-        with observe(path) as seen:
-            length = self._request.headers.get("content-length")
-            body = await read_json(self._request.stream(), length, self._services.settings.max_body_bytes)
-            options = read_options(body, self._required)
+        # Counted and logged within; there is nobody left to answer.
+        with suppress(Cancelled), observe(path) as seen:
+            options = read_options(body := await self._body(), self._required)
             await Relay(self._services, path, body, options, seen)(scope, receive, send)
+
+    async def _body(self) -> dict[str, Any]:
+        length = self._request.headers.get("content-length")
+        try:
+            return await read_json(self._request.stream(), length, self._services.settings.max_body_bytes)
+        except ClientDisconnect as error:
+            raise Cancelled("The client closed the connection before its request was complete.") from error
 
 
 @router.post("/v1/chat/completions", **schema.chat_completions)

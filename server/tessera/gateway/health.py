@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -38,13 +40,24 @@ async def readyz(request: Request) -> JSONResponse:
 async def read_metrics(request: Request) -> Response:
     """Prometheus metrics of this gateway, and of the queue that all gateways share."""
     services: Services = request.app.state.services
+    depths = await _depths(services)
+    # Anew each time, so that a model that was retired and a queue that cannot be seen have no value.
+    for gauge in (metrics.WORKERS, metrics.QUEUE_DEPTH, metrics.JOBS_RUNNING):
+        gauge.clear()
     for model in services.catalogue.known():
-        name = model.card.model
-        metrics.WORKERS.labels(name).set(model.workers)
-        try:
-            waiting, running = await services.broker.depth(name)
-        except QueueUnavailable:
-            break
+        metrics.WORKERS.labels(model.card.model).set(model.workers)
+    for name, (waiting, running) in depths.items():
         metrics.QUEUE_DEPTH.labels(name).set(waiting)
         metrics.JOBS_RUNNING.labels(name).set(running)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _depths(services: Services) -> dict[str, tuple[int, int]]:
+    # A Redis that hangs must not take the gateway's own metrics with it.
+    if not services.catalogue.reachable:
+        return {}
+    names = [m.card.model for m in services.catalogue.known()]
+    try:
+        return dict(zip(names, await asyncio.gather(*map(services.broker.depth, names)), strict=True))
+    except QueueUnavailable:
+        return {}

@@ -7,7 +7,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from tessera.errors import ModelNotFound
 from tessera.gateway.schema import ERRORS
 from tessera.queue import ServedModel
 
@@ -38,19 +37,14 @@ class ModelList(BaseModel):
 @router.get("/v1/models", responses={503: ERRORS[503]})
 async def list_models(request: Request) -> ModelList:
     """All models that can be asked for, with their modalities and limits."""
-    return ModelList(data=[_describe(m) for m in request.app.state.services.catalogue.models])
+    return ModelList(data=[_describe(m) for m in request.app.state.services.catalogue.served()])
 
 
 # Names may hold slashes, as those of the hubs do.
-@router.get("/v1/models/{model:path}", responses={404: ERRORS[404]})
+@router.get("/v1/models/{model:path}", responses={404: ERRORS[404], 503: ERRORS[503]})
 async def retrieve_model(request: Request, model: str) -> Model:
     """One model, with its modalities and limits."""
-    for served in request.app.state.services.catalogue.models:
-        if served.card.model == model:
-            return _describe(served)
-    raise ModelNotFound(
-        f"The model `{model}` does not exist here. `GET /v1/models` lists those that do.", param="model"
-    )
+    return _describe(request.app.state.services.catalogue.require(model))
 
 
 def _describe(served: ServedModel) -> Model:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from typing import Any
 
 import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tessera.errors import QueueUnavailable, TesseraError
-from tessera.gateway.body import Options, sequences
+from tessera.errors import TesseraError
+from tessera.gateway.body import Options, dump_json, sequences
 from tessera.gateway.content import check_media, find_media, prepare_media
 from tessera.gateway.disconnect import cancel_on_disconnect
 from tessera.gateway.failures import error_of
@@ -49,8 +47,7 @@ class Relay(Response):
                     stream.enqueued = True
                     await self._relay(stream, send)
                 except BaseException:
-                    # Shielded: the reason may be that this very task is being cancelled.
-                    await asyncio.shield(self._abandon(job))
+                    self._services.abandon(job)
                     raise
 
     async def _job(self) -> Job:
@@ -60,13 +57,11 @@ class Relay(Response):
         if "messages" in body and (parts := find_media(body["messages"])):
             check_media(parts, card)
             await prepare_media(body, parts, card, services.stage)
-        job = Job(new_job_id(), card.model, self._path, orjson.dumps(body), sequences(body), self._options.hide_usage)
+        # A job that is wider than its engine is only as wide as it: it needs all of it, whatever number was asked for.
+        width = min(sequences(body), card.sequences)
+        job = Job(new_job_id(), card.model, self._path, dump_json(body), width, self._options.hide_usage)
         self._seen.job_id = job.id
         return job
-
-    async def _abandon(self, job: Job) -> None:
-        with suppress(QueueUnavailable):
-            await self._services.broker.cancel(job.model, job.id)
 
     async def _relay(self, stream: ReplyStream, send: Send) -> None:
         head: Head | None = None
@@ -93,9 +88,9 @@ class Relay(Response):
             if not self._started:
                 raise
             self._seen.failed(error)
-            await self._abandon(stream.job)
+            self._services.abandon(stream.job)
             event = b"data: " + orjson.dumps(error.body()) + b"\n\ndata: [DONE]\n\n"
-            await send({"type": "http.response.body", "body": event})
+            await send({"type": "http.response.body", "body": b"".join(pieces) + event})
 
     @staticmethod
     def _streams(head: Head) -> bool:

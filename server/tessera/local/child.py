@@ -81,13 +81,18 @@ class Child:
         backoff_s = FIRST_BACKOFF_S
         while True:
             started = loop.time()
-            code = await self.exited()
+            news = f"{self.name} exited with code {await self.exited()}"
             if loop.time() - started > SETTLED_S:
                 backoff_s = FIRST_BACKOFF_S
-            await self._on_exit(f"{self.name} exited with code {code}; restarting it in {backoff_s:g} s")
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
-            await self.start()
+            while True:
+                await self._on_exit(f"{news}; restarting it in {backoff_s:g} s")
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
+                try:
+                    await self.start()
+                    break
+                except OSError as error:  # no memory or no process left, which may pass
+                    news = f"{self.name} cannot be started ({error})"
 
     async def stop(self, timeout_s: float) -> None:
         """SIGTERM, then after ``timeout_s`` SIGKILL, also for what it left behind."""

@@ -64,7 +64,9 @@ async def _ask(stack: Stack, console: Console) -> None:
     shown = (p.get("text") or f"⟨{p['type'].removesuffix('_url')}⟩" for p in request["messages"][0]["content"])
     console.print(f"\n[bold]You[/]      {' '.join(shown)}")
     console.print(f"[bold]{stack.model}[/]  ", end="")
-    asked, first, usage = time.monotonic(), None, {}
+    asked = time.monotonic()
+    first: float | None = None
+    usage: dict[str, Any] = {}
     timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout, raise_for_status=False) as session:
         async with session.post(f"{stack.url}/v1/chat/completions", json=request) as response:

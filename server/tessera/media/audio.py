@@ -10,8 +10,8 @@ from typing import Any, cast
 import av
 import numpy as np
 import numpy.typing as npt
-import soundfile  # type: ignore[import-untyped]
-import soxr  # type: ignore[import-untyped]
+import soundfile
+import soxr
 
 from tessera.errors import InvalidMedia, MediaTooLarge
 from tessera.media.container import open_container

@@ -159,7 +159,7 @@ def _check_answer(response: aiohttp.ClientResponse) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    if _REFUSED in str(error):
+    if _REFUSED in str(getattr(error, "os_error", error)):
         return _REFUSED
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "its host name does not resolve"

@@ -1,6 +1,6 @@
 """Which frames of a video the model sees: vLLM's rules, so that its answers are the same as behind its own loader.
 
-Ported from vLLM 0.32, ``vllm/multimodal/video.py`` (Apache-2.0); the names are those of its loader registry.
+The rules are those of vLLM 0.32 (``vllm/multimodal/video.py``), the names those of its loader registry.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-_QWEN_MAX_FRAMES = 768
+# Most frames of the longest videos that models with these rules are made for.
+MOST_FRAMES = 768
 _QWEN_MIN_FRAMES = 4
 _QWEN_MAX_FPS = 30.0
 _QWEN_FPS = 2.0
@@ -36,7 +37,7 @@ def _opencv(total: int, fps: float, max_frames: int, target_fps: float | None) -
 def _qwen2_vl(total: int, fps: float, max_frames: int, target_fps: float | None) -> list[int]:
     """A fixed rate, an even number of frames (``Qwen2VLVideoBackend``: Qwen2-VL, Qwen2.5-VL, Qwen2.5- and 3-Omni)."""
     patch = _QWEN2_TEMPORAL_PATCH
-    most = min(max_frames, _QWEN_MAX_FRAMES, total) // patch * patch
+    most = min(max_frames, MOST_FRAMES, total) // patch * patch
     rate = min(_QWEN_FPS if target_fps is None else target_fps, _QWEN_MAX_FPS)
     wanted = min(max(total / fps * rate, _QWEN_MIN_FRAMES), most, total)
     # A video of one frame divides by zero in vLLM; the processor repeats a lone frame to fill a temporal patch.
@@ -47,7 +48,7 @@ def _qwen2_vl(total: int, fps: float, max_frames: int, target_fps: float | None)
 def _qwen3_vl(total: int, fps: float, max_frames: int, target_fps: float | None) -> list[int]:
     """A fixed rate, rounded to the nearest frame (``Qwen3VLVideoBackend``)."""
     rate = min(_QWEN_FPS if target_fps is None else target_fps, _QWEN_MAX_FPS)
-    most = min(max_frames, _QWEN_MAX_FRAMES)
+    most = min(max_frames, MOST_FRAMES)
     count = min(max(int(total / fps * rate), _QWEN_MIN_FRAMES), most, total)
     indices: list[int] = np.linspace(0, total - 1, count).round().astype(int).tolist()
     return indices

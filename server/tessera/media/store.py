@@ -21,7 +21,7 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
-from tessera.errors import MediaStoreFull, MediaTooLarge, QueueUnavailable
+from tessera.errors import MediaStoreFull, MediaTooLarge, QueueUnavailable, TesseraError
 from tessera.settings import Settings
 
 _RETRY_S = 5
@@ -132,7 +132,11 @@ class RedisMediaStore:
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush())
         # Shielded: several requests may wait for the same answer, and one of them may be cancelled.
-        return await asyncio.shield(answer)
+        try:
+            return await asyncio.shield(answer)
+        except TesseraError as error:
+            # An error of one's own: each caller writes its own ``param`` into it.
+            raise type(error)(error.message, retry_after_s=error.retry_after_s) from error
 
     @property
     def _ttl_ms(self) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,11 @@ from tessera.errors import Overloaded, QueueUnavailable
 from tessera.queue.connection import REDIS_UNAVAILABLE
 from tessera.queue.job import Job, Lease
 from tessera.queue.keys import Keys
-from tessera.queue.scripts import script
+from tessera.queue.scripts import Script, script
 from tessera.settings import Settings
+
+# Model, job id and number of a reply's entry.
+Place = tuple[str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class Broker:
 
     async def ping(self) -> None:
         """Ask whether Redis answers."""
-        with _redis_errors():
+        async with self._reach():
             await self._redis.ping()
 
     async def enqueue(self, job: Job, *, reply_to: str) -> int:
@@ -134,33 +138,42 @@ class Broker:
         requeued, evicted = await self._call(self._reap, model, *limits)
         return requeued, evicted
 
-    async def read(self, model: str, job_id: str, start: int) -> tuple[list[bytes], bool]:
-        """The reply's entries from ``start`` on, and whether the job is still known."""
-        with _redis_errors():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.lrange(self.keys.log(model, job_id), start, -1)
+    async def read(self, places: Iterable[Place]) -> list[tuple[list[bytes], bytes | None, bool]]:
+        """What the logs of several jobs hold from a place on.
+
+        Returns:
+            For each: the entries, the log's first entry (None: there is no log), and whether the job is known.
+        """
+        async with self._reach(), self._redis.pipeline(transaction=False) as pipe:
+            for model, job_id, start in places:
+                # Before the log: a job that is known and has an empty log has not begun.
                 pipe.exists(self.keys.job(model, job_id))
-                entries, known = await pipe.execute()
-        return entries, bool(known)
+                pipe.lrange(self.keys.log(model, job_id), start, -1)
+                pipe.lindex(self.keys.log(model, job_id), 0)
+            found = await pipe.execute()
+        return [
+            (entries, first, bool(known))
+            for known, entries, first in zip(found[::3], found[1::3], found[2::3], strict=True)
+        ]
 
     async def depth(self, model: str) -> tuple[int, int]:
         """Jobs waiting and jobs running."""
-        with _redis_errors():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.zcard(self.keys.queue(model))
-                pipe.zcard(self.keys.leases(model))
-                waiting, running = await pipe.execute()
+        async with self._reach(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.zcard(self.keys.queue(model))
+            pipe.zcard(self.keys.leases(model))
+            waiting, running = await pipe.execute()
         return waiting, running
 
-    async def _call(self, script: Any, model: str, *arguments: Any) -> Any:
-        with _redis_errors():
+    async def _call(self, script: Script, model: str, *arguments: Any) -> Any:
+        async with self._reach():
             return await script(keys=[self.keys.queue(model)], args=[self.keys.model(model), *arguments])
 
-
-@contextmanager
-def _redis_errors() -> Iterator[None]:
-    try:
-        yield
-    except REDIS_UNAVAILABLE as error:
-        message = "The request queue cannot be reached at the moment. Retry in a few seconds."
-        raise QueueUnavailable(message, retry_after_s=5) from error
+    @asynccontextmanager
+    async def _reach(self) -> AsyncIterator[None]:
+        try:
+            # The client's own limits count each attempt to connect and to read for itself.
+            async with asyncio.timeout(self._settings.redis_timeout_s):
+                yield
+        except REDIS_UNAVAILABLE as error:
+            message = "The request queue cannot be reached at the moment. Retry in a few seconds."
+            raise QueueUnavailable(message, retry_after_s=5) from error

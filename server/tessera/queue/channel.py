@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Any
 
 import redis.asyncio as aioredis
 import structlog
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from tessera.errors import QueueUnavailable
 from tessera.queue.connection import REDIS_UNAVAILABLE
 
 log = structlog.get_logger()
 
 LONGEST_BACKOFF_S = 1.0
+# A connection that brings nothing for so long is asked for a sign of life, and closed after as long again: a host
+# that vanished closes nothing.
+HEARTBEAT_S = 5.0
 
 
 async def listen(
@@ -25,22 +32,40 @@ async def listen(
 
     Args:
         on_subscribed: awaited after each (re)connection, before the first message: what was published
-            meanwhile is lost, and this is the place to catch up.
+            meanwhile is lost, and this is the place to catch up. Where it raises, the channel is opened again.
     """
     backoff_s = 0.05
     while True:
         pubsub = redis.pubsub()
         try:
             await pubsub.subscribe(channel)
-            async for message in pubsub.listen():
+            async for message in _messages(pubsub):
                 if message["type"] == "subscribe":
                     await on_subscribed()
                     backoff_s = 0.05
                 elif message["type"] == "message":
                     on_message(message["data"])
-        except REDIS_UNAVAILABLE as error:
+        except (QueueUnavailable, *REDIS_UNAVAILABLE) as error:
             log.warning("channel_lost", channel=channel, error=str(error), retry_s=backoff_s)
+        except Exception:
+            # Whatever it was: without this channel nothing would be heard any more, and nobody would notice.
+            log.exception("channel_failed", channel=channel, retry_s=backoff_s)
         finally:
-            await pubsub.aclose()  # type: ignore[no-untyped-call]
+            with suppress(*REDIS_UNAVAILABLE):
+                await pubsub.aclose()  # type: ignore[no-untyped-call]
         await asyncio.sleep(backoff_s)
         backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
+
+
+async def _messages(pubsub: Any) -> AsyncIterator[dict[str, Any]]:
+    asked = False
+    while True:
+        message = await pubsub.get_message(timeout=HEARTBEAT_S)
+        if message is not None:
+            asked = False
+            yield message
+        elif asked:
+            raise RedisTimeoutError(f"no sign of life in {2 * HEARTBEAT_S} s")
+        else:
+            await pubsub.ping()
+            asked = True

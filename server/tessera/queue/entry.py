@@ -80,10 +80,13 @@ def decode(raw: bytes) -> Entry:
     kind, content = raw[:1], raw[1:]
     if kind == b"d":
         return Data(content)
-    if kind == b"h":
-        return Head(*orjson.loads(content))
-    if kind == b"e":
-        return End(orjson.loads(content))
-    if kind == b"x":
-        return Failure(**orjson.loads(content))
+    try:
+        if kind == b"h":
+            return Head(*orjson.loads(content))
+        if kind == b"e":
+            return End(orjson.loads(content))
+        if kind == b"x":
+            return Failure(**orjson.loads(content))
+    except TypeError as error:
+        raise ValueError(f"reply entry of another shape: {raw[:100]!r}") from error
     raise ValueError(f"unknown kind of reply entry: {kind!r}")

@@ -44,7 +44,7 @@ class Lease:
     """A job in the hands of one worker.
 
     Attributes:
-        epoch: rises with every delivery; what an older epoch writes is refused.
+        epoch: rises with every delivery (it is the time of it, ms); what an older epoch writes is refused.
         attempts: deliveries so far, this one included.
         wait_ms: time between enqueueing and this delivery.
     """

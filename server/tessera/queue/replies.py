@@ -7,12 +7,14 @@ first subscription, a reconnection, a gap in the offsets, a long silence) the st
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import msgpack
 import redis.asyncio as aioredis
+import structlog
 
 from tessera.errors import QueueUnavailable, ReplyLost, TesseraError, WorkerLost
 from tessera.queue import channel, entry
@@ -21,9 +23,13 @@ from tessera.queue.entry import Entry
 from tessera.queue.job import Job
 from tessera.settings import Settings
 
+log = structlog.get_logger()
+
 # A stream that is silent for this long looks into its log: pub/sub promises nothing.
 CATCH_UP_AFTER_S = 2.0
 SWEEP_EVERY_S = 0.5
+# Logs that are read in one round trip.
+CAUGHT_UP_AT_ONCE = 128
 
 
 class ReplyStream:
@@ -32,6 +38,7 @@ class ReplyStream:
     Attributes:
         enqueued: set by whoever enqueued the job; from then on a missing record means a lost one.
         offset: entries received so far.
+        first: the first of them, as stored.
         last_heard: when the log was last known to hold nothing new, by ``time.monotonic``.
         last_entry: when the last entry came, or the stream was opened.
     """
@@ -40,6 +47,7 @@ class ReplyStream:
         self.job = job
         self.enqueued = False
         self.offset = 0
+        self.first: bytes | None = None
         self.last_heard = self.last_entry = time.monotonic()
         self._entries: list[Entry] = []
         self._error: TesseraError | None = None
@@ -49,15 +57,16 @@ class ReplyStream:
         """All entries that have arrived since the last call, at least one.
 
         Raises:
-            ReplyLost: the job's record is gone from Redis.
+            ReplyLost: Redis has lost the job, or a part of its reply.
+            WorkerLost: nothing has come for ``TESSERA_REPLY_TIMEOUT_S``.
+            QueueUnavailable: Redis has been away for ``TESSERA_REDIS_OUTAGE_S``.
         """
         await self._changed.wait()
-        self._changed.clear()
         entries, self._entries = self._entries, []
-        if self._error is not None and not entries:
+        if self._error is None:
+            self._changed.clear()
+        elif not entries:
             raise self._error
-        if self._error is not None:
-            self._changed.set()
         return entries
 
     def feed(self, offset: int, raw: list[bytes]) -> bool:
@@ -66,9 +75,16 @@ class ReplyStream:
             return False
         fresh = raw[self.offset - offset :]
         if fresh:
+            try:
+                self._entries += [entry.decode(r) for r in fresh]
+            except ValueError:
+                log.exception("reply_unreadable", job=self.job.id)
+                self.fail(ReplyLost("The answer cannot be read: its worker runs another version. Send it again."))
+                return True
+            if self.first is None:
+                self.first = fresh[0]
             self.offset += len(fresh)
             self.last_heard = self.last_entry = time.monotonic()
-            self._entries += [entry.decode(r) for r in fresh]
             self._changed.set()
         return True
 
@@ -92,7 +108,7 @@ class ReplyHub:
         self._settings = settings
         self._channel = broker.keys.gateway(gateway_id)
         self._streams: dict[bytes, ReplyStream] = {}
-        self._last_reached = time.monotonic()
+        self._unreachable_since: float | None = None
 
     @property
     def open_streams(self) -> int:
@@ -117,20 +133,36 @@ class ReplyHub:
             tasks.create_task(self._sweep())
 
     def _receive(self, message: bytes) -> None:
+        self._unreachable_since = None
         parts = msgpack.unpackb(message, raw=True)
         for job_id, offset, entries in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
             stream = self._streams.get(job_id)
             if stream is not None and not stream.feed(offset, entries):
-                stream.last_heard = 0.0  # a gap: the sweep catches up
+                stream.last_heard = -math.inf  # a gap: the sweep catches up
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
             now = time.monotonic()
-            for stream in [s for s in self._streams.values() if s.enqueued]:
-                if now - stream.last_heard > CATCH_UP_AFTER_S:
-                    await self._catch_up(stream)
+            try:
+                await self._catch_up([s for s in self._enqueued() if now - s.last_heard > CATCH_UP_AFTER_S])
+            except QueueUnavailable as error:
+                self._give_up_unreachable(error)
+            except Exception:
+                log.exception("reply_sweep_failed")
+            for stream in self._enqueued():
                 self._give_up_silent(stream, now)
+
+    def _enqueued(self) -> list[ReplyStream]:
+        return [s for s in self._streams.values() if s.enqueued]
+
+    def _give_up_unreachable(self, error: QueueUnavailable) -> None:
+        now = time.monotonic()
+        if self._unreachable_since is None:
+            self._unreachable_since = now
+        if now - self._unreachable_since > self._settings.redis_outage_s:
+            for stream in self._enqueued():
+                stream.fail(error)
 
     def _give_up_silent(self, stream: ReplyStream, now: float) -> None:
         # Before its first entry a job may wait in the queue, which evicts it by itself, and then for its prefill.
@@ -139,19 +171,21 @@ class ReplyHub:
             stream.fail(WorkerLost(f"The worker has sent nothing for {limit_s:.0f} seconds. Send the request again."))
 
     async def _catch_up_all(self) -> None:
-        for stream in [s for s in self._streams.values() if s.enqueued]:
-            await self._catch_up(stream)
+        await self._catch_up(self._enqueued())
 
-    async def _catch_up(self, stream: ReplyStream) -> None:
-        start = stream.offset
-        try:
-            entries, known = await self._broker.read(stream.job.model, stream.job.id, start)
-        except QueueUnavailable as error:
-            if time.monotonic() - self._last_reached > self._settings.redis_outage_s:
-                stream.fail(error)
-            return
-        self._last_reached = stream.last_heard = time.monotonic()
-        if entries:
-            stream.feed(start, entries)
-        elif not known and stream.offset == start:
-            stream.fail(ReplyLost("The queue has lost this request (its Redis was emptied). Send it again."))
+    async def _catch_up(self, streams: Sequence[ReplyStream]) -> None:
+        for i in range(0, len(streams), CAUGHT_UP_AT_ONCE):
+            batch = streams[i : i + CAUGHT_UP_AT_ONCE]
+            # One entry more than is missing: that it is still there shows that the log has not gone back.
+            places = [(s.job.model, s.job.id, max(s.offset - 1, 0)) for s in batch]
+            seen = [s.first for s in batch]
+            found = await self._broker.read(places)
+            for stream, place, known_first, (entries, first, known) in zip(batch, places, seen, found, strict=True):
+                stream.last_heard = time.monotonic()
+                # A failover may have lost entries that the client has: what comes now would not continue them.
+                gone_back = known_first is not None and (not entries or first != known_first)
+                if gone_back or not (entries or known):
+                    stream.fail(ReplyLost("The queue has lost this request (its Redis lost data). Send it again."))
+                else:
+                    stream.feed(place[2], entries)
+        self._unreachable_since = None

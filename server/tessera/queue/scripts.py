@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
+from typing import Any
 
 import redis.asyncio as aioredis
 from redis.commands.core import AsyncScript
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+# What a Redis says that cannot do its work at the moment: failing over, full, starting, or its disk is.
+_PASSING = ("READONLY", "OOM", "MISCONF", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "BUSY", "TRYAGAIN")
+
+
+class Script(AsyncScript):
+    """A script whose errors are those of the commands in it: Redis 6.2 wraps them, and so hides their kind."""
+
+    async def __call__(self, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:  # type: ignore[override]
+        """Run it. Raises redis-py's errors, ``ConnectionError`` for all that pass by themselves."""
+        try:
+            return await super().__call__(keys=keys, args=args)
+        except ResponseError as error:
+            if any(f"{code} " in str(error) for code in _PASSING):
+                raise RedisConnectionError(str(error)) from error
+            raise
 
 
 @lru_cache
@@ -15,6 +35,6 @@ def _source(name: str) -> str:
     return "\n".join((folder / f"{part}.lua").read_text() for part in ("common", name))
 
 
-def script(redis: aioredis.Redis, name: str) -> AsyncScript:
+def script(redis: aioredis.Redis, name: str) -> Script:
     """The script ``lua/<name>.lua``, sent by its digest and loaded again by itself after a restart of Redis."""
-    return redis.register_script(_source(name))
+    return Script(redis, _source(name))

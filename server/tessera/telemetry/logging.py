@@ -15,7 +15,8 @@ def configure(settings: Settings) -> None:
     people = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
     if people:
-        renderer = structlog.dev.ConsoleRenderer(pad_event_to=20)
+        # Its default prints local variables too: whole request bodies.
+        renderer = structlog.dev.ConsoleRenderer(pad_event_to=20, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from argparse import Namespace
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 from tessera.worker import torch_compat
 
@@ -20,6 +21,8 @@ _HOMES = {
     "make_arg_parser": ("vllm.entrypoints.launchers.cli_args", "vllm.entrypoints.openai.cli_args"),
     "validate_parsed_serve_args": ("vllm.entrypoints.launchers.cli_args", "vllm.entrypoints.openai.cli_args"),
     "MEDIA_CONNECTOR_REGISTRY": ("vllm.multimodal.media", "vllm.multimodal.media.connector"),
+    "get_video_loader_backend_for_processor": ("vllm.multimodal.video",),
+    "get_video_processor_cls_name": ("vllm.transformers_utils.processor",),
     "MediaConnector": ("vllm.multimodal.media", "vllm.multimodal.media.connector"),
 }
 
@@ -53,13 +56,16 @@ def parse_engine_args(model: str, served_name: str, extra: str) -> Namespace:
 
     arguments = ["--model", model, "--served-model-name", served_name, "--enable-prompt-tokens-details"]
     if current_platform.is_cpu():
-        arguments.append("--enforce-eager")  # compiling costs minutes and wins little there
+        # Compiling costs minutes and wins little there, also that of single functions at their first use.
+        arguments.append("--enforce-eager")
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
-    class Parser(FlexibleArgumentParser):  # type: ignore[misc]
-        def error(self, message: str) -> Any:
+    class Parser(FlexibleArgumentParser):
+        def error(self, message: str) -> NoReturn:
             raise ValueError(f"TESSERA_ENGINE_ARGS: {message}")
 
-    args: Namespace = vllm_name("make_arg_parser")(Parser()).parse_args([*arguments, *shlex.split(extra)])
+    parser: Any = Parser
+    args: Namespace = vllm_name("make_arg_parser")(parser()).parse_args([*arguments, *shlex.split(extra)])
     vllm_name("validate_parsed_serve_args")(args)
     return args
 
@@ -100,7 +106,7 @@ def audio_sample_rate_hz(model_config: Any) -> int | None:
     return None if rate is None else int(rate)
 
 
-def video_sampling(model_config: Any) -> dict[str, Any]:
+def video_options(model_config: Any) -> dict[str, Any]:
     """``num_frames`` and ``fps`` as configured for vLLM's video loader (``--media-io-kwargs``)."""
     configured = model_config.get_multimodal_config().media_io_kwargs or {}
     return dict(configured.get("video", {}))
@@ -109,9 +115,11 @@ def video_sampling(model_config: Any) -> dict[str, Any]:
 def video_loader(model_config: Any) -> str | None:
     """Name of vLLM's video loader for the model, which is the rule by which it samples frames; None: the default."""
     try:
-        from vllm.multimodal.video import get_video_loader_backend_for_processor
-        from vllm.renderers.chat_utils import get_video_processor_cls_name
+        loader, processor = (
+            vllm_name("get_video_loader_backend_for_processor"),
+            vllm_name("get_video_processor_cls_name"),
+        )
     except ImportError:  # older versions have one loader for all models
         return None
-    name: str | None = get_video_loader_backend_for_processor(get_video_processor_cls_name(model_config))
+    name: str | None = loader(processor(model_config))
     return name

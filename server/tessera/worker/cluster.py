@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from contextlib import suppress
+from logging import WARNING
 
 import psutil
 import ray
@@ -58,7 +59,7 @@ def _join(settings: Settings) -> None:
     # Ray's own warning about a setting of GPUs that has no meaning for us.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if settings.ray_address:
-        ray.init(address=settings.ray_address, namespace="tessera", logging_level="warning")
+        ray.init(address=settings.ray_address, namespace="tessera", logging_level=WARNING)
         return
     cores = max(psutil.cpu_count() or 1, settings.replicas + 1)
     ray.init(
@@ -67,7 +68,7 @@ def _join(settings: Settings) -> None:
         namespace="tessera",
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
-        logging_level="warning",
+        logging_level=WARNING,
     )
 
 
@@ -76,7 +77,7 @@ def _leave(settings: Settings, name: str, own_cluster: bool) -> None:
         with suppress(Exception):  # Ray may be what failed; what it started is ended below
             serve.delete(name)
             if own_cluster:
-                serve.shutdown()
+                serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()
     if own_cluster:
         end_descendants()

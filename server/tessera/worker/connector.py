@@ -26,7 +26,7 @@ class MediaReader:
 
     def __init__(self, store: MediaStore, *, cache_bytes: int = 256 << 20):
         self._store = store
-        self._room = cache_bytes
+        self._capacity = self._room = cache_bytes
         self._cache: OrderedDict[str, bytes] = OrderedDict()
 
     async def read(self, url: str, modality: Modality) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
@@ -55,7 +55,8 @@ class MediaReader:
         raise InvalidMedia(f"This reference is to {header.modality}, not {modality}.")
 
     def _keep(self, digest: str, payload: bytes) -> None:
-        if len(payload) > self._room // 4:
+        # Another request may have brought it meanwhile.
+        if digest in self._cache or len(payload) > self._capacity // 4:
             return
         self._cache[digest] = payload
         self._room -= len(payload)
@@ -90,6 +91,6 @@ def install_connector(reader: MediaReader, *, allow_urls: bool) -> None:
             if allow_urls and digest_of(video_url) is None:
                 return await super().fetch_video_async(video_url, **options)
             frames, metadata = await reader.read(video_url, Modality.VIDEO)
-            return frames.copy(), metadata
+            return frames.copy(), {name: value for name, value in metadata.items() if name != "audio_digest"}
 
     vllm_name("MEDIA_CONNECTOR_REGISTRY").register(NAME)(TesseraConnector)

@@ -40,8 +40,7 @@ class Worker:
 
 def build_application(settings: Settings) -> serve.Application:
     """The application to run on a Ray cluster: ``TESSERA_REPLICAS`` workers."""
-    deployment = serve.deployment(
-        Worker,
+    deploy: Any = serve.deployment(
         name="worker",
         num_replicas=settings.replicas,
         ray_actor_options={"num_cpus": 1, "num_gpus": settings.gpus_per_replica},
@@ -50,4 +49,5 @@ def build_application(settings: Settings) -> serve.Application:
         graceful_shutdown_wait_loop_s=0.1,
         graceful_shutdown_timeout_s=settings.drain_timeout_s + STOP_S,
     )
-    return deployment.bind(settings.model_dump(mode="json"))
+    application: serve.Application = deploy(Worker).bind(settings.model_dump(mode="json"))
+    return application

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from tessera.errors import TesseraError
-from tessera.media import MediaSpec
+from tessera.media import MOST_FRAMES, MediaSpec
 from tessera.queue import ModelCard
 from tessera.settings import Settings
 from tessera.worker import bridge, connector
@@ -65,15 +65,6 @@ class Engine:
     def _describe(self, name: str, model: str) -> ModelCard:
         config = self._client.vllm_config
         limits = bridge.modality_limits(config.model_config)
-        spec = MediaSpec()
-        if limits:
-            sampling = bridge.video_sampling(config.model_config)
-            spec = MediaSpec(
-                audio_sample_rate_hz=bridge.audio_sample_rate_hz(config.model_config) or spec.audio_sample_rate_hz,
-                video_max_frames=sampling.get("num_frames", spec.video_max_frames),
-                video_fps=sampling.get("fps", spec.video_fps),
-                video_sampling=bridge.video_loader(config.model_config),
-            )
         most = config.scheduler_config.max_num_seqs
         wanted = self._settings.max_running_jobs
         return ModelCard(
@@ -81,10 +72,24 @@ class Engine:
             root=Path(model).name if Path(model).exists() else model,
             max_model_len=config.model_config.max_model_len,
             limits=limits,
-            media=spec.to_json(),
+            media=_media_spec(config.model_config).to_json() if limits else {},
             sequences=min(most, wanted) if wanted else most,
             created=int(time.time()),
         )
+
+
+def _media_spec(model_config: Any) -> MediaSpec:
+    spec = MediaSpec()
+    configured = bridge.video_options(model_config)
+    rule = bridge.video_loader(model_config)
+    # The rules that sample at a fixed rate ignore `num_frames` in vLLM; theirs is the longest video they were made for.
+    most = configured.get("num_frames", spec.video_max_frames) if rule in (None, "opencv") else MOST_FRAMES
+    return MediaSpec(
+        audio_sample_rate_hz=bridge.audio_sample_rate_hz(model_config) or spec.audio_sample_rate_hz,
+        video_max_frames=most,
+        video_fps=configured.get("fps"),
+        video_sampling=rule,
+    )
 
 
 async def _answer_error(request: Request, error: Exception) -> JSONResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,18 +16,19 @@ log = structlog.get_logger()
 
 @asynccontextmanager
 async def serve_engine_port(app: ASGIApp, port: int) -> AsyncIterator[None]:
-    """Serve ``app`` while the context lasts; a port that is taken (a second replica) costs a warning, not the worker."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", access_log=False, lifespan="off")
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    serving.add_done_callback(_tell_failure)
+    """Serve ``app`` while the context lasts; a port that is taken (a second replica's) costs a warning only."""
     try:
+        # Not by uvicorn, which ends the process where it cannot.
+        listener = socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        log.warning("engine_port_failed", port=port, error=str(error))
         yield
-    finally:
-        server.should_exit = server.force_exit = True
-        await asyncio.wait([serving])
-
-
-def _tell_failure(serving: asyncio.Task[None]) -> None:
-    if not serving.cancelled() and (error := serving.exception()) is not None:
-        log.warning("engine_port_failed", error=str(error))
+        return
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off"))
+    with listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield
+        finally:
+            server.should_exit = server.force_exit = True
+            await asyncio.wait([serving])

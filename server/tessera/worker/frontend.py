@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 
 import redis.asyncio as aioredis
 import structlog
@@ -22,6 +24,13 @@ log = structlog.get_logger()
 RETRY_S = 0.5
 # Taken in one go; small, so that idle workers share a burst.
 LEASED_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    lease: Lease
+    replay: Replay
+    task: asyncio.Task[None]
 
 
 class Frontend:
@@ -46,98 +55,123 @@ class Frontend:
         self._card = card
         self._engine_dead = engine_dead
         self._writer = ReplyWriter(self._broker, card.model, self._abort)
-        self._running: dict[str, tuple[Lease, Replay]] = {}
+        self._running: dict[str, _Running] = {}
         self._sequences = 0
         self._changed = asyncio.Event()
         self._jobs: set[asyncio.Task[None]] = set()
         self._leasing: asyncio.Task[None] | None = None
+        self._stopped = False
 
     async def run(self) -> None:
         """Serve until ``stop``, or until the engine dies; then let running jobs end, and give back what remains."""
-        keepers = [asyncio.create_task(work) for work in (self._announce(), self._renew(), self._obey())]
+        period_s = self._settings.lease_s / 4
+        announcing = asyncio.create_task(_repeat(self._announce, period_s))
+        keepers = [asyncio.create_task(work) for work in (_repeat(self._renew, period_s), self._obey())]
         self._leasing = asyncio.create_task(self._lease())
         try:
             await asyncio.wait([self._leasing])
-            with suppress(*REDIS_UNAVAILABLE):
-                await self._directory.withdraw(self.worker_id)
+            await self._withdraw(announcing)
             await self._drain()
         finally:
-            self._leasing.cancel()
-            for keeper in keepers:
-                keeper.cancel()
+            self._stopped = True
+            await _end(self._leasing, announcing)
             await self._give_back()
-            await asyncio.gather(self._leasing, *keepers, return_exceptions=True)
+            await _end(*keepers)
 
     def stop(self) -> None:
         """Take no more jobs; ``run`` returns once those that run have ended."""
-        if self._leasing is not None:
+        if self._leasing is not None and not self._stopped:
             self._leasing.cancel()
+        self._stopped = True
 
     async def _lease(self) -> None:
-        most = self._card.sequences
-        while not self._engine_dead():
-            if self._sequences >= most:
-                self._changed.clear()
-                await self._changed.wait()
-                continue
+        while not (self._stopped or self._engine_dead()):
             try:
-                free, idle = most - self._sequences, not self._running
-                leases = await self._broker.lease(
-                    self._card.model, self.worker_id, free=free, idle=idle, most=LEASED_AT_ONCE
-                )
-                for lease in leases:
-                    task = asyncio.create_task(self._run(lease))
-                    self._jobs.add(task)
-                    task.add_done_callback(self._jobs.discard)
-                # Give them their place before the next look; without work, or without room for the next job, wait.
-                await (asyncio.sleep(0) if leases else self._wakeup.wait())
+                if self._sequences >= self._card.sequences:
+                    self._changed.clear()
+                    await self._changed.wait()
+                elif not await self._take():
+                    # No work, or no room for the next job.
+                    await self._wakeup.wait()
             except (QueueUnavailable, *REDIS_UNAVAILABLE) as error:
                 log.warning("queue_unreachable", error=str(error), retry_s=RETRY_S)
                 await asyncio.sleep(RETRY_S)
+            except Exception:
+                log.exception("leasing_failed", retry_s=RETRY_S)
+                await asyncio.sleep(RETRY_S)
 
-    async def _run(self, lease: Lease) -> None:
-        replay = Replay(self._app, lease, self._writer, self._engine_dead)
-        with self._slot(lease, replay):
-            try:
-                await replay.run()
-            except EngineDead:
-                self.stop()
-                log.warning("engine_died_under_job", job=lease.job.id, attempts=lease.attempts)
-                with suppress(QueueUnavailable):  # otherwise its lease runs out, which does the same later
-                    await self._broker.release(self._card.model, [lease], failed=True)
-
-    @contextmanager
-    def _slot(self, lease: Lease, replay: Replay) -> Iterator[None]:
-        self._running[lease.job.id] = lease, replay
-        self._sequences += lease.job.sequences
+    async def _take(self) -> bool:
+        free, idle = self._card.sequences - self._sequences, not self._running
+        call = asyncio.create_task(
+            self._broker.lease(self._card.model, self.worker_id, free=free, idle=idle, most=LEASED_AT_ONCE)
+        )
         try:
-            yield
+            await asyncio.shield(call)
         finally:
+            # Also where ``stop`` came meanwhile: nobody else gets these jobs before their leases run out.
+            for lease in await call:
+                self._begin(lease)
+        return bool(call.result())
+
+    def _begin(self, lease: Lease) -> None:
+        replay = Replay(self._app, lease, self._writer, self._engine_dead)
+        stale = self._running.get(lease.job.id)
+        task = asyncio.create_task(self._run(lease, replay, stale))
+        self._running[lease.job.id] = _Running(lease, replay, task)
+        self._sequences += lease.job.sequences
+        self._jobs.add(task)
+        task.add_done_callback(partial(self._ended, lease))
+
+    def _ended(self, lease: Lease, task: asyncio.Task[None]) -> None:
+        # A callback, not a context manager in the task: it also runs for a task that is cancelled before it starts.
+        self._jobs.discard(task)
+        self._sequences -= lease.job.sequences
+        if self._holds(lease):
             del self._running[lease.job.id]
-            self._sequences -= lease.job.sequences
-            self._changed.set()
+        self._changed.set()
+
+    async def _run(self, lease: Lease, replay: Replay, stale: _Running | None) -> None:
+        if stale is not None:
+            # This worker was silent for so long that it lost the job, and was the one to get it again.
+            await _end(stale.task)
+        try:
+            await replay.run()
+        except EngineDead:
+            self.stop()
+            log.warning("engine_died_under_job", job=lease.job.id, attempts=lease.attempts)
+        except Exception:
+            log.exception("job_failed", job=lease.job.id)
+        else:
+            return
+        with suppress(QueueUnavailable):  # otherwise its lease runs out, which does the same later
+            await self._broker.release(self._card.model, [lease], failed=True)
+
+    def _holds(self, lease: Lease) -> bool:
+        running = self._running.get(lease.job.id)
+        return running is not None and running.lease is lease
 
     def _abort(self, job_ids: list[str]) -> None:
         for job_id in job_ids:
             if job_id in self._running:
                 log.info("job_aborted", job=job_id)
-                self._running[job_id][1].abort()
+                self._running[job_id].replay.abort()
 
     async def _announce(self) -> None:
-        ttl_s = self._settings.lease_s
-        while True:
-            if not self._engine_dead():
-                with suppress(*REDIS_UNAVAILABLE):
-                    await self._directory.announce(self.worker_id, self._card, ttl_s=ttl_s)
-            await asyncio.sleep(ttl_s / 4)
+        if not self._engine_dead():
+            await self._directory.announce(self.worker_id, self._card, ttl_s=self._settings.lease_s)
+
+    async def _withdraw(self, announcing: asyncio.Task[None]) -> None:
+        await _end(announcing)
+        try:
+            await self._directory.withdraw(self.worker_id)
+        except Exception as error:
+            log.warning("withdrawal_failed", worker=self.worker_id, error=str(error))  # it expires by itself
 
     async def _renew(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.lease_s / 4)
-            held = [lease for lease, _ in self._running.values()]
-            if held:
-                with suppress(QueueUnavailable):
-                    self._abort(await self._broker.renew(self._card.model, held))
+        held = [running.lease for running in self._running.values()]
+        if held:
+            lost = set(await self._broker.renew(self._card.model, held))
+            self._abort([lease.job.id for lease in held if lease.job.id in lost and self._holds(lease)])
 
     async def _obey(self) -> None:
         async def subscribed() -> None:
@@ -151,14 +185,33 @@ class Frontend:
             log.info("worker_draining", jobs=len(self._jobs), at_most_s=self._settings.drain_timeout_s)
             await asyncio.wait(self._jobs, timeout=self._settings.drain_timeout_s)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._writer.drain(), self._settings.redis_timeout_s)
+            async with asyncio.timeout(self._settings.redis_timeout_s):
+                await self._writer.drain()
 
     async def _give_back(self) -> None:
-        held = [lease for lease, _ in self._running.values()]
-        for task in list(self._jobs):
-            task.cancel()
-        await asyncio.gather(*self._jobs, return_exceptions=True)
+        held = [running.lease for running in self._running.values()]
         if held:
-            with suppress(QueueUnavailable):
+            await _end(*self._jobs)
+            with suppress(QueueUnavailable):  # otherwise their leases run out
                 requeued = await self._broker.release(self._card.model, held, failed=self._engine_dead())
                 log.warning("jobs_given_back", jobs=len(held), requeued=requeued)
+
+
+async def _repeat(work: Callable[[], Awaitable[None]], period_s: float) -> None:
+    """Do some work in every period, sooner where it failed: a worker that does not may lose its jobs."""
+    while True:
+        pause_s = period_s
+        try:
+            await work()
+        except (QueueUnavailable, *REDIS_UNAVAILABLE) as error:
+            pause_s = min(period_s, RETRY_S)
+            log.warning("queue_unreachable", error=str(error), retry_s=pause_s)
+        except Exception:
+            log.exception("keeper_failed", work=work.__name__)
+        await asyncio.sleep(pause_s)
+
+
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -59,7 +59,8 @@ class Replay:
             with suppress(ClientDisconnect):
                 await self._call()
             if not self._gone.is_set():
-                await self._writer.write(job_id, self._last().encode(), final=True)
+                head = self._head_once() if self._complete else []
+                await self._writer.write(job_id, *head, self._last().encode(), final=True)
         except BaseException:
             self._writer.discard(job_id)
             raise
@@ -72,7 +73,7 @@ class Replay:
         except Exception:
             if not self._engine_dead():
                 log.exception("application_failed", job=self._lease.job.id, path=self._lease.job.path)
-        if self._engine_dead():
+        if self._engine_dead() and not self._complete:
             raise EngineDead
 
     def _last(self) -> End | Failure:
@@ -135,12 +136,14 @@ class Replay:
             self._usage = _usage_of(body[len(b"data: ") :])
             if self._lease.job.hide_usage:
                 return
-        entries = [Data(body).encode()]
-        if not self._head_written:
-            # Together with the first bytes, so that a log that exists means an answer that has begun.
-            self._head_written = True
-            entries.insert(0, self._head.encode())
-        await self._writer.write(self._lease.job.id, *entries)
+        await self._writer.write(self._lease.job.id, *self._head_once(), Data(body).encode())
+
+    def _head_once(self) -> list[bytes]:
+        # Together with the first bytes, so that a log that exists means an answer that has begun.
+        if self._head_written or self._head is None:
+            return []
+        self._head_written = True
+        return [self._head.encode()]
 
 
 def _is_usage_event(body: bytes) -> bool:

@@ -29,7 +29,7 @@ class Replica:
         self._stack = AsyncExitStack()
         self._engine: Engine
         self._frontend: Frontend
-        self._serving: asyncio.Task[None]
+        self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Load the model and begin to take jobs."""
@@ -53,13 +53,14 @@ class Replica:
         """Raises RuntimeError where the replica has to be replaced."""
         if self._engine.dead:
             raise RuntimeError("the engine died")
-        if self._serving.done():
+        if self._serving is not None and self._serving.done():
             raise RuntimeError(f"the frontend stopped: {self._serving.exception()!r}")
 
     async def stop(self) -> None:
         """Let running jobs end, give back the others, end the engine."""
         try:
-            self._frontend.stop()
-            await self._serving
+            if self._serving is not None:
+                self._frontend.stop()
+                await self._serving
         finally:
             await self._stack.aclose()

@@ -22,7 +22,7 @@ def activate() -> None:
     import torch
 
     if _library is None and not _loads("torchvision"):
-        _library = torch.library.Library("torchvision", "DEF")
+        _library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         _library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     for name in ("torchaudio", "torchcodec"):

@@ -58,6 +58,7 @@ class ReplyWriter:
         self._open.pop(job_id, None)
         if (pending := self._changed.pop(job_id, None)) is not None:
             self._bytes -= sum(map(len, pending.entries))
+            self._flushed.set()
 
     async def write(self, job_id: str, *entries: bytes, final: bool = False) -> None:
         """Add entries to a job's log, soon; waits only while too much is unwritten."""
@@ -100,17 +101,29 @@ class ReplyWriter:
             self._flusher = None
 
     async def _append(self, appends: list[Append]) -> None:
+        lost = set(await self._written(appends))
+        gone = []
+        for a in appends:
+            pending = self._open.get(a.job_id)
+            if pending is None or pending.lease.epoch != a.epoch:
+                continue
+            # A repeated final append finds its job finished: not lost, only done.
+            if a.final:
+                del self._open[a.job_id]
+            elif a.job_id in lost:
+                gone.append(a.job_id)
+        if gone:
+            self._on_lost(gone)
+
+    async def _written(self, appends: list[Append]) -> list[str]:
         while True:
             try:
-                lost = await self._broker.append(self._model, appends)
-                break
+                return await self._broker.append(self._model, appends)
             except QueueUnavailable:
                 # Tokens wait here until Redis is back; `high_water_bytes` bounds them.
                 log.warning("replies_delayed", jobs=len(appends), retry_s=RETRY_S)
                 await asyncio.sleep(RETRY_S)
-        for a in appends:
-            if a.final:
-                self._open.pop(a.job_id, None)
-        # A repeated final append finds its job finished: not lost, only done.
-        if gone := [job_id for job_id in lost if job_id in self._open]:
-            self._on_lost(gone)
+            except Exception:
+                # Nothing that another try would mend; the jobs' leases run out, which answers them.
+                log.exception("replies_lost", jobs=len(appends))
+                return [a.job_id for a in appends]

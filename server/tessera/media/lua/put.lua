@@ -46,8 +46,8 @@ if missing > 0 then
     end
     offset = offset + 100
   end
-  if wait_ms >= 0 then
-    return wait_ms + 1
+  if wait_ms > 0 then
+    return wait_ms
   end
   local prefix = string.sub(key, 1, #key - #digest)
   for _, name in ipairs(victims) do

@@ -9,6 +9,11 @@ end
 local function job_key(prefix, id) return prefix .. 'job:' .. id end
 local function log_key(prefix, id) return prefix .. 'log:' .. id end
 
+-- Nothing may stay for ever, whoever dies: whatever holds something lives this much longer, and then goes.
+local function keep(key, ms)
+  if redis.call('PTTL', key) < ms then redis.call('PEXPIRE', key, ms) end
+end
+
 -- Appends entries to a job's reply log and tells whoever reads it.
 local function reply(prefix, id, reply_to, entries)
   local length = redis.call('RPUSH', log_key(prefix, id), unpack(entries))
@@ -42,10 +47,13 @@ local function give_back(prefix, id, max_attempts, reply_ttl_ms, counts)
     conclude(prefix, id, 'evicted', reply_ttl_ms)
     return 'evicted'
   end
+  local ttl_ms = math.max(tonumber(job[4]) - now_ms(), 0) + reply_ttl_ms
   redis.call('HSET', key, 'state', 'queued')
-  redis.call('PEXPIRE', key, math.max(tonumber(job[4]) - now_ms(), 0) + reply_ttl_ms)
+  redis.call('PEXPIRE', key, ttl_ms)
   redis.call('ZADD', prefix .. 'queue', job[2], id)
   redis.call('RPUSH', prefix .. 'wake', '1')
+  keep(prefix .. 'queue', ttl_ms)
+  keep(prefix .. 'wake', ttl_ms)
   return 'requeued'
 end
 

@@ -11,9 +11,12 @@ if length >= tonumber(ARGV[3]) then return -1 end
 local order = redis.call('INCR', prefix .. 'order')
 redis.call('HSET', key, 'state', 'queued', 'epoch', 0, 'attempts', 0, 'order', order, 'enqueued_ms', now,
   'deadline_ms', now + ARGV[4], 'reply_to', ARGV[6], 'sequences', ARGV[7], 'meta', ARGV[8], 'body', ARGV[9])
--- Nothing may stay for ever, whoever dies: the key outlives the queue's deadline only by the reply's.
-redis.call('PEXPIRE', key, ARGV[4] + ARGV[5])
+-- It outlives the queue's deadline only by the reply's.
+local ttl_ms = ARGV[4] + ARGV[5]
+redis.call('PEXPIRE', key, ttl_ms)
 redis.call('ZADD', queue, order, id)
+keep(queue, ttl_ms)
 -- One token wakes one waiting worker; tokens are hints, so their number is bounded by the queue's length.
 if redis.call('LLEN', prefix .. 'wake') <= length then redis.call('RPUSH', prefix .. 'wake', '1') end
+keep(prefix .. 'wake', ttl_ms)
 return length + 1

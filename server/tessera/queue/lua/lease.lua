@@ -11,7 +11,7 @@ while #jobs < tonumber(ARGV[5]) do
     break
   end
   local key = job_key(prefix, id)
-  local job = redis.call('HMGET', key, 'sequences', 'deadline_ms', 'reply_to', 'enqueued_ms', 'meta', 'body')
+  local job = redis.call('HMGET', key, 'sequences', 'deadline_ms', 'reply_to', 'enqueued_ms', 'meta', 'body', 'epoch')
   if not job[1] then
     redis.call('ZREM', queue, id)
   elseif tonumber(job[2]) <= now then
@@ -22,13 +22,15 @@ while #jobs < tonumber(ARGV[5]) do
     if sequences > free and not idle then break end
     free, idle = free - sequences, false
     redis.call('ZREM', queue, id)
-    local epoch = redis.call('HINCRBY', key, 'epoch', 1)
+    -- By the clock: a failover may lose the last epochs that were given out, and none may be given out twice.
+    local epoch = math.max(tonumber(job[7]) + 1, now)
     local attempts = redis.call('HINCRBY', key, 'attempts', 1)
-    redis.call('HSET', key, 'state', 'leased', 'worker', worker)
+    redis.call('HSET', key, 'state', 'leased', 'worker', worker, 'epoch', epoch)
     redis.call('PEXPIRE', key, lease_ms + reply_ttl_ms)
     redis.call('ZADD', prefix .. 'leases', now + lease_ms, id)
     jobs[#jobs + 1] = {id, epoch, attempts, now - tonumber(job[4]), sequences, job[5], job[6]}
     if free <= 0 then break end
   end
 end
+if #jobs > 0 then keep(prefix .. 'leases', lease_ms + reply_ttl_ms) end
 return jobs

@@ -14,4 +14,5 @@ for i = 4, #ARGV, 2 do
     redis.call('PEXPIRE', log_key(prefix, id), keep_ms)
   end
 end
+keep(prefix .. 'leases', keep_ms)
 return lost

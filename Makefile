@@ -1,0 +1,77 @@
+# What a person types. Each target sets up what it needs, on a machine that has never seen the project.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+# vLLM and its PyTorch have wheels for this one; override with `make PYTHON=…`.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+MODEL := models/tiny/checkpoint
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: install model ## Start everything, ask about an image, a clip and a sound, print the answer, stop
+	@$(BIN)/tessera demo
+
+.PHONY: up
+up: install model ## Start everything and keep it running; Ctrl-C stops
+	@exec $(BIN)/tessera up
+
+.PHONY: test
+test: install model lint ## Run all tests, the end-to-end ones on real Redis, Ray and vLLM included
+	@$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90
+
+.PHONY: test-quick
+test-quick: install ## Run the tests that need no vLLM
+	@$(BIN)/pytest -m "not e2e"
+
+.PHONY: lint
+lint: install ## Check format, style, types and the direction of imports
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+.PHONY: format
+format: install ## Format the code and fix what can be fixed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: install model ## Compare the same engine called directly and through the gateway
+	@$(BIN)/python -m loadtests.bench $(ARGS)
+
+.PHONY: model
+model: install ## Build the embedded model, where it is missing or its recipe changed
+	@$(BIN)/python -m models.tiny $(MODEL)
+
+.PHONY: openapi
+openapi: install ## Write openapi.yaml anew
+	@$(BIN)/tessera openapi > openapi.yaml
+
+.PHONY: constraints
+constraints: install ## Write down the exact versions that are installed
+	@$(BIN)/pip freeze --exclude-editable | grep -vE '^(pip|setuptools|wheel)==' > constraints.txt
+
+.PHONY: clean
+clean: ## Remove what was built or installed
+	rm -rf $(VENV) $(MODEL) build dist *.egg-info server/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+.PHONY: install
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@echo "Installing into $(VENV) (about 4 GB; minutes on a first run)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed: install it, or name one with PYTHON=…"; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { \
+	  echo "Python's venv module is missing; installing it"; rm -rf $(VENV); \
+	  apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/pip install --disable-pip-version-check --no-input --quiet --progress-bar on \
+	  -c constraints.txt -e '.[cpu,dev]' || { \
+	  echo "If pip found no torch==…+cpu: add PyTorch's CPU index with PIP_EXTRA_INDEX_URL and try again."; exit 1; }
+	@touch $@

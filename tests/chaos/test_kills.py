@@ -1,0 +1,49 @@
+"""Whatever is killed, the server answers the next request without a human."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.e2e.media import text_part, user
+from tests.polling import eventually_sync
+from tests.stack import RunningStack, request
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+HEAL_S = 180
+
+
+def ask(stack: RunningStack, *, timeout_s: float = HEAL_S) -> tuple[int, dict[str, object]]:
+    body = {"model": stack.model, "messages": user(text_part("Hello")), "max_tokens": 4}
+    status, _, content = request(f"{stack.url}/v1/chat/completions", body, timeout_s=timeout_s)
+    return status, json.loads(content)
+
+
+def answers(stack: RunningStack) -> bool:
+    try:
+        return ask(stack)[0] == 200
+    except OSError:
+        return False
+
+
+def test_gateway_killed(stack: RunningStack) -> None:
+    stack.descendant("tessera", "gateway").kill()
+    eventually_sync(lambda: answers(stack), "an answer", within_s=HEAL_S)
+
+
+def test_redis_killed(stack: RunningStack) -> None:
+    stack.descendant("redis-server").kill()
+    eventually_sync(lambda: answers(stack), "an answer", within_s=HEAL_S)
+
+
+def test_engine_core_killed(stack: RunningStack) -> None:
+    core = stack.descendant("VLLM::EngineCore")
+    with ThreadPoolExecutor() as pool:
+        core.kill()
+        # Sent while there is no engine: they wait in the queue and are answered by the next one.
+        waiting = [pool.submit(ask, stack) for _ in range(4)]
+        assert [future.result()[0] for future in waiting] == [200] * 4
+    assert stack.descendant("VLLM::EngineCore").pid != core.pid
+    assert stack.ready()

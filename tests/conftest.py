@@ -1,0 +1,68 @@
+"""Fixtures for everything that needs a real Redis."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+import redis.asyncio as aioredis
+
+from tessera.local.redis_server import executable
+from tessera.queue import connect
+from tessera.settings import Settings
+from tests.stack import RunningStack, running_stack
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis on a socket in a folder of its own."""
+    folder = tmp_path_factory.mktemp("redis")
+    socket = folder / "s"
+    argv = [executable(), "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", folder]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        _await_redis(socket)
+        yield f"unix://{socket}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture
+def settings(redis_url: str) -> Settings:
+    """Settings of a test's own corner of the Redis, with leases short enough to see them run out."""
+    return Settings(redis_url=redis_url, redis_prefix=f"test-{secrets.token_hex(4)}", lease_s=1.0)
+
+
+@pytest.fixture
+async def redis_client(settings: Settings) -> AsyncIterator[aioredis.Redis]:
+    """A connection pool to the Redis."""
+    client = connect(settings, name="test", blocking_s=2.0)
+    yield client
+    await client.aclose()
+
+
+def _await_redis(socket: Path) -> None:
+    deadline = time.monotonic() + 10
+    with redis.Redis(unix_socket_path=str(socket)) as client:
+        while True:
+            try:
+                client.ping()
+                return
+            except redis.ConnectionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """The whole server, started once by the command that users type; tests that break it wait until it has healed."""
+    with running_stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running

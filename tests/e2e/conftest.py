@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import openai
+import pytest
+
+from tests.stack import RunningStack
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def client(stack: RunningStack) -> Iterator[openai.OpenAI]:
+    """OpenAI's client on the gateway; it does not retry, so that every error is seen."""
+    with openai.OpenAI(base_url=f"{stack.url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def direct(stack: RunningStack) -> Iterator[openai.OpenAI]:
+    """The same on vLLM's own application."""
+    with openai.OpenAI(base_url=f"{stack.direct_url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+async def async_client(stack: RunningStack) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(base_url=f"{stack.url}/v1", api_key="none", max_retries=0) as client:
+        yield client

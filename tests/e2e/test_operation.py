@@ -1,0 +1,50 @@
+"""What operators look at."""
+
+from __future__ import annotations
+
+import json
+
+import openai
+import pytest
+
+from tests.e2e.media import image_part, text_part, user
+from tests.polling import eventually_sync
+from tests.stack import RunningStack
+
+pytestmark = pytest.mark.e2e
+
+
+def test_health(stack: RunningStack) -> None:
+    assert stack.get("/livez")[0] == 200
+    status, body = stack.get("/readyz")
+    assert status == 200
+    assert json.loads(body) == {"ready": True, "redis": "ok", "workers": {stack.model: 1}}
+
+
+def test_docs(stack: RunningStack) -> None:
+    assert stack.get("/docs")[0] == 200
+
+
+def test_metrics_move(stack: RunningStack, client: openai.OpenAI) -> None:
+    names = [
+        "tessera_requests_total",
+        "tessera_time_to_first_token_seconds_count",
+        "tessera_inter_token_seconds_count",
+        "tessera_request_seconds_count",
+        "tessera_queue_wait_seconds_count",
+        "tessera_tokens_total",
+    ]
+    before = {name: stack.metric(name) for name in names}
+    list(
+        client.chat.completions.create(
+            model=stack.model, messages=user(image_part(), text_part("Hi")), max_tokens=4, stream=True
+        )
+    )
+    # The last of them are counted when the client already has its answer.
+    for name in names:
+        eventually_sync(lambda name=name: stack.metric(name) > before[name], f"{name} moved")  # type: ignore[misc]
+    text = stack.get("/metrics")[1].decode()
+    for kind in ("prompt", "completion", "image"):
+        assert f'tessera_tokens_total{{kind="{kind}",model="{stack.model}"}}' in text
+    assert stack.metric("tessera_queue_depth") == 0
+    assert stack.metric("tessera_workers") == 1

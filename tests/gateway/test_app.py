@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tessera import __version__
+from tessera.gateway.description import openapi_yaml
+from tests.gateway.scripted import ScriptedWorker
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/v1", "/nothing", "/v1/chat/completions/", "/v1/embeddings", "/%00", "/" + "x" * 5000]
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+async def test_an_unknown_path(gateway, method, path):
+    async with gateway.http.request(method, gateway.url + path) as response:
+        assert response.status == 404
+        error = (await response.json())["error"]
+    assert (error["code"], error["type"], error["param"]) == ("not_found", "invalid_request_error", None)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/chat/completions", "POST"),
+        ("OPTIONS", "/v1/completions", "POST"),
+        ("DELETE", "/v1/models", "GET"),
+        ("POST", "/readyz", "GET"),
+        ("PROPFIND", "/metrics", "GET"),
+    ],
+)
+async def test_a_method_that_the_path_does_not_take(gateway, method, path, allowed):
+    async with gateway.http.request(method, gateway.url + path) as response:
+        assert (response.status, response.headers["Allow"]) == (405, allowed)
+        assert (await response.json())["error"]["code"] == "method_not_allowed"
+
+
+async def test_head_has_no_body(gateway):
+    async with gateway.http.head(gateway.url + "/v1/models") as response:
+        assert (response.status, await response.read()) == (405, b"")
+
+
+async def test_the_documentation_is_served(gateway):
+    for path in ("/docs", "/redoc", "/openapi.json"):
+        async with gateway.http.get(gateway.url + path) as response:
+            assert response.status == 200
+
+
+async def test_nothing_tells_what_serves(gateway):
+    async with gateway.http.get(gateway.url + "/livez") as response:
+        assert "Server" not in response.headers
+
+
+async def test_models_are_listed(gateway, worker):
+    card = worker.card
+    status, listed = await gateway.get("/v1/models")
+    assert (status, listed["object"]) == (200, "list")
+    [model] = listed["data"]
+    assert (model["id"], model["object"], model["workers"]) == (card.model, "model", 1)
+    assert model["modalities"] == ["text", "image", "video", "audio"]
+    assert model["limits"] == card.limits
+    assert await gateway.get(f"/v1/models/{card.model}") == (200, model)
+
+
+async def test_a_model_may_have_slashes_in_its_name(gateway, worker, redis_client, settings, card):
+    await ScriptedWorker(redis_client, settings, replace(card, model="org/model")).announce()
+    await gateway.get("/readyz")
+    status, model = await gateway.get("/v1/models/org/model")
+    assert (status, model["id"]) == (200, "org/model")
+
+
+async def test_an_unknown_model(gateway):
+    status, body = await gateway.get("/v1/models/nobody")
+    assert (status, body["error"]["code"], body["error"]["param"]) == (404, "model_not_found", "model")
+
+
+def test_the_description_in_the_repository_is_that_of_the_application():
+    path = ROOT / "openapi.yaml"
+    assert path.read_text() == openapi_yaml(), "run `tessera openapi > openapi.yaml`"
+
+
+def test_the_description_has_every_path_and_resolves():
+    described = yaml.safe_load(openapi_yaml())
+    assert described["openapi"].startswith("3.1")
+    assert described["info"]["version"] == __version__
+    assert set(described["paths"]) == {
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/models",
+        "/v1/models/{model}",
+        "/livez",
+        "/readyz",
+        "/metrics",
+    }
+    for reference in _references(described):
+        node = described
+        for name in reference.removeprefix("#/").split("/"):
+            node = node[name]
+
+
+def test_the_description_is_valid():
+    validator = pytest.importorskip("openapi_spec_validator")
+    validator.validate(yaml.safe_load(openapi_yaml()))
+
+
+def _references(node):
+    if isinstance(node, dict):
+        if isinstance(ref := node.get("$ref"), str):
+            yield ref
+        for value in node.values():
+            yield from _references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _references(value)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+
+from tessera.errors import InvalidJSON, InvalidRequest, RequestTooLarge
+from tessera.gateway.body import Options, dump_json, read_json, read_options, sequences
+
+
+async def chunks(*parts):
+    for part in parts:
+        yield part
+
+
+async def test_chunks_are_joined():
+    assert await read_json(chunks(b'{"a"', b"", b": 1}"), None, 100) == {"a": 1}
+
+
+@pytest.mark.parametrize("declared", ["101", "9" * 30])
+async def test_what_is_declared_too_large_is_not_read(declared):
+    async def unread():
+        raise AssertionError
+        yield b""
+
+    with pytest.raises(RequestTooLarge, match="100 bytes"):
+        await read_json(unread(), declared, 100)
+
+
+@pytest.mark.parametrize("declared", [None, "1", "-5", "x", "²"])
+async def test_what_is_declared_is_not_believed(declared):
+    with pytest.raises(RequestTooLarge):
+        await read_json(chunks(b"x" * 60, b"x" * 60), declared, 100)
+
+
+@pytest.mark.parametrize(
+    ("body", "width"),
+    [
+        ({}, 1),
+        ({"n": 3}, 3),
+        ({"n": None}, 1),
+        ({"n": 0}, 1),
+        ({"n": -2}, 1),
+        ({"n": True}, 1),
+        ({"n": "3"}, 1),
+        ({"prompt": "x"}, 1),
+        ({"prompt": [1, 2, 3]}, 1),
+        ({"prompt": ["a", "b"], "n": 2}, 4),
+        ({"prompt": [[1], [2], [3]]}, 3),
+    ],
+)
+def test_sequences(body, width):
+    assert sequences(body) == width
+
+
+def test_what_is_not_streamed_is_left_alone():
+    body = {"model": "m", "prompt": "x", "stream": False, "stream_options": {"a": 1}}
+    before = dict(body)
+    assert read_options(body, "prompt") == Options("m", stream=False, hide_usage=False)
+    assert body == before
+
+
+ANY = [None, True, 0, -1, 2**63, 0.5, "", "x", [], [None], [[]], [0], {}, {"include_usage": []}]
+
+
+@pytest.mark.parametrize("name", ["model", "prompt", "stream", "stream_options", "n"])
+@pytest.mark.parametrize("value", ANY)
+def test_any_value_is_taken_or_rejected_by_name(name, value):
+    body = {"model": "m", "prompt": "x", "stream": True, name: value}
+    try:
+        options = read_options(body, "prompt")
+    except InvalidRequest as error:
+        rejected = error.param
+    else:
+        rejected = None
+        assert isinstance(options.model, str)
+        assert sequences(body) >= 1
+    assert rejected in (None, name)
+
+
+def test_what_cannot_be_written_is_the_clients_fault():
+    deep: list[object] = []
+    for _ in range(500):
+        deep = [deep]
+    with pytest.raises(InvalidJSON):
+        dump_json({"x": deep})

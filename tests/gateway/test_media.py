@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+
+import pytest
+
+from models.samples import audio, image, video
+from tessera.media import RedisMediaStore, digest_of, unpack
+from tests.gateway.scripted import chat, sent
+from tests.polling import eventually
+
+
+def data_url(mime: str, data: bytes) -> str:
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
+
+
+PNG = data_url("image/png", image())
+MP4 = data_url("video/mp4", video())
+WAV = base64.b64encode(audio()).decode()
+
+
+async def arrives(gateway, worker, *parts, **fields):
+    """What the worker gets of these parts."""
+    async with asyncio.TaskGroup() as tasks:
+        asked = tasks.create_task(gateway.post(chat(worker.card.model, *parts, **fields)))
+        lease = await worker.take()
+        await worker.echo(lease)
+    assert asked.result().status == 200
+    return sent(lease)["messages"][0]["content"]
+
+
+@pytest.fixture
+def store(redis_client, settings):
+    return RedisMediaStore(redis_client, settings)
+
+
+async def test_every_medium_becomes_a_reference_to_what_is_in_the_store(gateway, worker, store, media_server):
+    parts = [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image_url", "image_url": {"url": PNG, "detail": "low"}, "uuid": "mine"},
+        {"type": "video_url", "video_url": {"url": MP4}},
+        {"type": "input_audio", "input_audio": {"data": WAV, "format": "wav"}},
+        "plain",
+        {"image_url": {"url": media_server.serve("/a.png", image())}},
+    ]
+    text, picture, clip, sound, plain, fetched = await arrives(gateway, worker, *parts)
+    assert (text, plain) == ({"type": "text", "text": "What is it?"}, "plain")
+    assert picture["image_url"]["detail"] == "low"
+    found = {}
+    for part in (picture, clip, sound, fetched):
+        kind = part["type"]
+        assert set(part) == {"type", kind, "uuid"}
+        digest = digest_of(part[kind]["url"])
+        assert part["uuid"] == digest
+        header, array = unpack(await store.get(digest))
+        assert f"{header.modality}_url" == kind
+        assert array.size
+        found[kind] = header
+    assert set(found) == {"image_url", "video_url", "audio_url"}
+    # The same pixels are the same item, wherever they came from.
+    assert fetched["uuid"] == picture["uuid"]
+
+
+async def test_the_sound_of_a_video_is_stored_when_it_is_asked_for(gateway, worker, store):
+    part = {"type": "video_url", "video_url": {"url": MP4}}
+    [without] = await arrives(gateway, worker, part)
+    [with_sound] = await arrives(gateway, worker, part, mm_processor_kwargs={"use_audio_in_video": True})
+    headers = [unpack(await store.get(p["uuid"]))[0] for p in (without, with_sound)]
+    assert ["audio_digest" in header.metadata for header in headers] == [False, True]
+
+
+async def test_the_sampling_of_a_video_is_up_to_the_request(gateway, worker, store):
+    part = {"type": "video_url", "video_url": {"url": MP4}}
+    [few] = await arrives(gateway, worker, part, media_io_kwargs={"video": {"num_frames": 2}})
+    assert unpack(await store.get(few["uuid"]))[1].shape[0] == 2
+
+
+@pytest.mark.parametrize("role", ["user", "system", "tool", "assistant"])
+async def test_the_role_does_not_matter(gateway, worker, role):
+    messages = [{"role": role, "content": [{"type": "image_url", "image_url": PNG}]}]
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(gateway.post({"model": worker.card.model, "messages": messages}))
+        lease = await worker.take()
+        await worker.echo(lease)
+    [part] = sent(lease)["messages"][0]["content"]
+    assert digest_of(part["image_url"]["url"])
+
+
+async def test_messages_of_a_completion_are_no_way_around(gateway, worker):
+    body = chat(worker.card.model, {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/"}}, prompt="x")
+    assert (await gateway.post(body, "/v1/completions")).error["code"] == "media_fetch_failed"
+
+
+async def test_a_client_that_leaves_while_media_is_fetched(gateway, worker, media_server):
+    url = media_server.hang("/a.png")
+    asked = asyncio.create_task(gateway.post(chat(worker.card.model, {"type": "image_url", "image_url": {"url": url}})))
+    await eventually(lambda: media_server.asked == ["/a.png"], "the image is asked for")
+    asked.cancel()
+    await eventually(lambda: media_server.left == ["/a.png"], "the download is given up")
+
+    async def counted():
+        return await gateway.metric("tessera_requests_total", model=worker.card.model, status="499") == 1
+
+    await eventually(counted, "the metric says 499")
+    assert await worker.waiting() == 0

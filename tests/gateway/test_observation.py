@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+
+from tessera.errors import Overloaded
+from tessera.gateway.observation import observe
+from tessera.queue import Head
+
+
+@pytest.fixture
+def model():
+    return f"model-{secrets.token_hex(4)}"
+
+
+def value(name, **labels):
+    return REGISTRY.get_sample_value(name, labels)
+
+
+def count(model, status, code):
+    return value("tessera_requests_total", model=model, endpoint="/x", status=status, code=code)
+
+
+def test_times_are_counted_by_piece(model):
+    with observe("/x") as seen:
+        seen.model = model
+        seen.head(Head(200, "text/event-stream", wait_ms=1500, attempts=2))
+        for _ in range(3):
+            seen.piece()
+        assert value("tessera_requests_open", endpoint="/x") == 1
+    assert value("tessera_requests_open", endpoint="/x") == 0
+    assert count(model, "200", "") == 1
+    assert value("tessera_time_to_first_token_seconds_count", model=model) == 1
+    assert value("tessera_inter_token_seconds_count", model=model) == 2
+    assert value("tessera_queue_wait_seconds_sum", model=model) == 1.5
+    assert value("tessera_jobs_redelivered_total", model=model) == 1
+    assert value("tessera_request_seconds_count", model=model, endpoint="/x") == 1
+
+
+def test_an_error_of_the_engine_has_no_first_token(model):
+    with observe("/x") as seen:
+        seen.model = model
+        seen.head(Head(400, "application/json"))
+        seen.piece()
+    assert count(model, "400", "engine") == 1
+    assert not value("tessera_time_to_first_token_seconds_count", model=model)
+
+
+def test_tokens_are_counted_by_kind(model):
+    usage = {
+        "prompt_tokens": 10,
+        "completion_tokens": 4,
+        "prompt_tokens_details": {"cached_tokens": 2, "multimodal_tokens": {"image": 5, "made_up": 1}},
+    }
+    with observe("/x") as seen:
+        seen.model = model
+        for given in (usage, {}, {"prompt_tokens_details": None}, {"prompt_tokens": None}):
+            seen.usage(given)
+    kinds = ("prompt", "completion", "cached", "image", "made_up")
+    assert [value("tessera_tokens_total", model=model, kind=kind) for kind in kinds] == [10, 4, 2, 5, None]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "level"),
+    [
+        (Overloaded("Too many."), "429", "queue_full", "info"),
+        (asyncio.CancelledError(), "499", "client_closed_request", "info"),
+        (ZeroDivisionError("x"), "500", "internal_error", "warning"),
+    ],
+)
+def test_however_it_ends_it_is_counted_and_logged(model, error, status, code, level):
+    def fail():
+        with observe("/x") as seen:
+            seen.model = model
+            raise error
+
+    with capture_logs() as logs, pytest.raises(type(error)):
+        fail()
+    assert count(model, status, code) == 1
+    assert value("tessera_requests_open", endpoint="/x") == 0
+    assert [(line["event"], line["log_level"], line["code"]) for line in logs] == [("request_failed", level, code)]

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import redis.asyncio as aioredis
+
+from tessera.errors import QueueUnavailable
+from tessera.queue import channel, connect, listen
+from tessera.settings import Settings
+from tests.polling import eventually
+from tests.queue.corner import with_other
+from tests.queue.redis_process import RedisProcess
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.messages: list[bytes] = []
+        self.subscribed = 0
+        self.on_message: Callable[[bytes], None] = self.messages.append
+        self.refuse = 0
+
+    async def on_subscribed(self) -> None:
+        self.subscribed += 1
+        if self.subscribed <= self.refuse:
+            raise QueueUnavailable("could not catch up")
+
+
+@asynccontextmanager
+async def listening(settings: Settings, listener: Listener) -> AsyncIterator[asyncio.Task[None]]:
+    client = connect(settings, name="listener")
+    task = asyncio.create_task(listen(client, "channel", lambda m: listener.on_message(m), listener.on_subscribed))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        await client.aclose()
+
+
+async def test_an_idle_subscription_stays(settings: Settings, redis_client: aioredis.Redis) -> None:
+    """Silence for longer than the time limit of a command, and than a heartbeat, is no reason to connect again."""
+    listener = Listener()
+    async with listening(with_other(settings, redis_timeout_s=0.05), listener):
+        await eventually(lambda: listener.subscribed == 1, "subscribed")
+        [mine] = [c for c in await redis_client.client_list() if c["name"] == "tessera-listener"]
+
+        async def pinged() -> bool:
+            [now] = [c for c in await redis_client.client_list() if c["name"] == "tessera-listener"]
+            assert now["id"] == mine["id"]
+            return bool(now["cmd"] == "ping")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(channel, "HEARTBEAT_S", 0.2)
+            await redis_client.publish("channel", "wakes it")  # from here on it waits for a short heartbeat
+            for _ in range(3):
+                await eventually(pinged, "asked for a sign of life")
+                await redis_client.publish("channel", "x")
+        assert listener.subscribed == 1
+        await eventually(lambda: len(listener.messages) == 4, "all messages came")
+
+
+async def test_a_host_that_vanished_is_noticed(own_redis: RedisProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "HEARTBEAT_S", 0.1)
+    listener = Listener()
+    async with listening(Settings(redis_url=own_redis.url, redis_timeout_s=0.2), listener):
+        await eventually(lambda: listener.subscribed == 1, "subscribed")
+        own_redis.pause()
+        await asyncio.sleep(0)
+        # A Redis that is stopped accepts connections and says nothing, so that it is asked again and again.
+        with pytest.MonkeyPatch.context() as patch:
+            lost: list[str] = []
+            patch.setattr(channel.log, "warning", lambda event, **_: lost.append(event))
+            await eventually(lambda: "channel_lost" in lost, "the silence was noticed")
+        own_redis.resume()
+        await eventually(lambda: listener.subscribed >= 2, "subscribed again")
+
+
+async def test_it_subscribes_again_after_a_restart(own_redis: RedisProcess) -> None:
+    settings = Settings(redis_url=own_redis.url)
+    listener = Listener()
+    async with listening(settings, listener):
+        await eventually(lambda: listener.subscribed == 1, "subscribed")
+        own_redis.kill()
+        own_redis.start()
+        await eventually(lambda: listener.subscribed == 2, "subscribed again")
+        client = connect(settings, name="other")
+        await client.publish("channel", "after")
+        await eventually(lambda: listener.messages == [b"after"], "the message came")
+        await client.aclose()
+
+
+@pytest.mark.parametrize("error", [ValueError("unexpected"), QueueUnavailable("down")])
+async def test_an_error_in_a_callback_is_survived(
+    settings: Settings, redis_client: aioredis.Redis, error: Exception
+) -> None:
+    listener = Listener()
+
+    def fail(message: bytes) -> None:
+        listener.on_message = listener.messages.append
+        raise error
+
+    listener.on_message = fail
+    async with listening(settings, listener) as task:
+        await eventually(lambda: listener.subscribed == 1, "subscribed")
+        await redis_client.publish("channel", "fails")
+        await eventually(lambda: listener.subscribed == 2, "subscribed again")
+        await redis_client.publish("channel", "arrives")
+        await eventually(lambda: listener.messages == [b"arrives"], "the message came")
+        assert not task.done()
+
+
+async def test_no_message_before_catching_up_has_succeeded(settings: Settings, redis_client: aioredis.Redis) -> None:
+    listener = Listener()
+    listener.refuse = 2
+    async with listening(settings, listener):
+        await eventually(lambda: listener.subscribed == 3, "it tried until it could")
+        await redis_client.publish("channel", "x")
+        await eventually(lambda: listener.messages == [b"x"], "the message came")
+
+
+async def test_it_leaves_no_connection_behind(settings: Settings, redis_client: aioredis.Redis) -> None:
+    listener = Listener()
+    async with listening(settings, listener):
+        await eventually(lambda: listener.subscribed == 1, "subscribed")
+        for turn in range(5):
+            await redis_client.client_kill_filter(_type="pubsub")
+            await eventually(lambda turn=turn: listener.subscribed == turn + 2, "subscribed again")  # type: ignore[misc]
+        mine = [c for c in await redis_client.client_list() if c["name"] == "tessera-listener"]
+        assert len(mine) == 1
+
+    async def gone() -> bool:
+        return not [c for c in await redis_client.client_list() if c["name"] == "tessera-listener"]
+
+    await eventually(gone, "the connection is closed")

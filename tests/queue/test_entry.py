@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tessera.queue import Data, End, Entry, Failure, Head
+from tessera.queue.entry import decode
+
+ENTRIES = (
+    st.builds(Head, st.integers(100, 599), st.text(), st.integers(0, 2**40), st.integers(1, 9))
+    | st.builds(Data, st.binary())
+    | st.builds(End, st.dictionaries(st.text(), st.integers(-(2**53), 2**53)))
+    | st.builds(Failure, st.text(), st.text())
+)
+
+
+@given(ENTRIES)
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+def test_what_is_stored_is_read(entry: Entry) -> None:
+    assert decode(entry.encode()) == entry
+
+
+@pytest.mark.parametrize("raw", [b"", b"?", b"h{", b"e", b"xnull[", b"\x00", b"h[1]", b"h[1,2,3,4,5]", b"x{}", b"x[]"])
+def test_what_is_no_entry_is_refused(raw: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        decode(raw)

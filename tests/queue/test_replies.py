@@ -1,0 +1,366 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import msgpack
+import pytest
+import redis.asyncio as aioredis
+
+from tessera.errors import QueueUnavailable, ReplyLost, TesseraError, WorkerLost
+from tessera.queue import (
+    Append,
+    Broker,
+    Data,
+    End,
+    Entry,
+    Failure,
+    Head,
+    Job,
+    Lease,
+    ReplyHub,
+    ReplyStream,
+    connect,
+    new_job_id,
+    replies,
+)
+from tessera.settings import Settings
+from tests.polling import eventually
+from tests.queue.corner import MODEL, with_other
+from tests.queue.redis_process import RedisProcess
+
+GATEWAY = "gw"
+HEAD = Head(200, "text/event-stream").encode()
+END = End({"total_tokens": 1}).encode()
+
+
+class Bench:
+    """A gateway's hub, and a worker that answers by hand."""
+
+    def __init__(self, settings: Settings, client: aioredis.Redis, subscription: aioredis.Redis):
+        self.settings, self.client, self.subscription = settings, client, subscription
+        self.broker = Broker(client, settings)
+        self.hub = ReplyHub(subscription, self.broker, settings, GATEWAY)
+        self.running = asyncio.create_task(self.hub.run())
+
+    async def listening(self) -> None:
+        channel = self.broker.keys.gateway(GATEWAY)
+
+        async def subscribed() -> bool:
+            return (await self.client.pubsub_numsub(channel))[0][1] == 1
+
+        await eventually(subscribed, "the hub has subscribed")
+
+    async def enqueue(self, stream: ReplyStream) -> None:
+        await self.broker.enqueue(stream.job, reply_to=GATEWAY)
+        stream.enqueued = True
+
+    async def lease(self, count: int = 1) -> list[Lease]:
+        return await self.broker.lease(MODEL, "w", free=1000, idle=True, most=count)
+
+    async def say(self, lease: Lease, offset: int, *entries: bytes, final: bool = False) -> None:
+        assert await self.broker.append(MODEL, [Append(lease.job.id, lease.epoch, offset, entries, final)]) == []
+
+    async def unheard(self, lease: Lease, offset: int, *entries: bytes, final: bool = False) -> None:
+        """Write as ``say`` does, but nobody hears the message."""
+        key, nobody = self.broker.keys.job(MODEL, lease.job.id), "nobody"
+        await self.client.hset(key, "reply_to", nobody)
+        await self.say(lease, offset, *entries, final=final)
+        await self.client.hset(key, "reply_to", self.broker.keys.gateway(GATEWAY))
+
+
+def job() -> Job:
+    return Job(new_job_id(), MODEL, "/", b"{}")
+
+
+@asynccontextmanager
+async def bench(settings: Settings) -> AsyncIterator[Bench]:
+    async with AsyncExitStack() as stack:
+        clients = [connect(settings, name=name) for name in ("bench", "subscription")]
+        for client in clients:
+            stack.push_async_callback(client.aclose)
+        made = Bench(settings, *clients)
+        try:
+            yield made
+        finally:
+            made.running.cancel()
+            await asyncio.wait([made.running])
+
+
+@pytest.fixture
+async def there(settings: Settings) -> AsyncIterator[Bench]:
+    async with bench(settings) as made:
+        await made.listening()
+        yield made
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replies, "CATCH_UP_AFTER_S", 0.1)
+    monkeypatch.setattr(replies, "SWEEP_EVERY_S", 0.05)
+
+
+async def whole(stream: ReplyStream) -> list[Entry]:
+    entries: list[Entry] = []
+    async with asyncio.timeout(20):
+        while not entries or not isinstance(entries[-1], End | Failure):
+            entries += await stream.next()
+    return entries
+
+
+async def heard(stream: ReplyStream, count: int) -> None:
+    await eventually(lambda: stream.offset == count, f"{count} entries have come")
+
+
+async def test_a_reply_arrives_in_order(there: Bench) -> None:
+    with there.hub.open(job()) as stream:
+        assert there.hub.open_streams == 1
+        await there.enqueue(stream)
+        [lease] = await there.lease()
+        await there.say(lease, 0, HEAD, b"da")
+        assert await stream.next() == [Head(200, "text/event-stream"), Data(b"a")]
+        await there.say(lease, 2, b"db")
+        await there.say(lease, 3, END, final=True)
+        assert await whole(stream) == [Data(b"b"), End({"total_tokens": 1})]
+    assert there.hub.open_streams == 0
+
+
+async def test_many_streams_at_once_each_get_their_own(there: Bench) -> None:
+    async def read(stream: ReplyStream) -> bytes:
+        return b"".join(e.body for e in await whole(stream) if isinstance(e, Data))
+
+    count, pieces = 100, 5
+    async with AsyncExitStack() as stack:
+        streams = [stack.enter_context(there.hub.open(job())) for _ in range(count)]
+        readers = [asyncio.create_task(read(stream)) for stream in streams]
+        for stream in streams:
+            await there.enqueue(stream)
+        leases = await there.lease(count)
+        for n in range(pieces):
+            head = [HEAD] if n == 0 else []
+            appends = [
+                Append(a.job.id, a.epoch, n + bool(n), [*head, f"d{a.job.id}/{n} ".encode()], False) for a in leases
+            ]
+            assert await there.broker.append(MODEL, appends) == []
+        await there.broker.append(MODEL, [Append(a.job.id, a.epoch, pieces + 1, [END], True) for a in leases])
+        answers = await asyncio.gather(*readers)
+    for stream, answer in zip(streams, answers, strict=True):
+        assert answer == b"".join(f"{stream.job.id}/{n} ".encode() for n in range(pieces))
+
+
+async def test_messages_that_are_lost_are_read_from_the_log(there: Bench, impatient: None) -> None:
+    with there.hub.open(job()) as stream:
+        await there.enqueue(stream)
+        [lease] = await there.lease()
+        await there.unheard(lease, 0, HEAD, b"da")
+        await heard(stream, 2)
+        await there.unheard(lease, 2, b"db")
+        await there.say(lease, 3, b"dc")  # leaves a gap
+        await there.say(lease, 4, END, final=True)
+        expected = [Head(200, "text/event-stream"), Data(b"a"), Data(b"b"), Data(b"c"), End({"total_tokens": 1})]
+        assert await whole(stream) == expected
+
+
+async def test_a_subscription_that_is_cut_continues_without_gap_or_double(there: Bench) -> None:
+    with there.hub.open(job()) as stream:
+        await there.enqueue(stream)
+        [lease] = await there.lease()
+        reading = asyncio.create_task(whole(stream))
+        await there.say(lease, 0, HEAD)
+        for n in range(60):
+            if n % 10 == 5:
+                await there.client.client_kill_filter(_type="pubsub")
+            await there.say(lease, n + 1, f"d{n}".encode())
+        await there.say(lease, 61, END, final=True)
+        data = [e.body for e in await reading if isinstance(e, Data)]
+        assert data == [str(n).encode() for n in range(60)]
+
+
+async def test_what_was_said_before_the_subscription_is_read_from_the_log(settings: Settings) -> None:
+    async with bench(settings) as made:
+        with made.hub.open(job()) as stream:
+            await made.enqueue(stream)
+            [lease] = await made.lease()
+            await made.say(lease, 0, HEAD, b"da", END, final=True)
+            assert len(await whole(stream)) == 3
+
+
+async def test_an_entry_that_cannot_be_read_ends_only_its_own_stream(there: Bench) -> None:
+    with there.hub.open(job()) as bad, there.hub.open(job()) as good:
+        await there.enqueue(bad)
+        await there.enqueue(good)
+        first, second = await there.lease(2)
+        await there.say(first, 0, HEAD, b"?from another version")
+        await there.say(second, 0, HEAD, END, final=True)
+        with pytest.raises(ReplyLost):
+            await whole(bad)
+        assert len(await whole(good)) == 2
+
+
+async def test_a_message_that_makes_no_sense_does_not_stop_the_hub(there: Bench) -> None:
+    for nonsense in (b"", b"\xc1", msgpack.packb(7), msgpack.packb(["a"])):
+        await there.client.publish(there.broker.keys.gateway(GATEWAY), nonsense)
+    with there.hub.open(job()) as stream:
+        await there.enqueue(stream)
+        [lease] = await there.lease()
+        await there.say(lease, 0, HEAD, END, final=True)
+        assert len(await whole(stream)) == 2
+    assert not there.running.done()
+
+
+async def test_a_record_that_is_gone_is_told(there: Bench, impatient: None) -> None:
+    with there.hub.open(job()) as stream:
+        await there.enqueue(stream)
+        await there.client.delete(there.broker.keys.job(MODEL, stream.job.id))
+        with pytest.raises(ReplyLost):
+            await asyncio.wait_for(stream.next(), 10)
+
+
+async def test_a_stream_that_is_not_enqueued_yet_is_not_missed(there: Bench, impatient: None) -> None:
+    with there.hub.open(job()) as early, there.hub.open(job()) as gone:
+        await there.enqueue(gone)
+        await there.client.delete(there.broker.keys.job(MODEL, gone.job.id))
+        with pytest.raises(ReplyLost):
+            await asyncio.wait_for(gone.next(), 10)
+        await there.enqueue(early)
+        [lease] = await there.lease()
+        await there.say(lease, 0, HEAD, END, final=True)
+        assert len(await whole(early)) == 2
+
+
+@pytest.mark.parametrize("loss", ["all", "the last entries", "replaced by another delivery"])
+async def test_a_log_that_went_back_is_told_after_what_has_come(there: Bench, impatient: None, loss: str) -> None:
+    with there.hub.open(job()) as stream:
+        await there.enqueue(stream)
+        [lease] = await there.lease()
+        await there.say(lease, 0, HEAD, b"da", b"db")
+        await heard(stream, 3)
+        log = there.broker.keys.log(MODEL, stream.job.id)
+        if loss == "the last entries":
+            await there.client.ltrim(log, 0, 0)
+        else:
+            await there.client.delete(log)
+        if loss == "replaced by another delivery":
+            other = [Head(200, "text/event-stream", 7, 2).encode(), b"dA", b"db", b"dC"]
+            await there.client.rpush(log, *other)
+        assert len(await stream.next()) == 3
+        with pytest.raises(ReplyLost):
+            await asyncio.wait_for(stream.next(), 10)
+
+
+async def test_a_silent_worker_is_given_up(settings: Settings, impatient: None) -> None:
+    async with bench(with_other(settings, reply_timeout_s=0.2, queue_timeout_s=60.0)) as made:
+        with made.hub.open(job()) as waiting, made.hub.open(job()) as running:
+            await made.enqueue(running)
+            await made.enqueue(waiting)
+            [lease] = await made.lease()
+            await made.say(lease, 0, HEAD)
+            assert await asyncio.wait_for(running.next(), 10) == [Head(200, "text/event-stream")]
+            with pytest.raises(WorkerLost):
+                await asyncio.wait_for(running.next(), 10)
+            # A job that has not begun may still wait in the queue.
+            reading = asyncio.create_task(waiting.next())
+            [lease] = await made.lease()
+            await made.say(lease, 0, HEAD)
+            assert await asyncio.wait_for(reading, 10) == [Head(200, "text/event-stream")]
+
+
+async def test_a_restart_of_redis_in_the_middle_is_survived(own_redis: RedisProcess) -> None:
+    async with bench(Settings(redis_url=own_redis.url, redis_timeout_s=2.0)) as made:
+        await made.listening()
+        with made.hub.open(job()) as stream:
+            await made.enqueue(stream)
+            [lease] = await made.lease()
+            await made.say(lease, 0, HEAD, b"da")
+            await heard(stream, 2)
+            own_redis.kill()
+            own_redis.start()
+            await made.say(lease, 2, b"db")
+            await made.say(lease, 3, END, final=True)
+            assert [type(e) for e in await whole(stream)] == [Head, Data, Data, End]
+
+
+async def test_an_outage_that_is_too_long_ends_the_streams(own_redis: RedisProcess, impatient: None) -> None:
+    settings = Settings(redis_url=own_redis.url, redis_timeout_s=0.2, redis_outage_s=0.5)
+    async with bench(settings) as made:
+        await made.listening()
+        with made.hub.open(job()) as stream:
+            await made.enqueue(stream)
+            own_redis.kill()
+            with pytest.raises(QueueUnavailable):
+                await asyncio.wait_for(stream.next(), 20)
+
+
+async def test_an_outage_counts_from_its_beginning(
+    settings: Settings, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not from the last time that a log had to be looked at, which may be hours ago where all goes well."""
+    async with bench(with_other(settings, redis_outage_s=30.0)) as made:
+        await made.listening()
+        now = replies.time.monotonic()
+        monkeypatch.setattr(replies, "time", _Clock(lambda: now + 3600))
+        with made.hub.open(job()) as stream:
+            await made.enqueue(stream)
+            read, failures = made.broker.read, 0
+
+            async def fail(places: Any) -> Any:
+                nonlocal failures
+                failures += 1
+                raise QueueUnavailable("down")
+
+            monkeypatch.setattr(made.broker, "read", fail)
+            stream.last_heard = 0.0
+            await eventually(lambda: failures >= 2, "the log was asked for in vain")
+            monkeypatch.setattr(made.broker, "read", read)
+            [lease] = await made.lease()
+            await made.unheard(lease, 0, HEAD, END, final=True)
+            assert len(await whole(stream)) == 2
+
+
+async def test_an_error_that_nobody_thought_of_does_not_stop_the_sweep(
+    there: Bench, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: Callable[..., Awaitable[Any]] = there.broker.read
+    failures = 0
+
+    async def fail_once(places: Any) -> Any:
+        nonlocal failures
+        failures += 1
+        if failures == 1:
+            raise RuntimeError("never seen before")
+        return await read(places)
+
+    with there.hub.open(job()) as stream:
+        await there.enqueue(stream)
+        monkeypatch.setattr(there.broker, "read", fail_once)
+        [lease] = await there.lease()
+        await there.unheard(lease, 0, HEAD, END, final=True)
+        assert len(await whole(stream)) == 2
+        assert failures >= 2
+
+
+async def test_an_error_comes_after_what_has_arrived() -> None:
+    stream = ReplyStream(job())
+    stream.feed(0, [HEAD])
+    stream.fail(TesseraError("x"))
+    assert await stream.next() == [Head(200, "text/event-stream")]
+    for _ in range(2):
+        with pytest.raises(TesseraError):
+            await stream.next()
+
+
+def test_entries_are_taken_once_and_without_gaps() -> None:
+    stream = ReplyStream(job())
+    assert not stream.feed(1, [b"da"])
+    assert stream.feed(0, [HEAD, b"da"])
+    assert stream.feed(0, [HEAD, b"da", b"db"])
+    assert stream.feed(1, [b"da"])
+    assert stream.offset == 3
+    assert not stream.feed(4, [b"dd"])
+
+
+class _Clock:
+    def __init__(self, monotonic: Callable[[], float]):
+        self.monotonic = monotonic

@@ -1,0 +1,42 @@
+"""Jobs, their leases and their logs, as the worker's tests need them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from tessera.queue import Broker, Data, End, Failure, Job, Lease, new_job_id
+from tessera.queue.entry import Entry, decode
+
+MODEL = "m"
+
+
+def new_job(body: Any = None, *, sequences: int = 1, hide_usage: bool = False) -> Job:
+    return Job(new_job_id(), MODEL, "/v1/completions", orjson.dumps(body or {}), sequences, hide_usage)
+
+
+async def enqueue(broker: Broker, **options: Any) -> Job:
+    job = new_job(**options)
+    await broker.enqueue(job, reply_to="g")
+    return job
+
+
+async def leased(broker: Broker, **options: Any) -> Lease:
+    await enqueue(broker, **options)
+    [lease] = await broker.lease(MODEL, "w", free=100, idle=True, most=1)
+    return lease
+
+
+async def log_of(broker: Broker, job: Job) -> list[Entry]:
+    [(entries, _, _)] = await broker.read([(MODEL, job.id, 0)])
+    return [decode(raw) for raw in entries]
+
+
+async def answered(broker: Broker, job: Job) -> bool:
+    log = await log_of(broker, job)
+    return bool(log) and isinstance(log[-1], End | Failure)
+
+
+async def text_of(broker: Broker, job: Job) -> bytes:
+    return b"".join(e.body for e in await log_of(broker, job) if isinstance(e, Data))

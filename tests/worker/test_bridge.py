@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from tessera.worker import bridge, torch_compat
+
+
+@pytest.fixture
+def no_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the installed vLLM nor torch is touched."""
+    monkeypatch.setattr(torch_compat, "activate", lambda: None)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "vllm"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "vllm", ModuleType("vllm"))
+
+
+def install(monkeypatch: pytest.MonkeyPatch, module: str, **names: object) -> None:
+    parts = module.split(".")
+    for n in range(1, len(parts)):
+        parent = ".".join(parts[:n])
+        if parent not in sys.modules:
+            monkeypatch.setitem(sys.modules, parent, ModuleType(parent))
+    made = ModuleType(module)
+    made.__dict__.update(names)
+    monkeypatch.setitem(sys.modules, module, made)
+
+
+@pytest.mark.parametrize("name", sorted(bridge._HOMES))
+def test_a_name_is_found_in_each_of_its_homes(no_vllm: None, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for home in reversed(bridge._HOMES[name]):  # the newest wins
+        thing = object()
+        install(monkeypatch, home, **{name: thing})
+        assert bridge.vllm_name(name) is thing
+
+
+def test_a_module_that_no_longer_has_the_name_is_passed_over(no_vllm: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    newer, older = bridge._HOMES["build_app"]
+    install(monkeypatch, newer)
+    install(monkeypatch, older, build_app="older")
+    assert bridge.vllm_name("build_app") == "older"
+
+
+def test_without_vllm_it_says_what_to_install(no_vllm: None) -> None:
+    with pytest.raises(ImportError, match="extra"):
+        bridge.vllm_name("build_app")
+
+
+def test_a_model_without_media_has_no_limits() -> None:
+    assert bridge.modality_limits(SimpleNamespace(is_multimodal_model=False)) == {}

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+import numpy as np
+import pytest
+
+from tessera.errors import InvalidMedia, Unavailable
+from tessera.media import URL_SCHEME, MemoryMediaStore, Modality, pack
+from tessera.worker.connector import MediaReader
+
+
+class Store(MemoryMediaStore):
+    """Remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    async def get(self, digest: str) -> bytes | None:
+        self.asked.append(digest)
+        await asyncio.sleep(0)
+        return await super().get(digest)
+
+    async def add(self, payload: bytes) -> str:
+        digest = hashlib.sha256(payload).hexdigest()
+        await self.put(digest, payload)
+        return URL_SCHEME + digest
+
+
+def image(value: int, side: int = 10) -> bytes:
+    return pack(np.full((side, side, 3), value, np.uint8), Modality.IMAGE, {"n": value})
+
+
+async def test_an_item_is_read_from_the_store_and_then_from_memory() -> None:
+    store = Store()
+    url = await store.add(image(7))
+    reader = MediaReader(store)
+    for _ in range(3):
+        array, metadata = await reader.read(url, Modality.IMAGE)
+        assert (array == 7).all()
+        assert metadata == {"n": 7}
+    assert len(store.asked) == 1
+
+
+async def test_the_memory_is_bounded_and_keeps_what_was_used_last() -> None:
+    store = Store()
+    size = len(image(0))
+    urls = [await store.add(image(n)) for n in range(8)]
+    reader = MediaReader(store, cache_bytes=4 * size)
+    for url in urls[:4]:
+        await reader.read(url, Modality.IMAGE)
+    await reader.read(urls[0], Modality.IMAGE)
+    await reader.read(urls[4], Modality.IMAGE)  # takes the place of 1
+    store.asked.clear()
+    for n in (0, 2, 3, 4):
+        await reader.read(urls[n], Modality.IMAGE)
+    assert store.asked == []
+    await reader.read(urls[1], Modality.IMAGE)
+    assert len(store.asked) == 1
+    for url in urls * 3:
+        await reader.read(url, Modality.IMAGE)
+        assert sum(map(len, reader._cache.values())) <= 4 * size
+
+
+async def test_items_that_are_asked_for_at_once_count_once() -> None:
+    store = Store()
+    size = len(image(0))
+    url, *others = [await store.add(image(n)) for n in range(4)]
+    reader = MediaReader(store, cache_bytes=4 * size)
+    await asyncio.gather(*(reader.read(url, Modality.IMAGE) for _ in range(10)))
+    for other in others:
+        await reader.read(other, Modality.IMAGE)
+    store.asked.clear()
+    for known in (url, *others):
+        await reader.read(known, Modality.IMAGE)
+    assert store.asked == []
+
+
+async def test_an_item_that_would_fill_the_memory_is_not_kept() -> None:
+    store = Store()
+    url = await store.add(image(1))
+    reader = MediaReader(store, cache_bytes=len(image(1)) * 2)
+    await reader.read(url, Modality.IMAGE)
+    await reader.read(url, Modality.IMAGE)
+    assert len(store.asked) == 2
+
+
+async def test_what_expired_wrong_and_foreign_references_say() -> None:
+    store = Store()
+    reader = MediaReader(store)
+    with pytest.raises(Unavailable):
+        await reader.read(URL_SCHEME + "0" * 64, Modality.IMAGE)
+    url = await store.add(image(1))
+    for modality in (Modality.AUDIO, Modality.VIDEO):
+        with pytest.raises(InvalidMedia):
+            await reader.read(url, modality)
+    for foreign in ("https://example.com/x.png", "file:///etc/passwd", URL_SCHEME + "short"):
+        with pytest.raises(InvalidMedia):
+            await reader.read(foreign, Modality.IMAGE)
+
+
+async def test_the_sound_of_a_video_is_read_by_its_url() -> None:
+    store = Store()
+    sound = await store.add(pack(np.ones(50, np.float32), Modality.AUDIO, {"sample_rate": 16000}))
+    frames = np.zeros((2, 4, 4, 3), np.uint8)
+    video = await store.add(pack(frames, Modality.VIDEO, {"audio_digest": sound.removeprefix(URL_SCHEME)}))
+    reader = MediaReader(store)
+    samples, metadata = await reader.read(video, Modality.AUDIO)
+    assert samples.shape == (50,)
+    assert metadata["sample_rate"] == 16000
+    assert (await reader.read(video, Modality.VIDEO))[0].shape == (2, 4, 4, 3)

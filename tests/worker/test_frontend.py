@@ -1,0 +1,428 @@
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import redis.asyncio as aioredis
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from tessera.errors import QueueUnavailable
+from tessera.queue import Broker, Directory, End, Failure, Job, Lease, ModelCard, connect
+from tessera.settings import Settings
+from tessera.worker import frontend as frontends
+from tessera.worker.frontend import Frontend
+from tests.polling import eventually
+from tests.worker.jobs import MODEL, answered, enqueue, log_of, text_of
+
+
+class Application:
+    """Answers each request once it is let go; remembers who ran what, and how many at once."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.begun: Counter[str] = Counter()
+        self.dropped: list[str] = []
+        self.running = self.most_running = 0
+        self.dead = False
+        self.first_piece = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        job_id = dict(scope["headers"])[b"x-request-id"].decode()
+        self.begun[job_id] += 1
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await StreamingResponse(self._body(), media_type="text/event-stream")(scope, receive, send)
+        except asyncio.CancelledError:
+            self.dropped.append(job_id)
+            raise
+        finally:
+            self.running -= 1
+
+    async def _body(self) -> AsyncIterator[bytes]:
+        if self.first_piece:
+            yield b"begun "
+        await self.go.wait()
+        if self.dead:
+            raise RuntimeError("EngineDeadError")
+        yield b"done"
+
+
+class Floor:
+    """Workers over one Redis."""
+
+    def __init__(self, settings: Settings, stack: AsyncExitStack):
+        self.settings, self.stack = settings, stack
+        self.tasks: dict[Frontend, asyncio.Task[None]] = {}
+
+    def start(self, app: Application, *, sequences: int = 4, settings: Settings | None = None) -> Frontend:
+        redis = connect(self.settings, name="worker", blocking_s=2.0)
+        self.stack.push_async_callback(redis.aclose)
+        card = ModelCard(MODEL, "root", 1, sequences=sequences)
+        made = Frontend(settings or self.settings, redis, app, card, lambda: app.dead)
+        self.tasks[made] = asyncio.create_task(made.run())
+        self.stack.push_async_callback(self.kill, made)
+        return made
+
+    async def kill(self, frontend: Frontend) -> None:
+        self.tasks[frontend].cancel()
+        await asyncio.wait([self.tasks[frontend]])
+
+    async def ended(self, frontend: Frontend) -> None:
+        await asyncio.wait_for(asyncio.shield(self.tasks[frontend]), 15)
+
+
+@pytest.fixture
+async def floor(settings: Settings) -> AsyncIterator[Floor]:
+    async with AsyncExitStack() as stack:
+        yield Floor(settings, stack)
+
+
+async def all_answered(broker: Broker, jobs: list[Job]) -> None:
+    async def done() -> bool:
+        return all([await answered(broker, job) for job in jobs])
+
+    await eventually(done, "all jobs are answered", within_s=20)
+
+
+async def workers(redis: aioredis.Redis, broker: Broker) -> int:
+    return sum(m.workers for m in await Directory(redis, broker.keys).models())
+
+
+async def test_jobs_are_answered(floor: Floor, broker: Broker) -> None:
+    app = Application()
+    app.go.set()
+    floor.start(app)
+    jobs = [await enqueue(broker) for _ in range(30)]
+    await all_answered(broker, jobs)
+    for job in jobs:
+        assert await text_of(broker, job) == b"done"
+        assert app.begun[job.id] == 1
+    assert app.most_running <= 4
+    assert await broker.depth(MODEL) == (0, 0)
+
+
+async def test_no_more_sequences_than_the_engine_has_room_for(floor: Floor, broker: Broker) -> None:
+    app = Application()
+    jobs = [await enqueue(broker, sequences=n) for n in (2, 2, 1, 9)]
+    floor.start(app, sequences=4)
+    await eventually(lambda: app.running == 2, "as many as fit are running")
+    assert await broker.depth(MODEL) == (2, 2)
+    app.go.set()
+    await all_answered(broker, jobs)
+    assert app.most_running == 2
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_cancelled_job_is_dropped_within_a_second(floor: Floor, broker: Broker, begun: bool) -> None:
+    app = Application()
+    app.first_piece = begun
+    # Leases are so long that renewing them is not what tells.
+    frontend = floor.start(app, settings=floor.settings.model_copy(update={"lease_s": 60.0}))
+    listening = broker.keys.worker(frontend.worker_id)
+
+    async def subscribed() -> bool:
+        return (await broker._redis.pubsub_numsub(listening))[0][1] == 1
+
+    await eventually(subscribed, "it listens")
+    job = await enqueue(broker)
+    await eventually(lambda: app.running == 1, "it runs")
+    assert await broker.cancel(MODEL, job.id) == "leased"
+    await eventually(lambda: app.running == 0, "it is dropped", within_s=1.0)
+    app.go.set()
+    other = await enqueue(broker)
+    await all_answered(broker, [other])
+    assert not any(isinstance(e, End) for e in await log_of(broker, job))
+
+
+async def test_a_cancellation_that_nobody_heard_is_found_by_renewing(
+    floor: Floor, broker: Broker, redis_client: aioredis.Redis
+) -> None:
+    app = Application()
+    floor.start(app)
+    job = await enqueue(broker)
+    await eventually(lambda: app.running == 1, "it runs")
+    await redis_client.hset(broker.keys.job(MODEL, job.id), "worker", "somebody else")
+    await broker.cancel(MODEL, job.id)
+    await eventually(lambda: app.running == 0, "it is dropped")
+
+
+async def test_leases_are_kept_for_as_long_as_a_job_runs(floor: Floor, broker: Broker) -> None:
+    app = Application()
+    floor.start(app, settings=floor.settings.model_copy(update={"lease_s": 0.4}))
+    job = await enqueue(broker)
+    await eventually(lambda: app.running == 1, "it runs")
+    lease_key = broker.keys.leases(MODEL)
+    expiries = set()
+
+    async def renewed() -> bool:
+        assert await broker.reap(MODEL) == (0, 0)
+        expiries.add(await broker._redis.zscore(lease_key, job.id))
+        return len(expiries) > 4
+
+    await eventually(renewed, "the lease was renewed again and again")
+    app.go.set()
+    await all_answered(broker, [job])
+    assert app.begun[job.id] == 1
+
+
+async def test_stop_lets_running_jobs_end_and_takes_no_more(
+    floor: Floor, broker: Broker, redis_client: aioredis.Redis
+) -> None:
+    app = Application()
+    frontend = floor.start(app, sequences=2)
+    jobs = [await enqueue(broker) for _ in range(3)]
+    await eventually(lambda: app.running == 2, "two are running")
+
+    async def announced() -> bool:
+        return await workers(redis_client, broker) == 1
+
+    await eventually(announced, "it is announced")
+    frontend.stop()
+    frontend.stop()
+
+    async def withdrawn() -> bool:
+        return await workers(redis_client, broker) == 0
+
+    await eventually(withdrawn, "it is withdrawn")
+    app.go.set()
+    await floor.ended(frontend)
+    assert [await answered(broker, job) for job in jobs] == [True, True, False]
+    assert await broker.depth(MODEL) == (1, 0)
+    assert await workers(redis_client, broker) == 0  # and nothing has announced it again meanwhile
+
+
+async def test_stop_before_the_start_is_heeded(floor: Floor, broker: Broker) -> None:
+    job = await enqueue(broker)
+    frontend = floor.start(Application())
+    frontend.stop()
+    await floor.ended(frontend)
+    assert await broker.depth(MODEL) == (1, 0)
+    assert not await answered(broker, job)
+
+
+async def test_jobs_that_were_handed_out_during_stop_are_answered(
+    floor: Floor, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = Application()
+    app.go.set()
+    frontend = floor.start(app)
+    lease, asked, answer = frontend._broker.lease, asyncio.Event(), asyncio.Event()
+
+    async def slow(*args: object, **options: object) -> list[Lease]:
+        leases: list[Lease] = await lease(*args, **options)  # type: ignore[arg-type]
+        if leases:
+            asked.set()
+            await answer.wait()
+        return leases
+
+    monkeypatch.setattr(frontend._broker, "lease", slow)
+    job = await enqueue(broker)
+    await asked.wait()
+    frontend.stop()
+    frontend.stop()
+    await asyncio.sleep(0)
+    answer.set()
+    await floor.ended(frontend)
+    assert await answered(broker, job)
+    assert app.begun[job.id] == 1
+
+
+async def test_what_does_not_end_in_time_is_given_back(floor: Floor, broker: Broker) -> None:
+    app, other = Application(), Application()
+    other.go.set()
+    frontend = floor.start(app, settings=floor.settings.model_copy(update={"drain_timeout_s": 0.05, "lease_s": 60.0}))
+    job = await enqueue(broker)
+    await eventually(lambda: app.running == 1, "it runs")
+    frontend.stop()
+    await floor.ended(frontend)
+    assert await broker.depth(MODEL) == (1, 0)
+    floor.start(other)
+    await all_answered(broker, [job])
+    assert await text_of(broker, job) == b"done"
+
+
+async def test_a_dead_engine_gives_its_jobs_to_another_worker(floor: Floor, broker: Broker) -> None:
+    app, other = Application(), Application()
+    settings = floor.settings.model_copy(update={"lease_s": 60.0})
+    frontend = floor.start(app, settings=settings)
+    jobs = [await enqueue(broker) for _ in range(3)]
+    await eventually(lambda: app.running == 3, "they run")
+    app.dead = True
+    app.go.set()
+    await floor.ended(frontend)
+    assert await broker.depth(MODEL) == (3, 0)
+    other.go.set()
+    floor.start(other)
+    await all_answered(broker, jobs)
+    assert {await text_of(broker, job) for job in jobs} == {b"done"}
+    head = (await log_of(broker, jobs[0]))[0]
+    assert getattr(head, "attempts", None) == 2
+
+
+async def test_a_dead_engine_ends_what_had_begun_with_a_failure(floor: Floor, broker: Broker) -> None:
+    app = Application()
+    app.first_piece = True
+    frontend = floor.start(app)
+    job = await enqueue(broker)
+
+    async def begun() -> bool:
+        return bool(await log_of(broker, job))
+
+    await eventually(begun, "it has begun")
+    app.dead = True
+    app.go.set()
+    await floor.ended(frontend)
+    last = (await log_of(broker, job))[-1]
+    assert isinstance(last, Failure)
+    assert last.code == "worker_lost"
+
+
+async def test_an_engine_that_dies_idle_ends_the_frontend(floor: Floor) -> None:
+    app = Application()
+    frontend = floor.start(app)
+    await asyncio.sleep(0)
+    app.dead = True
+    await floor.ended(frontend)
+
+
+async def test_two_frontends_share_a_burst(floor: Floor, broker: Broker) -> None:
+    first, second = Application(), Application()
+    jobs = [await enqueue(broker) for _ in range(16)]
+    for app in (first, second):
+        floor.start(app, sequences=8)
+    await eventually(lambda: first.running == second.running == 8, "both have as much as they can")
+    for app in (first, second):
+        app.go.set()
+    await all_answered(broker, jobs)
+    assert max((first.begun + second.begun).values()) == 1
+
+
+async def test_a_frontend_that_is_cancelled_hands_its_jobs_over(floor: Floor, broker: Broker) -> None:
+    first, second = Application(), Application()
+    jobs = [await enqueue(broker) for _ in range(6)]
+    frontend = floor.start(first, sequences=6)
+    await eventually(lambda: first.running == 6, "they run")
+    await floor.kill(frontend)
+    assert first.running == 0
+    second.go.set()
+    floor.start(second)
+    await all_answered(broker, jobs)
+    assert {await text_of(broker, job) for job in jobs} == {b"done"}
+    assert second.begun == Counter(job.id for job in jobs)
+
+
+@pytest.mark.parametrize("part", ["", "begun "])
+async def test_a_process_that_is_killed_loses_its_leases(
+    floor: Floor, broker: Broker, settings: Settings, part: str
+) -> None:
+    script = Path(__file__).parent / "crashing_frontend.py"
+    argv = [str(script), settings.redis_url, settings.redis_prefix, "0.5", part]
+    root = str(Path(__file__).parents[2])
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *argv, cwd=root, env={"PYTHONPATH": f"{root}/server:{root}", "PATH": ""}
+    )
+    try:
+        jobs = [await enqueue(broker) for _ in range(4)]
+
+        async def taken() -> bool:
+            written = all([bool(await log_of(broker, job)) == bool(part) for job in jobs])
+            return written and await broker.depth(MODEL) == (0, 4)
+
+        await eventually(taken, "the process has taken them", within_s=30)
+    finally:
+        process.kill()
+        await process.wait()
+    app = Application()
+    app.go.set()
+    floor.start(app)
+    given: list[int] = [0, 0]
+
+    async def reaped() -> bool:
+        for n, count in enumerate(await broker.reap(MODEL)):
+            given[n] += count
+        return sum(given) == 4
+
+    await eventually(reaped, "its leases ran out")
+    assert given == ([0, 4] if part else [4, 0])
+    await all_answered(broker, jobs)
+    for job in jobs:
+        assert app.begun[job.id] == (0 if part else 1)
+        assert await text_of(broker, job) == (part.encode() or b"done")
+
+
+async def test_a_worker_that_gets_its_own_lost_job_again_answers_once(
+    floor: Floor, broker: Broker, redis_client: aioredis.Redis
+) -> None:
+    """It was stopped for so long that its lease ran out; the first delivery must not write into the second."""
+    app = Application()
+    floor.start(app, settings=floor.settings.model_copy(update={"lease_s": 60.0}))
+    job = await enqueue(broker)
+    await eventually(lambda: app.running == 1, "it runs")
+    await redis_client.zadd(broker.keys.leases(MODEL), {job.id: 1})
+    assert await broker.reap(MODEL) == (1, 0)
+    await eventually(lambda: app.begun[job.id] == 2, "it has it again")
+    await eventually(lambda: app.running == 1, "and runs it once")
+    app.go.set()
+    await all_answered(broker, [job])
+    assert await text_of(broker, job) == b"done"
+    assert await broker.depth(MODEL) == (0, 0)
+
+
+async def test_redis_errors_and_bugs_do_not_stop_a_frontend(
+    floor: Floor, broker: Broker, redis_client: aioredis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frontends, "RETRY_S", 0.01)
+    app = Application()
+    app.go.set()
+    frontend = floor.start(app)
+    failed: set[str] = set()
+
+    def failing_once(name: str, error: Exception, work: Callable[..., Awaitable[object]]) -> Callable[..., object]:
+        async def call(*args: object, **options: object) -> object:
+            if name not in failed:
+                failed.add(name)
+                raise error
+            return await work(*args, **options)
+
+        return call
+
+    for owner, name, error in (
+        (frontend._broker, "lease", ValueError("never seen before")),
+        (frontend._broker, "renew", ValueError("never seen before")),
+        (frontend._directory, "announce", QueueUnavailable("down")),
+        (frontend._wakeup, "wait", ConnectionError("down")),
+    ):
+        monkeypatch.setattr(owner, name, failing_once(name, error, getattr(owner, name)))
+    app.go.clear()
+    job = await enqueue(broker)
+    await eventually(lambda: failed >= {"lease", "renew", "announce"} and app.running == 1, "all have failed once")
+    key = broker.keys.leases(MODEL)
+    before = await redis_client.zscore(key, job.id)
+
+    async def renewed() -> bool:
+        return bool(await redis_client.zscore(key, job.id) > before)
+
+    await eventually(renewed, "its lease is still renewed")
+    app.go.set()
+    await all_answered(broker, [job])
+    await eventually(lambda: "wait" in failed, "it waited")
+    await all_answered(broker, [await enqueue(broker)])
+
+
+async def test_a_document_is_answered_too(floor: Floor, broker: Broker) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await JSONResponse({"usage": {"total_tokens": 2}})(scope, receive, send)
+
+    made = Application()
+    made.__class__ = type("Documents", (Application,), {"__call__": staticmethod(app)})
+    floor.start(made)
+    job = await enqueue(broker)
+    await all_answered(broker, [job])
+    assert (await log_of(broker, job))[-1] == End({"total_tokens": 2})

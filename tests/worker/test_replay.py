@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tessera.queue import Broker, Data, End, Failure, Head, Lease
+from tessera.worker.replay import EngineDead, Replay
+from tessera.worker.writer import ReplyWriter
+from tests.polling import eventually
+from tests.worker.jobs import MODEL, leased, log_of
+
+USAGE = {"prompt_tokens": 2, "total_tokens": 5}
+USAGE_EVENT = b'data: {"id":"x","choices":[],"usage":{"prompt_tokens":2,"total_tokens":5}}\n\n'
+STREAM = "text/event-stream; charset=utf-8"
+
+Handler = Callable[[Request], Response]
+
+
+def application(handler: Handler) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await handler(Request(scope, receive))(scope, receive, send)
+
+    return app
+
+
+def events(*pieces: bytes) -> ASGIApp:
+    async def body() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    return application(lambda _: StreamingResponse(body(), media_type="text/event-stream"))
+
+
+@pytest.fixture
+def writer(broker: Broker) -> ReplyWriter:
+    return ReplyWriter(broker, MODEL, lambda _: None)
+
+
+async def run(app: ASGIApp, lease: Lease, writer: ReplyWriter, *, dead: Callable[[], bool] = lambda: False) -> None:
+    await Replay(app, lease, writer, dead).run()
+    await writer.drain()
+
+
+async def test_a_stream(broker: Broker, writer: ReplyWriter) -> None:
+    lease = await leased(broker)
+    await run(events(b"data: 1\n\n", b"data: [DONE]\n\n"), lease, writer)
+    head, *data, end = await log_of(broker, lease.job)
+    assert head == Head(200, STREAM, lease.wait_ms, lease.attempts)
+    assert b"".join(e.body for e in data if isinstance(e, Data)) == b"data: 1\n\ndata: [DONE]\n\n"
+    assert end == End()
+
+
+async def test_a_document_and_its_usage(broker: Broker, writer: ReplyWriter) -> None:
+    lease = await leased(broker)
+    await run(application(lambda _: JSONResponse({"usage": USAGE}, 201)), lease, writer)
+    head, _, end = await log_of(broker, lease.job)
+    assert head == Head(201, "application/json", lease.wait_ms, 1)
+    assert end == End(USAGE)
+
+
+@pytest.mark.parametrize("body", [b"no json", b"[1]", b'{"usage": 7}', b"{}"])
+async def test_a_document_without_usage(broker: Broker, writer: ReplyWriter, body: bytes) -> None:
+    lease = await leased(broker)
+    await run(application(lambda _: Response(body, 500)), lease, writer)
+    assert (await log_of(broker, lease.job))[1:] == [Data(body), End()]
+
+
+async def test_an_answer_without_a_body_has_a_head(broker: Broker, writer: ReplyWriter) -> None:
+    lease = await leased(broker)
+    await run(application(lambda _: Response(status_code=204)), lease, writer)
+    head, end = await log_of(broker, lease.job)
+    assert isinstance(head, Head)
+    assert head.status == 204
+    assert end == End()
+
+
+@pytest.mark.parametrize("hide", [False, True])
+async def test_the_usage_event_is_kept_or_hidden_and_read(broker: Broker, writer: ReplyWriter, hide: bool) -> None:
+    lease = await leased(broker, hide_usage=hide)
+    quoted = b'data: {"choices":[{"text":"\\"choices\\":[]"}]}\n\n'
+    await run(events(quoted, USAGE_EVENT, b"data: [DONE]\n\n"), lease, writer)
+    _, *data, end = await log_of(broker, lease.job)
+    text = b"".join(e.body for e in data if isinstance(e, Data))
+    assert text == quoted + (b"" if hide else USAGE_EVENT) + b"data: [DONE]\n\n"
+    assert end == End(USAGE)
+
+
+async def test_the_application_sees_the_request(broker: Broker, writer: ReplyWriter) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        seen = {"path": request.url.path, "method": request.method, "id": request.headers["x-request-id"]}
+        await JSONResponse({"body": await request.json(), **seen})(scope, receive, send)
+
+    lease = await leased(broker, body={"prompt": "ä"})
+    await run(app, lease, writer)
+    _, document, _ = await log_of(broker, lease.job)
+    assert isinstance(document, Data)
+    assert (
+        Response(document.body).body
+        == JSONResponse({"body": {"prompt": "ä"}, "path": "/v1/completions", "method": "POST", "id": lease.job.id}).body
+    )
+
+
+async def test_the_head_is_written_with_the_first_bytes(broker: Broker, writer: ReplyWriter) -> None:
+    """A log that exists means a reply that has begun, which no other worker may answer."""
+    started, go = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        started.set()
+        await go.wait()
+        await send({"type": "http.response.body", "body": b"x"})
+
+    lease = await leased(broker)
+    running = asyncio.create_task(run(app, lease, writer))
+    await started.wait()
+    await writer.drain()
+    assert await log_of(broker, lease.job) == []
+    go.set()
+    await running
+    assert [type(e) for e in await log_of(broker, lease.job)] == [Head, Data, End]
+
+
+@pytest.mark.parametrize("when", ["before its start", "after its start", "in the middle"])
+async def test_an_application_that_fails(broker: Broker, writer: ReplyWriter, when: str) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if when != "before its start":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        if when == "in the middle":
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        raise RuntimeError("a bug")
+
+    lease = await leased(broker)
+    await run(app, lease, writer)
+    *begun, failure = await log_of(broker, lease.job)
+    assert [type(e) for e in begun] == ([Head, Data] if when == "in the middle" else [])
+    assert isinstance(failure, Failure)
+    assert failure.code == "internal_error"
+    assert "a bug" not in failure.message
+    assert await broker.depth(MODEL) == (0, 0)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_an_abort_reaches_the_application_at_once(broker: Broker, writer: ReplyWriter, streaming: bool) -> None:
+    begun, dropped = asyncio.Event(), asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"data: 1\n\n"
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            dropped.set()
+
+    async def documents(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        begun.set()
+        assert (await receive())["type"] == "http.disconnect"
+        dropped.set()
+
+    stream = application(lambda _: StreamingResponse(body(), media_type="text/event-stream"))
+    lease = await leased(broker)
+    replay = Replay(stream if streaming else documents, lease, writer, lambda: False)
+    running = asyncio.create_task(replay.run())
+    await begun.wait()
+    await writer.drain()
+    before = await log_of(broker, lease.job)
+    replay.abort()
+    await asyncio.wait_for(running, 5)
+    assert dropped.is_set()
+    await writer.drain()
+    assert await log_of(broker, lease.job) == before
+
+
+async def test_nothing_is_written_once_the_engine_is_dead(broker: Broker, writer: ReplyWriter) -> None:
+    dead = False
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal dead
+        yield b"data: 1\n\n"
+        await eventually(lambda: not writer._changed and writer._flusher is None, "the first is written")
+        dead = True
+        yield b'data: {"error": "the engine died"}\n\n'
+        yield b"data: [DONE]\n\n"
+
+    lease = await leased(broker)
+    app = application(lambda _: StreamingResponse(body(), media_type="text/event-stream"))
+    with pytest.raises(EngineDead):
+        await run(app, lease, writer, dead=lambda: dead)
+    await writer.drain()
+    assert [type(e) for e in await log_of(broker, lease.job)] == [Head, Data]
+
+
+async def test_an_error_answer_of_a_dead_engine_is_not_the_answer(broker: Broker, writer: ReplyWriter) -> None:
+    lease = await leased(broker)
+    with pytest.raises(EngineDead):
+        await run(application(lambda _: JSONResponse({}, 500)), lease, writer, dead=lambda: True)
+    await writer.drain()
+    assert await log_of(broker, lease.job) == []
+
+
+async def test_an_answer_that_was_complete_before_the_engine_died_counts(broker: Broker, writer: ReplyWriter) -> None:
+    dead = False
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal dead
+        await JSONResponse({"usage": USAGE})(scope, receive, send)
+        dead = True
+
+    lease = await leased(broker)
+    await run(app, lease, writer, dead=lambda: dead)
+    assert (await log_of(broker, lease.job))[-1] == End(USAGE)
+
+
+async def test_a_cancelled_replay_drops_what_is_not_written(broker: Broker, writer: ReplyWriter) -> None:
+    lease = await leased(broker)
+    running = asyncio.create_task(Replay(_never, lease, writer, lambda: False).run())
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running])
+    assert running.cancelled()
+    await writer.write(lease.job.id, b"dlate")
+    await writer.drain()
+    assert await log_of(broker, lease.job) == []
+
+
+async def _never(scope: Scope, receive: Receive, send: Send) -> None:
+    await asyncio.Event().wait()

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import pytest
+import redis.asyncio as aioredis
+
+from tessera.errors import QueueUnavailable
+from tessera.queue import Append, Broker, Data, End, Head, Lease
+from tessera.settings import Settings
+from tessera.worker import writer as writers
+from tessera.worker.writer import ReplyWriter
+from tests.polling import eventually
+from tests.worker.jobs import MODEL, leased, log_of
+
+HEAD = Head(200, "text/plain")
+END = End()
+
+
+class WatchedBroker(Broker):
+    """Counts calls, and fails as often as it is told to."""
+
+    def __init__(self, redis: aioredis.Redis, settings: Settings):
+        super().__init__(redis, settings)
+        self.calls: list[list[Append]] = []
+        self.outage = asyncio.Event()
+        self.failures: list[Exception] = []
+        self.lose_answers = 0
+
+    async def append(self, model: str, appends: Iterable[Append]) -> list[str]:
+        given = list(appends)
+        self.calls.append(given)
+        if self.failures:
+            raise self.failures.pop(0)
+        if self.outage.is_set():
+            raise QueueUnavailable("down")
+        lost = await super().append(model, given)
+        if self.lose_answers:
+            self.lose_answers -= 1
+            raise QueueUnavailable("the answer was lost")
+        return lost
+
+
+@pytest.fixture
+def watched(redis_client: aioredis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> WatchedBroker:
+    monkeypatch.setattr(writers, "RETRY_S", 0.01)
+    return WatchedBroker(redis_client, settings)
+
+
+@pytest.fixture
+def lost() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def writer(watched: WatchedBroker, lost: list[str]) -> ReplyWriter:
+    return ReplyWriter(watched, MODEL, lost.extend, high_water_bytes=1000)
+
+
+async def begin(watched: WatchedBroker, writer: ReplyWriter) -> Lease:
+    lease = await leased(watched)
+    writer.open(lease)
+    return lease
+
+
+async def test_what_one_turn_brings_is_one_call(watched: WatchedBroker, writer: ReplyWriter) -> None:
+    leases = [await begin(watched, writer) for _ in range(5)]
+    for lease in leases:
+        await writer.write(lease.job.id, HEAD.encode(), b"da")
+        await writer.write(lease.job.id, b"db")
+        await writer.write(lease.job.id, END.encode(), final=True)
+    await writer.drain()
+    assert len(watched.calls) == 1
+    for lease in leases:
+        assert await log_of(watched, lease.job) == [HEAD, Data(b"ab"), END]
+    assert await watched.depth(MODEL) == (0, 0)
+
+
+async def test_an_outage_delays_and_keeps_the_order(watched: WatchedBroker, writer: ReplyWriter) -> None:
+    lease = await begin(watched, writer)
+    watched.outage.set()
+    await writer.write(lease.job.id, HEAD.encode())
+    await eventually(lambda: len(watched.calls) > 2, "it tries again and again")
+    for n in range(20):
+        await writer.write(lease.job.id, f"d{n} ".encode())
+    await writer.write(lease.job.id, END.encode(), final=True)
+    assert await log_of(watched, lease.job) == []
+    watched.outage.clear()
+    await writer.drain()
+    log = await log_of(watched, lease.job)
+    assert (log[0], log[-1]) == (HEAD, END)
+    assert b"".join(e.body for e in log if isinstance(e, Data)) == b"".join(f"{n} ".encode() for n in range(20))
+
+
+async def test_an_answer_that_was_lost_doubles_nothing(
+    watched: WatchedBroker, writer: ReplyWriter, lost: list[str]
+) -> None:
+    lease = await begin(watched, writer)
+    watched.lose_answers = 2
+    await writer.write(lease.job.id, HEAD.encode(), b"da")
+    await writer.drain()
+    watched.lose_answers = 1
+    await writer.write(lease.job.id, b"db", END.encode(), final=True)
+    await writer.drain()
+    assert await log_of(watched, lease.job) == [HEAD, Data(b"a"), Data(b"b"), END]
+    assert lost == []  # a job that is finished is not lost
+
+
+async def test_a_lost_job_is_told_and_others_are_written(
+    watched: WatchedBroker, writer: ReplyWriter, lost: list[str]
+) -> None:
+    gone, stays = await begin(watched, writer), await begin(watched, writer)
+    await watched.cancel(MODEL, gone.job.id)
+    for lease in (gone, stays):
+        await writer.write(lease.job.id, HEAD.encode())
+    await writer.drain()
+    assert lost == [gone.job.id]
+    assert await log_of(watched, gone.job) == []
+    assert await log_of(watched, stays.job) == [HEAD]
+
+
+async def test_what_an_older_lease_lost_is_not_blamed_on_the_newer(
+    watched: WatchedBroker, writer: ReplyWriter, lost: list[str]
+) -> None:
+    old = await begin(watched, writer)
+    watched.outage.set()
+    await writer.write(old.job.id, HEAD.encode(), b"dold")
+    await eventually(lambda: bool(watched.calls), "it is on its way")
+    await watched.release(MODEL, [old], failed=False)
+    [new] = await watched.lease(MODEL, "w", free=1, idle=True, most=1)
+    writer.discard(old.job.id)
+    writer.open(new)
+    await writer.write(new.job.id, HEAD.encode(), b"dnew")
+    watched.outage.clear()
+    await writer.drain()
+    assert lost == []
+    assert await log_of(watched, new.job) == [HEAD, Data(b"new")]
+
+
+async def test_it_waits_while_too_much_is_unwritten(watched: WatchedBroker, writer: ReplyWriter) -> None:
+    lease = await begin(watched, writer)
+    watched.outage.set()
+    await asyncio.wait_for(writer.write(lease.job.id, b"d" + b"x" * 900), 5)
+    waiting = asyncio.create_task(writer.write(lease.job.id, b"d" + b"y" * 900))
+    await eventually(lambda: len(watched.calls) > 3, "it tries again and again")
+    assert not waiting.done()
+    watched.outage.clear()
+    await asyncio.wait_for(waiting, 10)
+    await writer.drain()
+    assert await log_of(watched, lease.job) == [Data(b"x" * 900), Data(b"y" * 900)]
+
+
+async def test_room_that_a_discarded_job_leaves_is_used_at_once(watched: WatchedBroker, writer: ReplyWriter) -> None:
+    first, second = await begin(watched, writer), await begin(watched, writer)
+    watched.outage.set()
+    await writer.write(first.job.id, b"da")
+    await eventually(lambda: bool(watched.calls), "the first is on its way")
+    large = asyncio.create_task(writer.write(second.job.id, b"d" + b"x" * 2000))
+    await asyncio.sleep(0)
+    assert not large.done()
+    writer.discard(second.job.id)
+    await asyncio.wait_for(large, 5)
+    watched.outage.clear()
+    await writer.drain()
+    assert await log_of(watched, second.job) == []
+
+
+async def test_an_error_that_nobody_thought_of_loses_the_jobs_but_not_the_writer(
+    watched: WatchedBroker, writer: ReplyWriter, lost: list[str]
+) -> None:
+    lease, later = await begin(watched, writer), await begin(watched, writer)
+    watched.failures = [RuntimeError("never seen before")]
+    await writer.write(lease.job.id, b"d" + b"x" * 900)
+    await writer.drain()
+    assert lost == [lease.job.id]
+    writer.discard(lease.job.id)
+    for _ in range(3):
+        await asyncio.wait_for(writer.write(later.job.id, b"d" + b"y" * 500), 5)
+    await writer.drain()
+    assert sum(len(e.body) for e in await log_of(watched, later.job) if isinstance(e, Data)) == 1500
+
+
+async def test_a_job_that_is_not_open_is_not_written(watched: WatchedBroker, writer: ReplyWriter) -> None:
+    lease = await begin(watched, writer)
+    writer.discard(lease.job.id)
+    await writer.write(lease.job.id, HEAD.encode())
+    await writer.drain()
+    assert watched.calls == []
