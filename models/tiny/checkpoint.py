@@ -18,7 +18,7 @@ from models.tiny.bigrams import count_bigrams
 from models.tiny.tokenizer import END_OF_TURN, read_corpus, tokenizer_config, train_tokenizer
 from models.tiny.weights import make_weights
 
-DEFAULT_SEED = 7  # of the first eight, the one whose greedy answers repeat themselves least
+DEFAULT_SEED = 3  # of the first fourteen, the one whose greedy answers differ most and repeat themselves least
 RECIPE_FILE = "recipe.sha256"
 _SOURCE_SUFFIXES = (".py", ".txt", ".jinja")
 _ROWS = 64  # the embedding is padded to a multiple of this many rows, as tensor parallelism wants it

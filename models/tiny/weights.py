@@ -28,7 +28,7 @@ MLP_GAIN = 0.6
 MEDIA_GAIN = 1.5
 SHARPNESS = 3.0  # of attention; a soft one averages the context until every prompt looks alike
 UNSEEN_BIAS = -12.0  # logit of tokens that the corpus never says, such as fragments of UTF-8 and <|IMAGE|>
-HANDICAP = 0.4
+HANDICAP = 0.7
 REPEAT_PENALTY = 6.0
 
 

@@ -90,7 +90,8 @@ EMBEDDED_MODEL_NAME = "tessera-tiny"
 EMBEDDED_MODEL = Path(__file__).resolve().parents[2] / "models" / "tiny" / "checkpoint"
 # In one process: for so small a model, vLLM's usual executor on CPU costs a second process that polls for work.
 EMBEDDED_ENGINE_ARGS = (
-    "--max-model-len 8192 --max-num-seqs 256 --enable-auto-tool-choice --tool-call-parser hermes "
+    "--max-model-len 8192 --max-num-batched-tokens 8192 --max-num-seqs 256 "
+    "--enable-auto-tool-choice --tool-call-parser hermes "
     """--limit-mm-per-prompt '{"image": 8, "video": 2, "audio": 4}' """
     "--distributed-executor-backend vllm.v1.executor.uniproc_executor.UniProcExecutor"
 )

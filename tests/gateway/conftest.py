@@ -50,9 +50,17 @@ async def worker(redis_client: aioredis.Redis, settings: Settings, card: ModelCa
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config):
+        super().__init__(config)
+        self.over = asyncio.Event()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # they are pytest's
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.over.wait()  # and not for the next tenth of a second
 
 
 @pytest.fixture
@@ -68,12 +76,15 @@ async def start_gateway() -> AsyncIterator[StartGateway]:
             serving = asyncio.create_task(server.serve([listener]))
 
             async def stop() -> None:
-                server.should_exit = True
+                server.over.set()
                 await serving
 
             stack.push_async_callback(stop)
             await eventually(lambda: server.started or serving.done(), "the gateway listens")
-            return Gateway(f"http://127.0.0.1:{listener.getsockname()[1]}", http, app, stop)
+            port = listener.getsockname()[1]
+            return Gateway(
+                f"http://127.0.0.1:{port}", http, app, stop, lambda: all(s.is_serving() for s in server.servers)
+            )
 
         yield start
         await http.close()  # first, since a server waits for its clients
@@ -97,13 +108,13 @@ async def own_redis(tmp_path: Path) -> AsyncIterator[OwnRedis]:
 @pytest.fixture
 async def own(own_redis: OwnRedis, settings: Settings) -> Settings:
     """Settings for the Redis that may be killed; short limits, so that its absence is noticed soon."""
-    return settings.model_copy(update={"redis_url": own_redis.url, "redis_timeout_s": 0.3})
+    return settings.model_copy(update={"redis_url": own_redis.url, "redis_timeout_s": 1.0})
 
 
 @pytest.fixture
 async def own_worker(own: Settings, card: ModelCard) -> AsyncIterator[ScriptedWorker]:
     """A worker on that Redis."""
-    client = connect(own, name="test")
+    client = connect(own.model_copy(update={"redis_timeout_s": 10.0}), name="test")
     worker = ScriptedWorker(client, own, card)
     await worker.announce()
     yield worker

@@ -131,12 +131,14 @@ class Gateway:
 
     Attributes:
         app: for what only shows in its memory.
+        listening: whether it takes new connections.
     """
 
     url: str
     http: aiohttp.ClientSession
     app: Any
     stop: Callable[[], Awaitable[None]]
+    listening: Callable[[], bool]
 
     @property
     def port(self) -> int:
@@ -194,7 +196,6 @@ class OwnRedis:
     def __init__(self, folder: Path):
         self.url = f"unix://{folder / 's'}"
         options = {"port": "0", "unixsocket": folder / "s", "dir": folder, "save": "", "appendonly": "yes"}
-        options["appendfsync"] = "always"
         self._argv = [executable(), *(part for k, v in options.items() for part in (f"--{k}", v))]
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from aiohttp import web
 
-from models.samples import image
+from tessera.local.samples import image
 from tests.gateway.scripted import chat
 
 PNG = "data:image/png;base64," + base64.b64encode(image()).decode()

@@ -5,7 +5,7 @@ import base64
 
 import pytest
 
-from models.samples import audio, image, video
+from tessera.local.samples import audio, image, video
 from tessera.media import RedisMediaStore, digest_of, unpack
 from tests.gateway.scripted import chat, sent
 from tests.polling import eventually

@@ -20,6 +20,7 @@ import soundfile
 from aiohttp import web
 from PIL import Image
 from redis.asyncio import Redis
+
 from tessera.settings import Settings
 
 MakeSettings = Callable[..., Settings]

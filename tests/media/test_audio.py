@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 import soundfile
+
 from tessera.errors import InvalidMedia, MediaTooLarge
 from tessera.media import MediaSpec, audio
 from tessera.media.limits import Deadline

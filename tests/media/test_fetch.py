@@ -5,6 +5,7 @@ import socket
 
 import pytest
 from aiohttp import web
+
 from tessera.errors import InvalidMedia, MediaFetchFailed, MediaFetchTimeout, MediaTooLarge
 from tessera.media.fetch import Fetcher, is_public
 

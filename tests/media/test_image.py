@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+
 from tessera.errors import InvalidMedia, MediaTooLarge
 from tessera.media import image
 from tessera.media.sniff import sniff

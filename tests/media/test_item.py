@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from tessera.media import MediaSpec, Modality, digest_of, pack, unpack
 from tessera.media.item import describe
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tessera.media.sampling import SAMPLERS, sample
 
 

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+
 from tessera.errors import InvalidMedia
 from tessera.media.item import Modality
 from tessera.media.sniff import holds, identify, sniff

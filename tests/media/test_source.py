@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 
 import pytest
+
 from tessera.errors import InvalidMedia, MediaTooLarge
 from tessera.media import MediaSource
 

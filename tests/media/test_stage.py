@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY
+
 from tessera.errors import InvalidMedia, MediaFetchFailed, MediaStoreFull, MediaTooLarge, TesseraError
 from tessera.media import (
     MediaSource,

@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
+
 from tessera.errors import MediaStoreFull, MediaTooLarge, QueueUnavailable
 from tessera.media import MemoryMediaStore, RedisMediaStore
 

@@ -6,6 +6,7 @@ import struct
 import numpy as np
 import pytest
 from PIL import Image
+
 from tessera.errors import InvalidMedia, MediaTooLarge
 from tessera.media import MediaSpec, video
 from tessera.media.limits import Deadline, max_item_bytes

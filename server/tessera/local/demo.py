@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -62,31 +63,37 @@ def demo_request(model: str) -> dict[str, Any]:
 async def _ask(stack: Stack, console: Console) -> None:
     request = demo_request(stack.model)
     shown = (p.get("text") or f"⟨{p['type'].removesuffix('_url')}⟩" for p in request["messages"][0]["content"])
-    console.print(f"\n[bold]You[/]      {' '.join(shown)}")
+    console.print(f"\n[bold]You[/]           {' '.join(shown)}")
     console.print(f"[bold]{stack.model}[/]  ", end="")
     asked = time.monotonic()
     first: float | None = None
     usage: dict[str, Any] = {}
-    timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
-    async with aiohttp.ClientSession(timeout=timeout, raise_for_status=False) as session:
-        async with session.post(f"{stack.url}/v1/chat/completions", json=request) as response:
-            if response.status != 200:
-                raise RuntimeError(f"HTTP {response.status}: {await response.text()}")
-            async for line in response.content:
-                if not line.startswith(b"data: {"):
-                    continue
-                event = orjson.loads(line[len(b"data: ") :])
-                if "error" in event:
-                    raise RuntimeError(event["error"]["message"])
-                usage = event.get("usage") or usage
-                text = "".join(choice["delta"].get("content") or "" for choice in event["choices"])
-                if text and first is None:
-                    first = time.monotonic() - asked
-                console.print(text, end="", markup=False)
+    async for event in _events(f"{stack.url}/v1/chat/completions", request):
+        usage = event.get("usage") or usage
+        text = "".join(choice["delta"].get("content") or "" for choice in event["choices"])
+        if text and first is None:
+            first = time.monotonic() - asked
+        console.print(text, end="", markup=False)
     details = (usage.get("prompt_tokens_details") or {}).get("multimodal_tokens") or {}
     text_tokens = usage.get("prompt_tokens", 0) - sum(details.values())
     counts = ", ".join(f"{count} {kind}" for kind, count in {"text": text_tokens, **details}.items())
-    console.print(
-        f"\n\nTime to first token {1000 * (first or 0):.0f} ms (the engine's first request; later ones are faster)"
-    )
+    console.print(f"\n\nTime to first token: {1000 * (first or 0):.0f} ms (the first request; later ones are faster)")
     console.print(f"Tokens: {counts} in the prompt; {usage.get('completion_tokens', 0)} in the answer\n")
+
+
+async def _events(url: str, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    """The events of a streamed answer.
+
+    Raises:
+        RuntimeError: the server answered with an error, at once or in the stream.
+    """
+    timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout) as session, session.post(url, json=request) as response:
+        if response.status != 200:
+            raise RuntimeError(f"HTTP {response.status}: {await response.text()}")
+        async for line in response.content:
+            if line.startswith(b"data: {"):
+                event = orjson.loads(line[len(b"data: ") :])
+                if "error" in event:
+                    raise RuntimeError(event["error"]["message"])
+                yield event

@@ -54,6 +54,8 @@ def run_worker(settings: Settings) -> None:
 
 def _join(settings: Settings) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's default, 15, lets any other process starve the engine.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     # A replica that is killed takes its engine's processes with it.
     os.environ.setdefault("RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper", "true")
     # Ray's own warning about a setting of GPUs that has no meaning for us.

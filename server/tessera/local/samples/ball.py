@@ -13,9 +13,9 @@ FRAMES_PER_SECOND = 8
 RADIUS = 28  # pixels
 BLUE = (30, 60, 220)
 WHITE = (255, 255, 255)
-# The first that PyAV can encode here is used; every decoder reads both. Constant quality, since x264's control of the bit
-# rate gives other bytes on a busy machine.
-_CODECS = {"libx264": {"crf": "23"}, "mpeg4": {"b": "200k"}}
+# The first that PyAV can encode here is used. x264's control of the bit rate and its look-ahead give other bytes on a
+# busy machine now and then; constant quality and the preset without look-ahead do not.
+_CODECS = {"libx264": {"crf": "23", "preset": "ultrafast"}, "mpeg4": {"b": "200k"}}
 
 
 def video() -> bytes:

@@ -6,8 +6,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from models import samples
-from models.samples import __main__ as command
+from tessera.local import samples
 
 
 def test_the_image_is_a_red_square_on_white():
@@ -45,12 +44,3 @@ def test_samples_are_deterministic_and_small():
     for sample in (samples.image, samples.video, samples.audio):
         assert sample() == sample()
         assert len(sample()) < 50_000
-
-
-def test_the_command_writes_three_files(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["samples", str(tmp_path / "new")])
-    command.main()
-    assert (tmp_path / "new" / "square.png").read_bytes() == samples.image()
-    assert (tmp_path / "new" / "ball.mp4").read_bytes() == samples.video()
-    assert (tmp_path / "new" / "beeps.wav").read_bytes() == samples.audio()
-    assert capsys.readouterr().out.count("\n") == 1
