@@ -16,11 +16,12 @@ from tessera.worker.frontend import Frontend
 from tests.worker.jobs import MODEL
 
 PART = sys.argv[4].encode()
+STREAMED = [(b"content-type", b"text/event-stream")]
 
 
 async def _app(scope: Scope, receive: Receive, send: Send) -> None:
     if PART:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.start", "status": 200, "headers": STREAMED})
         await send({"type": "http.response.body", "body": PART, "more_body": True})
     await asyncio.Event().wait()
 

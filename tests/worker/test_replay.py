@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tessera.queue import Broker, Data, End, Failure, Head, Lease
+from tessera.queue import Append, Broker, Data, End, Failure, Head, Lease
 from tessera.worker.replay import EngineDead, Replay
 from tessera.worker.writer import ReplyWriter
 from tests.polling import eventually
@@ -126,11 +126,55 @@ async def test_the_head_is_written_with_the_first_bytes(broker: Broker, writer: 
     assert [type(e) for e in await log_of(broker, lease.job)] == [Head, Data, End]
 
 
+async def test_the_last_event_is_written_with_the_end(
+    broker: Broker, writer: ReplyWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client leaves when it has read `[DONE]`; with the end still to come, it would seem to have left too early."""
+    written: list[list[bytes]] = []
+    append = broker.append
+
+    async def spy(model: str, appends: Iterable[Append]) -> list[str]:
+        written.extend(list(a.entries) for a in appends)
+        return await append(model, appends)
+
+    monkeypatch.setattr(broker, "append", spy)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"data: {}\n\n"
+        await writer.drain()
+        yield b"data: [DONE]\n\n"
+        await writer.drain()
+
+    app = application(lambda _: StreamingResponse(pieces(), media_type="text/event-stream"))
+    await run(app, await leased(broker), writer)
+    assert [raw[:1] for raw in written[0]] == [b"h", b"d"]
+    assert written[1:] == [[b"ddata: [DONE]\n\n", End().encode()]]
+
+
+async def test_an_answer_that_is_not_streamed_begins_when_it_is_complete(broker: Broker, writer: ReplyWriter) -> None:
+    half = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{", "more_body": True})
+        half.set()
+        await asyncio.Event().wait()
+
+    lease = await leased(broker)
+    running = asyncio.create_task(run(app, lease, writer))
+    await half.wait()
+    await writer.drain()
+    assert await log_of(broker, lease.job) == []
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 @pytest.mark.parametrize("when", ["before its start", "after its start", "in the middle"])
 async def test_an_application_that_fails(broker: Broker, writer: ReplyWriter, when: str) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if when != "before its start":
-            await send({"type": "http.response.start", "status": 200, "headers": []})
+            streamed = [(b"content-type", b"text/event-stream")]
+            await send({"type": "http.response.start", "status": 200, "headers": streamed})
         if when == "in the middle":
             await send({"type": "http.response.body", "body": b"x", "more_body": True})
         raise RuntimeError("a bug")

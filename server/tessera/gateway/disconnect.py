@@ -10,7 +10,7 @@ from starlette.types import Receive
 
 from tessera.errors import Cancelled
 
-# `asyncio.wait_for` of Python 3.11, which redis-py calls, loses a cancellation that comes as it is about to return.
+# `asyncio.wait_for` of Python 3.11, which libraries call, loses a cancellation that comes as it is about to return.
 CANCEL_AGAIN_S = 0.25
 
 

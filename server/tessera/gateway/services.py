@@ -87,7 +87,7 @@ async def _keep_going(run: Callable[[], Awaitable[None]]) -> None:
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they have ended: redis-py may swallow a cancellation (see ``disconnect``)."""
+    """Cancel tasks until they have ended: a library may swallow a cancellation (see ``disconnect``)."""
     pending = set(tasks)
     while pending:
         for task in pending:

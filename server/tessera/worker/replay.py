@@ -17,6 +17,8 @@ from tessera.worker.writer import ReplyWriter
 
 log = structlog.get_logger()
 
+_DONE = b"data: [DONE]\n\n"
+
 
 class EngineDead(Exception):
     """The engine died under the job: what the application says now is not the job's answer."""
@@ -39,7 +41,7 @@ class Replay:
         self._head: Head | None = None
         self._head_written = False
         self._complete = False
-        self._document: list[bytes] = []
+        self._held: list[bytes] = []
         self._streamed = False
         self._usage: dict[str, Any] = {}
 
@@ -59,8 +61,7 @@ class Replay:
             with suppress(ClientDisconnect):
                 await self._call()
             if not self._gone.is_set():
-                head = self._head_once() if self._complete else []
-                await self._writer.write(job_id, *head, self._last().encode(), final=True)
+                await self._writer.write(job_id, *self._last(), final=True)
         except BaseException:
             self._writer.discard(job_id)
             raise
@@ -76,10 +77,13 @@ class Replay:
         if self._engine_dead() and not self._complete:
             raise EngineDead
 
-    def _last(self) -> End | Failure:
+    def _last(self) -> list[bytes]:
         if not self._complete:
-            return Failure("internal_error", "The model's application failed on this request; its worker logged why.")
-        return End(self._usage or _usage_of(b"".join(self._document)))
+            why = "The model's application failed on this request; its worker logged why."
+            return [Failure("internal_error", why).encode()]
+        held = b"".join(self._held)
+        usage = self._usage if self._streamed else _usage_of(held)
+        return [*self._head_once(), *([Data(held).encode()] if held else []), End(usage).encode()]
 
     def _scope(self) -> Scope:
         job = self._lease.job
@@ -130,9 +134,11 @@ class Replay:
 
     async def _body(self, body: bytes) -> None:
         assert self._head is not None, "ASGI: a body before its start"
-        if not self._streamed:
-            self._document.append(body)
-        elif _is_usage_event(body):
+        if not self._streamed or body == _DONE:
+            # Written with the end: a client that has the last byte may leave, and must not seem to leave too early.
+            self._held.append(body)
+            return
+        if _is_usage_event(body):
             self._usage = _usage_of(body[len(b"data: ") :])
             if self._lease.job.hide_usage:
                 return
