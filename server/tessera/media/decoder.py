@@ -20,6 +20,8 @@ from tessera.telemetry import media as metrics
 
 _T = TypeVar("_T")
 
+# Reading the header of less than this is quicker than handing it to a thread and back.
+_INLINE_BYTES = 256 * 1024
 # Bytes held for one pixel of an image in decode: Pillow's 4, the array's 3 and the packed 3.
 _BYTES_PER_PIXEL = 10
 # Decoded samples for an encoded byte, at 16 kHz: speech codecs go down to 8 kbit/s. An estimate; the hard
@@ -86,7 +88,10 @@ class ThreadDecoder:
         """See ``Decoder``; only an image's header has to be read for it."""
         if job.modality is Modality.IMAGE:
             settings = self._settings
-            pixels = await self._run(lambda _: image.count_pixels(job.data, job.kind, settings))
+            if len(job.data) <= _INLINE_BYTES:
+                pixels = image.count_pixels(job.data, job.kind, settings)
+            else:
+                pixels = await self._run(lambda _: image.count_pixels(job.data, job.kind, settings))
             return len(job.data) + pixels * _BYTES_PER_PIXEL
         return estimate(job, self._settings)
 

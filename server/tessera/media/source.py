@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import unquote_to_bytes
+
+import pybase64
 
 from tessera.errors import InvalidMedia, MediaTooLarge
 
@@ -14,6 +15,7 @@ _ACCEPTED = "an http:// or https:// URL, or a data: URL in base64"
 _MAX_URL_CHARS = 8192
 _MAX_DATA_HEADER_CHARS = 256
 _WHITESPACE = b" \t\r\n\f"
+_PADDING_BYTES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +83,44 @@ class MediaSource:
             InvalidMedia: not base64.
             MediaTooLarge: more than ``max_bytes``.
         """
+        encoded = self.text[self.start :]
+        if len(encoded) * 3 // 4 > max_bytes + _PADDING_BYTES:
+            _check_size(_tidy(encoded), max_bytes)
         try:
-            encoded = self.text[self.start :].encode("ascii")
-        except UnicodeEncodeError as error:
-            raise InvalidMedia("The media data is not base64: it has characters outside of ASCII.") from error
-        if b"%" in encoded:
-            encoded = unquote_to_bytes(encoded)
-        encoded = encoded.translate(None, _WHITESPACE).rstrip(b"=")
-        if len(encoded) * 3 // 4 > max_bytes:
-            size = len(encoded) * 3 // 4
-            raise MediaTooLarge(f"The media data has {size} bytes; at most {max_bytes} are allowed.")
+            data = pybase64.b64decode(encoded, validate=True)
+        except ValueError:  # rare, and worth a second look: line breaks, percent signs, no padding
+            data = self._decode_untidy(_tidy(encoded), max_bytes)
+        if len(data) > max_bytes:
+            raise _too_large(len(data), max_bytes)
+        return data
+
+    def _decode_untidy(self, encoded: bytes, max_bytes: int) -> bytes:
+        _check_size(encoded, max_bytes)
         try:
-            return binascii.a2b_base64(encoded + b"=" * (-len(encoded) % 4), strict_mode=True)
-        except binascii.Error as error:
+            return pybase64.b64decode(encoded + b"=" * (-len(encoded) % 4), validate=True)
+        except ValueError as error:
             raise InvalidMedia(f"The media data is not base64: {error}.") from error
+
+
+def _check_size(encoded: bytes, max_bytes: int) -> None:
+    size = len(encoded) * 3 // 4
+    if size > max_bytes:
+        raise _too_large(size, max_bytes)
+
+
+def _too_large(size: int, max_bytes: int) -> MediaTooLarge:
+    return MediaTooLarge(f"The media data has {size} bytes; at most {max_bytes} are allowed.")
+
+
+def _tidy(encoded: str) -> bytes:
+    """Base64 without the white space, the percent signs and the padding that are allowed around it."""
+    try:
+        raw = encoded.encode("ascii")
+    except UnicodeEncodeError as error:
+        raise InvalidMedia("The media data is not base64: it has characters outside of ASCII.") from error
+    if b"%" in raw:
+        raw = unquote_to_bytes(raw)
+    return raw.translate(None, _WHITESPACE).rstrip(b"=")
 
 
 def shorten(url: str) -> str:

@@ -126,8 +126,10 @@ class MediaStage:
                 decoded = await self._decoder.decode(job)
                 # The sound first: a video that is in the store must not refer to sound that is not.
                 for piece in reversed(decoded):
-                    # Another gateway, or another file with the same pixels, may have brought it already.
-                    if not await self._store.touch(piece.item.digest):
+                    # Another gateway, or another file with the same pixels, may have brought it already; for less
+                    # than this, asking takes longer than sending it again.
+                    large = len(piece.payload) > _INLINE_BYTES
+                    if not (large and await self._store.touch(piece.item.digest)):
                         await self._store.put(piece.item.digest, piece.payload)
                 return decoded[0].item
 

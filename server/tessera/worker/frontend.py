@@ -90,8 +90,8 @@ class Frontend:
                 if self._sequences >= self._card.sequences:
                     self._changed.clear()
                     await self._changed.wait()
-                elif not await self._take():
-                    # No work, or no room for the next job.
+                elif await self._take() < LEASED_AT_ONCE:
+                    # No more work, or no room for the next job.
                     await self._wakeup.wait()
             except (QueueUnavailable, *REDIS_UNAVAILABLE) as error:
                 log.warning("queue_unreachable", error=str(error), retry_s=RETRY_S)
@@ -100,7 +100,7 @@ class Frontend:
                 log.exception("leasing_failed", retry_s=RETRY_S)
                 await asyncio.sleep(RETRY_S)
 
-    async def _take(self) -> bool:
+    async def _take(self) -> int:
         free, idle = self._card.sequences - self._sequences, not self._running
         call = asyncio.create_task(
             self._broker.lease(self._card.model, self.worker_id, free=free, idle=idle, most=LEASED_AT_ONCE)
@@ -111,7 +111,7 @@ class Frontend:
             # Also where ``stop`` came meanwhile: nobody else gets these jobs before their leases run out.
             for lease in await call:
                 self._begin(lease)
-        return bool(call.result())
+        return len(call.result())
 
     def _begin(self, lease: Lease) -> None:
         replay = Replay(self._app, lease, self._writer, self._engine_dead)
