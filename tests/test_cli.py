@@ -152,3 +152,17 @@ def test_the_entry_point(monkeypatch):
         cli.main()
     assert caught.value.code == 0
     assert isinstance(cli.app, typer.Typer)
+
+
+@pytest.mark.parametrize("command", ["gateway", "worker"])
+def test_what_meets_in_redis_wants_to_know_where(extra, command):
+    refused = run(command)
+    assert refused.exit_code == 2
+    assert "TESSERA_REDIS_URL" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["worker", "up", "demo"])
+def test_a_path_that_leads_nowhere_is_named(extra, command):
+    refused = run(command, TESSERA_MODEL="/no/such/folder", TESSERA_REDIS_URL="redis://127.0.0.1:1")
+    assert refused.exit_code == 2
+    assert "TESSERA_MODEL: there is no /no/such/folder" in refused.stderr

@@ -44,7 +44,9 @@ def gateway(host: Host = None, port: Port = None, redis_url: RedisUrl = None) ->
     """Run a gateway: the HTTP side. Any number of them share one Redis."""
     from tessera.gateway.server import run_gateway
 
-    run_gateway(_settings(host=host, port=port, redis_url=redis_url))
+    settings = _settings(host=host, port=port, redis_url=redis_url)
+    _require_redis(settings)
+    run_gateway(settings)
 
 
 @app.command()
@@ -63,10 +65,16 @@ def worker(
         redis_url=redis_url,
         ray_address=ray_address,
     )
-    _require_extra()
+    _require_model(settings)
+    _require_redis(settings)
     from tessera.worker.cluster import run_worker
+    from tessera.worker.failure import DeploymentFailed
 
-    run_worker(settings)
+    try:
+        run_worker(settings)
+    except DeploymentFailed as error:
+        typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(1) from None
 
 
 @app.command()
@@ -146,19 +154,29 @@ def _local_settings(
     if "host" not in parsed.model_fields_set:
         # Only this machine's programs, unless somebody asks for more.
         parsed = parsed.model_copy(update={"host": "127.0.0.1"})
-    _require_extra()
-    try:
-        parsed.resolved_model()
-    except ValueError as error:
-        typer.secho(str(error), fg="red", err=True)
-        raise typer.Exit(2) from None
+    _require_model(parsed)
     return parsed
 
 
-def _require_extra() -> None:
+def _require_model(settings: Settings) -> None:
     if find_spec("vllm") is None or find_spec("ray") is None:
-        typer.secho("A worker needs vLLM and Ray: install the extra `cpu` or `gpu`.", fg="red", err=True)
-        raise typer.Exit(2)
+        raise _refusal("A worker needs vLLM and Ray: install the extra `cpu` or `gpu`.")
+    try:
+        settings.resolved_model()
+    except ValueError as error:
+        raise _refusal(str(error)) from None
+
+
+def _require_redis(settings: Settings) -> None:
+    if not settings.redis_url:
+        raise _refusal(
+            "TESSERA_REDIS_URL is not set: gateways and workers meet in Redis. (`tessera up` brings its own.)"
+        )
+
+
+def _refusal(message: str) -> typer.Exit:
+    typer.secho(message, fg="red", err=True)
+    return typer.Exit(2)
 
 
 def _run(work: Coroutine[Any, Any, _T]) -> _T:

@@ -67,10 +67,12 @@ class Settings(BaseSettings):
         """Path or hub name of the model to load.
 
         Raises:
-            ValueError: neither a model was named nor is the embedded one there.
+            ValueError: neither a model was named nor is the embedded one there, or a path leads nowhere.
         """
+        if self.model.startswith(("/", ".", "~")) and not Path(self.model).expanduser().exists():
+            raise ValueError(f"TESSERA_MODEL: there is no {self.model}.")
         if self.model:
-            return self.model
+            return str(Path(self.model).expanduser()) if self.model.startswith("~") else self.model
         if EMBEDDED_MODEL.is_dir():
             return str(EMBEDDED_MODEL)
         raise ValueError("TESSERA_MODEL is not set and the embedded model is not built: set it, or run `make model`.")

@@ -244,3 +244,16 @@ async def test_a_failure_that_nobody_thought_of_is_a_500_and_a_log_line(gateway,
     assert (answer.status, answer.error["code"]) == (500, "internal_error")
     assert b"secret" not in answer.body
     assert "unexpected_error" in [line["event"] for line in logs]
+
+
+async def test_what_waits_for_a_model_that_was_retired_is_answered_in_time(start_gateway, settings, worker):
+    gateway = await start_gateway(settings.model_copy(update={"queue_timeout_s": 1.0, "lease_s": 0.2}))
+    waiting = asyncio.create_task(gateway.post(chat(worker.card.model)))
+
+    async def queued():
+        return (await worker.broker.depth(worker.card.model))[0] == 1
+
+    await eventually(queued, "the request in the queue")
+    await worker.retire()
+    answer = await waiting
+    assert (answer.status, answer.error["code"]) == (503, "queue_timeout")

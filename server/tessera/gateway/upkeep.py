@@ -24,6 +24,7 @@ class Upkeep:
         self._catalogue = catalogue
         self._settings = settings
         self._not_before = 0.0
+        self._last_known: dict[str, float] = {}
 
     async def run(self) -> None:
         """Reap until cancelled."""
@@ -33,7 +34,7 @@ class Upkeep:
                 await self._reap()
 
     async def _reap(self) -> None:
-        for model in [m.card.model for m in self._catalogue.known()]:
+        for model in self._models():
             try:
                 requeued, evicted = await self._broker.reap(model)
             except QueueUnavailable:
@@ -44,3 +45,11 @@ class Upkeep:
                 log.warning("jobs_reaped", model=model, requeued=requeued, evicted=evicted)
                 metrics.REAPED.labels(model, "requeued").inc(requeued)
                 metrics.REAPED.labels(model, "evicted").inc(evicted)
+
+    def _models(self) -> list[str]:
+        """Models of the directory, and those that left it while jobs of theirs may still wait."""
+        now = time.monotonic()
+        self._last_known |= {m.card.model: now for m in self._catalogue.known()}
+        waited = self._settings.queue_timeout_s + 2 * self._settings.lease_s
+        self._last_known = {model: seen for model, seen in self._last_known.items() if now - seen < waited}
+        return list(self._last_known)

@@ -18,6 +18,7 @@ from tessera.queue import REDIS_UNAVAILABLE, Directory, connect
 from tessera.queue.keys import Keys
 from tessera.settings import MIB, Settings
 from tessera.worker.deployment import build_application
+from tessera.worker.failure import DeploymentFailed, reason
 
 log = structlog.get_logger()
 
@@ -29,7 +30,7 @@ def run_worker(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then drain, and leave no process behind.
 
     Raises:
-        RuntimeError: Ray Serve gave the deployment up; the worker's log says why.
+        DeploymentFailed: no replica came up, with the reason.
     """
     name = f"tessera-{settings.resolved_model_name()}".replace("/", "-")
     if os.path.exists(settings.model):
@@ -42,7 +43,7 @@ def run_worker(settings: Settings) -> None:
             _join(settings)
             listen_again()  # Ray has put its own handler there, which prints a stack
             serve.start(proxy_location="Disabled")
-            serve.run(build_application(settings), name=name, route_prefix=None)
+            _deploy(settings, name)
             log.info("worker_deployed", application=name, replicas=settings.replicas)
             while True:
                 signal.pause()
@@ -72,6 +73,15 @@ def _join(settings: Settings) -> None:
         object_store_memory=OBJECT_STORE_BYTES,
         logging_level=WARNING,
     )
+
+
+def _deploy(settings: Settings, name: str) -> None:
+    try:
+        serve.run(build_application(settings), name=name, route_prefix=None)
+    except RuntimeError as error:
+        application = serve.status().applications.get(name)
+        told = [d.message for d in application.deployments.values()] if application else []
+        raise DeploymentFailed(f"The worker did not start: {reason(told) or error}") from error
 
 
 def _leave(settings: Settings, name: str, own_cluster: bool) -> None:
