@@ -16,7 +16,12 @@ from tessera.telemetry import logging
 
 _T = TypeVar("_T")
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+app = typer.Typer(
+    help="An inference server for multimodal language models. `tessera settings` lists what can be set.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
 
 Port = Annotated[int | None, typer.Option(help="Port that the gateway listens on.", envvar="TESSERA_PORT")]
 Host = Annotated[str | None, typer.Option(help="Address that the gateway listens on.", envvar="TESSERA_HOST")]

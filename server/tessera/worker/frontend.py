@@ -87,10 +87,10 @@ class Frontend:
     async def _lease(self) -> None:
         while not (self._stopped or self._engine_dead()):
             try:
-                if self._sequences >= self._card.sequences:
+                if self._full:
                     self._changed.clear()
                     await self._changed.wait()
-                elif await self._take() < LEASED_AT_ONCE:
+                elif await self._take() < LEASED_AT_ONCE and not self._full:
                     # No more work, or no room for the next job.
                     await self._wakeup.wait()
             except (QueueUnavailable, *REDIS_UNAVAILABLE) as error:
@@ -99,6 +99,10 @@ class Frontend:
             except Exception:
                 log.exception("leasing_failed", retry_s=RETRY_S)
                 await asyncio.sleep(RETRY_S)
+
+    @property
+    def _full(self) -> bool:
+        return self._sequences >= self._card.sequences
 
     async def _take(self) -> int:
         free, idle = self._card.sequences - self._sequences, not self._running
