@@ -71,7 +71,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { \
 	  echo "Python's venv module is missing; installing it"; rm -rf $(VENV); \
 	  apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
-	@$(BIN)/pip install --disable-pip-version-check --no-input --quiet --progress-bar on \
-	  -c constraints.txt -e '.[cpu,dev]' || { \
+	@test -t 1 || quiet=--quiet; \
+	  $(BIN)/pip install --disable-pip-version-check --no-input $${quiet:-} -c constraints.txt -e '.[cpu,dev]' || { \
 	  echo "If pip found no torch==…+cpu: add PyTorch's CPU index with PIP_EXTRA_INDEX_URL and try again."; exit 1; }
 	@touch $@

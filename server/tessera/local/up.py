@@ -77,10 +77,8 @@ def ended_by_signals() -> Iterator[None]:
 
 async def _step(console: Console, what: str, start: Callable[[], Awaitable[None]]) -> None:
     begun = time.monotonic()
-    clock = Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
-    )
-    with clock:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as clock:
         clock.add_task(f"Starting {what}", total=None)
         await start()
     console.print(f"[green]✓[/] {what} [dim]{time.monotonic() - begun:.1f} s[/]")
