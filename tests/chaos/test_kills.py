@@ -47,3 +47,14 @@ def test_engine_core_killed(stack: RunningStack) -> None:
         assert [future.result()[0] for future in waiting] == [200] * 4
     assert stack.descendant("VLLM::EngineCore").pid != core.pid
     assert stack.ready()
+
+
+def test_worker_killed(stack: RunningStack) -> None:
+    worker = stack.descendant("tessera", "worker")
+    cluster = worker.children(recursive=True)
+    with ThreadPoolExecutor() as pool:
+        worker.kill()
+        waiting = [pool.submit(ask, stack) for _ in range(4)]
+        assert [future.result()[0] for future in waiting] == [200] * 4
+    # Ray and the engine of the dead worker went with it.
+    eventually_sync(lambda: not any(p.is_running() for p in cluster), "nothing left of the old worker")
