@@ -197,3 +197,15 @@ def test_good_url(stack: RunningStack, web: str) -> None:
 def test_malformed_json(stack: RunningStack, body: bytes) -> None:
     status, _, content = request(f"{stack.url}/v1/chat/completions", body)
     check(stack, status, json.loads(content), 400, "invalid_json", None)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_media_that_left_the_store_before_its_request_ran(stack: RunningStack, stream: bool) -> None:
+    part = {"type": "image_url", "image_url": {"url": "tessera-media:" + "0" * 64}}
+    body = {"model": MODEL, "messages": user(part), "max_tokens": 4, "stream": stream}
+    status, headers, content = request(f"{stack.direct_url}/v1/chat/completions", body)
+    assert (status, json.loads(content)["error"]["code"]) == (503, "unavailable")
+    assert headers["retry-after"] == "1"
+    # From outside, a reference is no URL at all.
+    status, answer = ask(stack, stream, messages=user(part))
+    check(stack, status, answer, 400, "invalid_media", "messages[0].content[0]")

@@ -113,17 +113,26 @@ async def test_a_failure_of_the_worker_before_the_first_byte_is_an_error_respons
 
 
 async def test_a_worker_lost_in_the_middle_ends_the_stream_with_an_error_event(gateway, worker):
-    asked = asyncio.create_task(gateway.post(chat(worker.card.model, stream=True)))
+    url = f"{gateway.url}/v1/chat/completions"
+    asked = asyncio.create_task(gateway.http.post(url, json=chat(worker.card.model, stream=True)))
     lease = await worker.take()
     await worker.say(lease, STREAM, event("one"))
-    # What the queue writes when the lease of a job whose reply has begun runs out; tokens before it are not lost.
-    await worker.say(lease, event("two"), Failure("worker_lost", "It died."))
-    body = (await asked).body
-    assert body.startswith(event("one").body + event("two").body)
-    *_, error, done, end = body.split(b"\n\n")
+    async with await asked as answer:
+        assert await answer.content.readuntil(b"\n\n") == event("one").body
+        # What the queue writes when the lease of a job whose reply has begun runs out; tokens before it are not lost.
+        await worker.say(lease, event("two"), Failure("worker_lost", "It died."))
+        assert await answer.content.readuntil(b"\n\n") == event("two").body
+        error, done, end = (await answer.content.read()).split(b"\n\n")
     assert json.loads(error.removeprefix(b"data: "))["error"]["code"] == "worker_lost"
     assert (done, end) == (b"data: [DONE]", b"")
     assert await gateway.metric("tessera_requests_total", model=worker.card.model, code="worker_lost") == 1
+
+
+async def test_a_failure_before_anything_was_sent_is_an_error_that_can_be_retried(gateway, worker):
+    asked = asyncio.create_task(gateway.post(chat(worker.card.model, stream=True)))
+    await worker.say(await worker.take(), STREAM, event("one"), Failure("worker_lost", "It died."))
+    answer = await asked
+    assert (answer.status, answer.error["code"], answer.headers["Retry-After"]) == (503, "worker_lost", "1")
 
 
 async def test_a_worker_that_dies_before_the_first_token_is_replaced(start_gateway, settings, worker):
