@@ -4,6 +4,10 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import Message
 
 from tessera.worker import bridge, torch_compat
 
@@ -50,3 +54,31 @@ def test_without_vllm_it_says_what_to_install(no_vllm: None) -> None:
 
 def test_a_model_without_media_has_no_limits() -> None:
     assert bridge.modality_limits(SimpleNamespace(is_multimodal_model=False)) == {}
+
+
+@pytest.mark.parametrize("built_early", [False, True])
+async def test_errors_of_a_kind_get_their_own_answer(built_early: bool) -> None:
+    app = FastAPI()
+
+    @app.get("/")
+    async def fail() -> None:
+        raise LookupError("gone")
+
+    async def answer(request: Request, error: Exception) -> PlainTextResponse:
+        return PlainTextResponse(str(error), 503)
+
+    if built_early:
+        app.middleware_stack = app.build_middleware_stack()
+    bridge.answer_errors(app, LookupError, answer)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+    await app(scope, receive, send)
+    assert sent[0]["status"] == 503
+    assert sent[1]["body"] == b"gone"

@@ -87,6 +87,13 @@ async def open_application(args: Namespace) -> AsyncIterator[tuple[Any, Any]]:
             yield engine, app
 
 
+def answer_errors(app: Any, kind: type[Exception], handler: Any) -> None:
+    """Have the application answer exceptions of a kind with ``handler``; to be called before its first request."""
+    app.add_exception_handler(kind, handler)
+    if app.middleware_stack is not None:  # vLLM 0.32 builds it early, with the handlers that it had then
+        app.middleware_stack = app.build_middleware_stack()
+
+
 def modality_limits(model_config: Any) -> dict[str, int]:
     """Modality to the most items that one request may hold, for the modalities that the model takes."""
     if not model_config.is_multimodal_model:

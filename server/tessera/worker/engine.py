@@ -48,7 +48,7 @@ class Engine:
         args = bridge.parse_engine_args(model, name, self._settings.resolved_engine_args())
         started = time.monotonic()
         self._client, self.app = await self._stack.enter_async_context(bridge.open_application(args))
-        self.app.add_exception_handler(TesseraError, _answer_error)
+        bridge.answer_errors(self.app, TesseraError, _answer_error)
         self.card = self._describe(name, model)
         log.info("engine_ready", model=name, seconds=round(time.monotonic() - started, 1), limits=self.card.limits)
 
