@@ -166,3 +166,14 @@ def test_a_path_that_leads_nowhere_is_named(extra, command):
     refused = run(command, TESSERA_MODEL="/no/such/folder", TESSERA_REDIS_URL="redis://127.0.0.1:1")
     assert refused.exit_code == 2
     assert "TESSERA_MODEL: there is no /no/such/folder" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["worker", "up", "demo"])
+def test_a_damaged_checkpoint_is_named_before_anything_starts(extra, command, tmp_path):
+    weights = tmp_path / "model.safetensors"
+    (tmp_path / "config.json").write_text("{}")
+    weights.write_bytes(b"\x00" * 100)
+    refused = run(command, TESSERA_MODEL=str(tmp_path), TESSERA_REDIS_URL="redis://127.0.0.1:1")
+    assert refused.exit_code == 2
+    assert str(weights) in refused.stderr
+    assert "safetensors" in refused.stderr

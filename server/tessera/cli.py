@@ -166,8 +166,10 @@ def _local_settings(
 def _require_model(settings: Settings) -> None:
     if find_spec("vllm") is None or find_spec("ray") is None:
         raise _refusal("A worker needs vLLM and Ray: install the extra `cpu` or `gpu`.")
+    from tessera.worker.checkpoint import verify
+
     try:
-        settings.resolved_model()
+        verify(settings.resolved_model())
     except ValueError as error:
         raise _refusal(str(error)) from None
 

@@ -16,7 +16,7 @@ from tessera.errors import TesseraError
 from tessera.media import MOST_FRAMES, MediaSpec
 from tessera.queue import ModelCard
 from tessera.settings import Settings
-from tessera.worker import bridge, connector
+from tessera.worker import bridge, checkpoint, connector
 
 log = structlog.get_logger()
 
@@ -45,6 +45,7 @@ class Engine:
         os.environ["VLLM_MEDIA_CONNECTOR"] = connector.NAME
         connector.install_connector(self._reader, allow_urls=self._settings.engine_port > 0)
         model, name = self._settings.resolved_model(), self._settings.resolved_model_name()
+        checkpoint.verify(model)
         args = bridge.parse_engine_args(model, name, self._settings.resolved_engine_args())
         started = time.monotonic()
         self._client, self.app = await self._stack.enter_async_context(bridge.open_application(args))
