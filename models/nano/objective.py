@@ -1,0 +1,81 @@
+"""What training minimises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.nano import configuration as c
+from models.nano.batches import Batch
+from models.nano.encoding import IGNORED
+from models.nano.network import Visible
+from models.nano.vocabulary import LABELS
+
+_ANSWERS_ROUNDED_TO = 256  # tokens; see ``batches``
+_RARE = -4.0  # logit of a label before anything is learnt: most tokens show nothing
+
+
+class AuxiliaryHead(nn.Module):
+    """Says of each media token what it shows. Only for training: it teaches the towers faster than answers alone do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = nn.Linear(c.HIDDEN, len(LABELS))
+        self.heard = nn.Linear(c.HIDDEN, len(LABELS))
+        for layer in (self.seen, self.heard):
+            nn.init.zeros_(layer.weight)
+            nn.init.constant_(layer.bias, _RARE)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Sums over a batch.
+
+    Attributes:
+        answers: cross-entropy of the answers' tokens.
+        labels: binary cross-entropy of the media tokens' labels.
+        right: for each example, whether all its answers are predicted, token by token.
+    """
+
+    answers: Tensor
+    labels: Tensor
+    right: list[bool]
+
+
+def losses(model: Any, head: AuxiliaryHead, batch: Batch) -> Losses:
+    """Run the model over the batch."""
+    embeddings = model.get_input_embeddings()(batch.ids)
+    labels = embeddings.new_zeros(())
+    if len(batch.grids):
+        features = model.visual(batch.patches, grid_thw=batch.grids).pooler_output
+        shown = (batch.ids == model.config.image_token_id) | (batch.ids == model.config.video_token_id)
+        embeddings = embeddings.masked_scatter(shown[..., None], features.to(embeddings.dtype))
+        labels = labels + _label_loss(head.seen(features)[: len(batch.seen)], batch.seen)
+    if len(batch.mel_lengths):
+        features = model.audio_tower(batch.mel, feature_lens=batch.mel_lengths).last_hidden_state
+        heard = batch.ids == model.config.audio_token_id
+        embeddings = embeddings.masked_scatter(heard[..., None], features.to(embeddings.dtype))
+        labels = labels + _label_loss(head.heard(features)[: len(batch.heard)], batch.heard)
+    hidden = model.model(
+        inputs_embeds=embeddings,
+        attention_mask={"full_attention": Visible(batch.visible)},
+        position_ids=batch.positions,
+        use_cache=False,
+    ).last_hidden_state
+    asked = batch.targets != IGNORED
+    answers = hidden[asked]
+    blanks = -len(answers) % _ANSWERS_ROUNDED_TO
+    logits = model.lm_head(functional.pad(answers, (0, 0, 0, blanks)))[: len(answers)].float()
+    wrong = torch.zeros_like(asked)
+    wrong[asked] = logits.detach().argmax(-1) != batch.targets[asked]
+    lengths = [len(mask) for mask in batch.visible[:-1]]
+    right = [not bool(part.any()) for part in wrong[0, : sum(lengths)].split(lengths)]
+    return Losses(functional.cross_entropy(logits, batch.targets[asked], reduction="sum"), labels, right)
+
+
+def _label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(logits.float(), labels, reduction="sum")

@@ -1,0 +1,38 @@
+"""How the shipped model is trained: everything that decides the outcome, apart from the data itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The numbers of one training.
+
+    Attributes:
+        steps: optimiser steps.
+        batch: examples a step, of all processes together.
+        matrix_rate: learning rate of the weight matrices, which Muon updates.
+        other_rate: of everything else, which AdamW updates.
+        warmup: steps in which the rates rise.
+        decay: part of the steps, at the end, in which the rates fall to nothing.
+        weight_decay: of the matrices.
+        label_weight: of the auxiliary loss, against the answers' loss.
+        seed: of the initial weights; the data of a step depends on the step alone.
+    """
+
+    steps: int = 7000
+    batch: int = 64
+    matrix_rate: float = 2e-3
+    other_rate: float = 1e-3
+    warmup: int = 150
+    decay: float = 0.4
+    weight_decay: float = 0.02
+    label_weight: float = 0.5
+    clip: float = 1.0
+    seed: int = 1
+
+    def rate(self, step: int) -> float:
+        """Factor of the learning rates: up, level, and down to nothing (warm-up, stable, decay)."""
+        falling = self.steps * self.decay
+        return min(1.0, (step + 1) / self.warmup, (self.steps - step) / falling)

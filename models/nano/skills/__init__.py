@@ -1,0 +1,1 @@
+"""What the model can be asked: each module makes the examples of some skills."""
