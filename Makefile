@@ -7,22 +7,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 # vLLM and its PyTorch have wheels for this one; override with `make PYTHON=…`.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-MODEL := models/tiny/checkpoint
 
 .PHONY: help
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .PHONY: demo
-demo: install model ## Start everything, ask about an image, a clip and a sound, print the answer, stop
+demo: install ## Start everything, ask about an image, a clip and a sound, print the answer, stop
 	@$(BIN)/tessera demo
 
 .PHONY: up
-up: install model ## Start everything and keep it running; Ctrl-C stops
+up: install ## Start everything and keep it running; Ctrl-C stops
 	@exec $(BIN)/tessera up
 
 .PHONY: test
-test: install model lint ## Run all tests, the end-to-end ones on real Redis, Ray and vLLM included
+test: install tools lint ## Run all tests, the end-to-end ones on real Redis, Ray and vLLM included
 	@$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90
 
 .PHONY: test-quick
@@ -42,12 +41,20 @@ format: install ## Format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix .
 
 .PHONY: bench
-bench: install model ## Compare the same engine called directly and through the gateway
+bench: install ## Compare the same engine called directly and through the gateway
 	@$(BIN)/python -m loadtests.bench $(ARGS)
 
-.PHONY: model
-model: install ## Build the embedded model, where it is missing or its recipe changed
-	@$(BIN)/python -m models.tiny $(MODEL)
+.PHONY: nano
+nano: install ## Train the embedded model from nothing, or go on where that was interrupted (two hours on two cores)
+	@$(BIN)/python -m models.nano train $(ARGS)
+
+.PHONY: nano-eval
+nano-eval: install ## Ask the embedded model a thousand held-out questions a skill, through the whole server
+	@$(BIN)/python -m models.nano evaluate --curve $(ARGS)
+
+.PHONY: nano-agree
+nano-agree: install ## Compare the server's greedy tokens with those of transformers
+	@$(BIN)/python -m models.nano agree $(ARGS)
 
 .PHONY: openapi
 openapi: install ## Write openapi.yaml anew
@@ -59,7 +66,15 @@ constraints: install ## Write down the exact versions that are installed
 
 .PHONY: clean
 clean: ## Remove what was built or installed
-	rm -rf $(VENV) $(MODEL) build dist *.egg-info server/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) models/nano/work build dist *.egg-info server/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+# What the generator of test media speaks and writes with.
+.PHONY: tools
+tools: install
+	@$(BIN)/python -m models.nano check 2>/dev/null || { \
+	  echo "Installing espeak-ng and fonts"; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends espeak-ng fonts-dejavu-core fonts-liberation; } \
+	  && $(BIN)/python -m models.nano check
 
 .PHONY: install
 install: $(VENV)/installed

@@ -80,7 +80,7 @@ def running_stack(folder: Path, **env: str) -> Iterator[RunningStack]:
         argv = [sys.executable, "-m", "tessera", "up", "--verbose"]
         process = subprocess.Popen(argv, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     stack = RunningStack(
-        f"http://127.0.0.1:{port}", f"http://127.0.0.1:{direct_port}", "tessera-tiny", psutil.Process(process.pid)
+        f"http://127.0.0.1:{port}", f"http://127.0.0.1:{direct_port}", "tessera-nano", psutil.Process(process.pid)
     )
     try:
         _await_start(stack, process, log_path)

@@ -75,7 +75,7 @@ class Settings(BaseSettings):
             return str(Path(self.model).expanduser()) if self.model.startswith("~") else self.model
         if EMBEDDED_MODEL.is_dir():
             return str(EMBEDDED_MODEL)
-        raise ValueError("TESSERA_MODEL is not set and the embedded model is not built: set it, or run `make model`.")
+        raise ValueError(f"TESSERA_MODEL is not set, and the embedded model is not at {EMBEDDED_MODEL}: set it.")
 
     def resolved_model_name(self) -> str:
         """Name under which clients ask for the model."""
@@ -88,12 +88,14 @@ class Settings(BaseSettings):
         return self.engine_args if self.model else f"{EMBEDDED_ENGINE_ARGS} {self.engine_args}"
 
 
-EMBEDDED_MODEL_NAME = "tessera-tiny"
-EMBEDDED_MODEL = Path(__file__).resolve().parents[2] / "models" / "tiny" / "checkpoint"
+EMBEDDED_MODEL_NAME = "tessera-nano"
+EMBEDDED_MODEL = Path(__file__).resolve().parents[2] / "models" / "nano" / "checkpoint"
 # In one process: for so small a model, vLLM's usual executor on CPU costs a second process that polls for work.
 EMBEDDED_ENGINE_ARGS = (
     "--max-model-len 8192 --max-num-batched-tokens 8192 --max-num-seqs 256 "
     "--enable-auto-tool-choice --tool-call-parser hermes "
+    # A small model under a grammar fills an answer with blanks where it may.
+    """--structured-outputs-config '{"backend": "xgrammar", "disable_any_whitespace": true}' """
     """--limit-mm-per-prompt '{"image": 8, "video": 2, "audio": 4}' """
     "--distributed-executor-backend vllm.v1.executor.uniproc_executor.UniProcExecutor"
 )

@@ -15,7 +15,7 @@ from tests.e2e.media import audio_part, data_url, image_part, picture, text_part
 from tests.stack import RunningStack, request
 
 pytestmark = pytest.mark.e2e
-MODEL = "tessera-tiny"
+MODEL = "tessera-nano"
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -17,7 +17,7 @@ TOKENS = 12
 async def test_two_hundred_streams(async_client: openai.AsyncOpenAI) -> None:
     def options(i: int) -> dict[str, object]:
         return {
-            "model": "tessera-tiny",
+            "model": "tessera-nano",
             "messages": user(text_part(f"Say something about number {i % 20}.")),
             "max_tokens": TOKENS,
             "temperature": 0,

@@ -9,7 +9,7 @@ from tests.e2e.media import audio_part, image_part, input_audio_part, picture, t
 from tests.stack import RunningStack
 
 pytestmark = pytest.mark.e2e
-MODEL = "tessera-tiny"
+MODEL = "tessera-nano"
 MIXED = user(
     text_part("A picture"), image_part(), text_part("a clip"), video_part(), text_part("a sound"), audio_part()
 )

@@ -28,7 +28,7 @@ PROMPTS: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.parametrize("name", PROMPTS)
 def test_same_answer(client: openai.OpenAI, direct: openai.OpenAI, name: str) -> None:
     options = {
-        "model": "tessera-tiny",
+        "model": "tessera-nano",
         "messages": PROMPTS[name],
         "max_tokens": 24,
         "temperature": 0,

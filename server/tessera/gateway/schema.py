@@ -113,9 +113,9 @@ _PARTS = [
 ]
 chat_completions = _operation(
     {"messages": {"type": "array", "minItems": 1, "items": _MESSAGE}},
-    {"model": "tessera-tiny", "messages": [{"role": "user", "content": _PARTS}], "max_tokens": 32},
+    {"model": "tessera-nano", "messages": [{"role": "user", "content": _PARTS}], "max_tokens": 32},
 )
 completions = _operation(
     {"prompt": {"anyOf": [{"type": "string"}, {"type": "array"}]}},
-    {"model": "tessera-tiny", "prompt": "Once upon a time", "max_tokens": 32},
+    {"model": "tessera-nano", "prompt": "Once upon a time", "max_tokens": 32},
 )
