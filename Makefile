@@ -73,8 +73,8 @@ clean: ## Remove what was built or installed
 tools: install
 	@$(BIN)/python -m models.nano check 2>/dev/null || { \
 	  echo "Installing espeak-ng and fonts"; \
-	  apt-get update -qq && apt-get install -y -qq --no-install-recommends espeak-ng fonts-dejavu-core fonts-liberation; } \
-	  && $(BIN)/python -m models.nano check
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends espeak-ng fonts-dejavu-core fonts-liberation; \
+	  $(BIN)/python -m models.nano check; }
 
 .PHONY: install
 install: $(VENV)/installed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +104,6 @@ class Example:
         prompt: media and text in the order of the message.
         question_first: the question stands before the prompt instead of after it.
         system: system prompt, if any.
-        facts: what a report may be broken down by, such as the height of the text.
     """
 
     kind: str
@@ -112,7 +111,6 @@ class Example:
     questions: tuple[Question, ...]
     question_first: bool = False
     system: str = ""
-    facts: dict[str, float] = field(default_factory=dict)
 
     @property
     def media(self) -> tuple[Medium, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from models.nano.requirements import check
 from models.nano.tokenizer import train_tokenizer
 from models.nano.training import Place, train
 from models.nano.voices import VoiceBank
+from tessera.local.stack import free_port
 
 _TOKENIZER_EXAMPLES = 3000
 _MOST_PROCESSES = 8  # more share a small batch among them than is worth it
@@ -41,7 +41,7 @@ def launch(folder: Path, recipe: Recipe) -> None:
         return
     # oneDNN compiles each shape of a multiplication once, if it does not forget the first ones over the last.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "100000")
-    mp.start_processes(_run, (processes, _free_port(), folder, recipe), nprocs=processes, start_method="spawn")
+    mp.start_processes(_run, (processes, free_port(), folder, recipe), nprocs=processes, start_method="spawn")
 
 
 def _prepare(folder: Path) -> None:
@@ -63,9 +63,3 @@ def _run(rank: int, processes: int, port: int, folder: Path, recipe: Recipe) -> 
         train(folder, recipe, Place(rank, processes, torch.device("cpu")))
     finally:
         dist.destroy_process_group()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

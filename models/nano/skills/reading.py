@@ -28,7 +28,7 @@ def reading(rng: np.random.Generator, *, held_out: bool = False, height: float |
     fonts = (*canvas.FONTS, *canvas.HELD_OUT_FONTS) if held_out else canvas.FONTS
     while True:
         width, picture_height = canvas.random_size(rng)
-        font, letters = _fit(rng, pick(rng, fonts), text, width, picture_height, height)
+        font = _fit(rng, pick(rng, fonts), text, width, picture_height, height)
         if font is not None:
             break
     colour = canvas.random_colour(rng, pick(rng, COLOURS))
@@ -40,7 +40,7 @@ def reading(rng: np.random.Generator, *, held_out: bool = False, height: float |
     ImageDraw.Draw(image).text((x, y), text, fill=colour, font=font, anchor="lt")
     regions = canvas.text_regions(font, text, x, y)
     picture = Picture(canvas.lossy(rng, np.array(image)), tuple(regions))
-    return Example("reading", (picture,), (_what(rng, text, noun),), facts={"text height": letters})
+    return Example("reading", (picture,), (_what(rng, text, noun),))
 
 
 def random_text(rng: np.random.Generator, *, held_out: bool = False) -> str:
@@ -58,19 +58,19 @@ def random_text(rng: np.random.Generator, *, held_out: bool = False) -> str:
 
 def _fit(
     rng: np.random.Generator, name: str, text: str, width: int, height: int, wanted: float | None
-) -> tuple[canvas.Font | None, float]:
-    """The font at a size at which the text fits into the picture, and the height of its capitals; or None, 0."""
+) -> canvas.Font | None:
+    """The font at a size at which the text fits into the picture; None if there is none, or not at the wanted height."""
     reference = canvas.font_of_height(name, _REFERENCE_HEIGHT)
     left, top, right, bottom = reference.getbbox(text)
     scale = min((width - 2 * _MARGIN) / (right - left), (height - 2 * _MARGIN) / (bottom - top))
     largest = scale * _REFERENCE_HEIGHT
     if wanted is None:
         if largest < _LEAST_HEIGHT:
-            return None, 0.0
+            return None
         wanted = float(np.exp(rng.uniform(np.log(_LEAST_HEIGHT), np.log(min(largest, _MOST_HEIGHT)))))
     if wanted > largest:
-        return None, 0.0
-    return canvas.font_of_height(name, wanted), wanted
+        return None
+    return canvas.font_of_height(name, wanted)
 
 
 def _what(rng: np.random.Generator, text: str, noun: str) -> Question:

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from rich.console import Console
 
-from models.nano.evaluation import Examiner, Score, as_table
+from models.nano.evaluation import Examiner, Mistake, Score, as_table
 from models.nano.example import Clip, Example, Question
 from models.nano.files import messages
 from models.nano.rows import Row, reading_curve, table
@@ -27,6 +27,11 @@ def row(target: float | None = 0.5) -> Row:
         return Example("colours", (), (Question(f"{seed}", f"It is {colour}.", (colour,), COLOURS),))
 
     return Row("colours", target, make)
+
+
+def wrong(count: int) -> tuple[Mistake, ...]:
+    """Any mistakes."""
+    return tuple(Mistake(seed, "?", "red", "blue") for seed in range(count))
 
 
 async def examine(answer: Callable[[str], tuple[int, str, str]], count: int) -> Score:
@@ -80,7 +85,7 @@ async def test_an_error_of_the_server_is_no_wrong_answer():
 
 
 def test_the_interval_is_wilson_s():
-    score = Score(row(), 100, tuple(None for _ in range(10)))  # type: ignore[misc]
+    score = Score(row(), 100, wrong(10))
     low, high = score.interval
     assert (low, high) == (pytest.approx(0.8256, abs=1e-4), pytest.approx(0.9448, abs=1e-4))
     none_wrong = Score(row(), 60, ())
@@ -89,12 +94,12 @@ def test_the_interval_is_wilson_s():
 
 def test_the_table_shows_what_is_missed():
     console = Console(file=io.StringIO(), width=140)
-    console.print(as_table([Score(row(0.97), 100, tuple(None for _ in range(4))), Score(row(None), 9, ())]))  # type: ignore[misc]
+    console.print(as_table([Score(row(0.97), 100, wrong(4)), Score(row(None), 9, ())]))
     text = console.file.getvalue()
     assert "97%" in text
     assert "96.0%" in text
     assert "100.0%" in text
-    assert not Score(row(0.97), 100, tuple(None for _ in range(4))).met  # type: ignore[misc]
+    assert not Score(row(0.97), 100, wrong(4)).met
 
 
 def test_every_row_of_the_table_can_be_asked(bank):
