@@ -59,7 +59,7 @@ def random_text(rng: np.random.Generator, *, held_out: bool = False) -> str:
 def _fit(
     rng: np.random.Generator, name: str, text: str, width: int, height: int, wanted: float | None
 ) -> canvas.Font | None:
-    """The font at a size at which the text fits into the picture; None if there is none, or not at the wanted height."""
+    """The font at a size at which the text fits into the picture; None if there is none, or not of that height."""
     reference = canvas.font_of_height(name, _REFERENCE_HEIGHT)
     left, top, right, bottom = reference.getbbox(text)
     scale = min((width - 2 * _MARGIN) / (right - left), (height - 2 * _MARGIN) / (bottom - top))
