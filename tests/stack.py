@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -63,9 +64,13 @@ class RunningStack:
 @contextmanager
 def running_stack(folder: Path, **env: str) -> Iterator[RunningStack]:
     """``tessera up`` until the context ends; it must then leave no process and no file behind."""
+    # Not in ``folder``: pytest's paths are long, and Ray's sockets lie deep in this one, whose path may have 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="t-") as scratch:
+        yield from _running_stack(folder, Path(scratch), env)
+
+
+def _running_stack(folder: Path, scratch: Path, env: dict[str, str]) -> Iterator[RunningStack]:
     port, direct_port = free_port(), free_port()
-    scratch = folder / "tmp"
-    scratch.mkdir()
     environment = {
         **os.environ,
         "TESSERA_PORT": str(port),
