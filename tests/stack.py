@@ -55,10 +55,14 @@ class RunningStack:
         return metric(_get(f"{self.direct_url}/metrics")[1].decode(), name)
 
     def descendant(self, *words: str) -> psutil.Process:
-        """The youngest descendant whose command line or name has all words."""
-        found = [p for p in self.process.children(recursive=True) if _matches(p, words)]
+        """The youngest of ``descendants``."""
+        found = self.descendants(*words)
         assert found, f"no process with {words}"
         return max(found, key=lambda p: p.create_time())
+
+    def descendants(self, *words: str) -> list[psutil.Process]:
+        """The descendants whose command line or name has all words."""
+        return [p for p in self.process.children(recursive=True) if _matches(p, words)]
 
 
 @contextmanager

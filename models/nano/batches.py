@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from models.nano import configuration as c
 from models.nano.curriculum import Maker
 from models.nano.encoding import IGNORED, Encoded, Encoder, frames_after_convolution
+from models.nano.recipe import Recipe
 
 _MOST_TOKENS = 4000  # of a batch; more need more memory and are not faster
 # The tokens of an example, all tokens and patches of a batch, and its frames of sound are padded to a multiple of
@@ -48,6 +49,11 @@ class Batch:
     mel_lengths: Tensor
     heard: Tensor
 
+    @property
+    def has_media(self) -> bool:
+        """Whether there is anything to see or hear."""
+        return len(self.grids) + len(self.mel_lengths) > 0
+
     def to(self, device: torch.device) -> Batch:
         """The batch on another device."""
         moved = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -59,23 +65,33 @@ class Steps(Dataset[list[Batch]]):
     """What each step learns from: item i is the batches of step i, a function of i and nothing else.
 
     Args:
-        size: examples of a step, of all processes together.
+        recipe: how many examples a step has, of all processes together, and which steps are of which stage.
         rank, processes: this process takes every ``processes``-th example, from ``rank`` on.
     """
 
-    def __init__(self, maker: Maker, encoder: Encoder, size: int, rank: int, processes: int):
+    def __init__(self, maker: Maker, encoder: Encoder, recipe: Recipe, rank: int, processes: int):
         self._maker = maker
         self._encoder = encoder
-        self._size = size
+        self._recipe = recipe
         self._rank = rank
         self._processes = processes
 
     def __getitem__(self, step: int) -> list[Batch]:
         """The batches of this process."""
-        seeds = range(step * self._size + self._rank, (step + 1) * self._size, self._processes)
-        return list(batches([self._encoded(seed) for seed in seeds]))
+        size = self._recipe.batch
+        seeds = range(step * size + self._rank, (step + 1) * size, self._processes)
+        if step >= self._recipe.looking:
+            return list(batches([self._asked(seed) for seed in seeds]))
+        examples = [self._maker.any_example(seed, looking=True) for seed in seeds]
+        parts = [example for example in examples if example.media], [e for e in examples if not e.media]
+        return [
+            batch
+            for part in parts
+            if part
+            for batch in batches([self._encoder.encode(example, example.questions[:1]) for example in part])
+        ]
 
-    def _encoded(self, seed: int) -> Encoded:
+    def _asked(self, seed: int) -> Encoded:
         example = self._maker.any_example(seed)
         rng = np.random.default_rng((seed, 1))
         if example.question_first:  # the questions share nothing

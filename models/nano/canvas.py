@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from models.nano.example import Pixels, Region
+from models.nano.vocabulary import ORDINALS
 
 Font = ImageFont.FreeTypeFont
 Rgb = tuple[int, int, int]
@@ -39,15 +40,10 @@ FONTS = (
     "DejaVuSans",
     "DejaVuSans-Bold",
     "DejaVuSansMono",
-    "DejaVuSerif",
     "LiberationSans-Regular",
-    "LiberationSans-Bold",
-    "LiberationMono-Regular",
-    "LiberationMono-Bold",
     "LiberationSerif-Regular",
-    "LiberationSansNarrow-Regular",
 )
-HELD_OUT_FONTS = ("LiberationSerif-Bold", "DejaVuSansMono-Bold", "LiberationSans-Italic")
+HELD_OUT_FONTS = ("LiberationSans-Bold", "DejaVuSerif", "LiberationMono-Regular")
 
 
 def random_size(rng: np.random.Generator, least: int = 56, most: int = 448) -> tuple[int, int]:
@@ -191,13 +187,19 @@ def font_of_height(name: str, height: float) -> Font:
 
 
 def text_regions(font: Font, text: str, left: float, top: float) -> list[Region]:
-    """Where the characters of a line stand that is drawn with its ink's top left corner there; spaces are left out."""
+    """Where the characters of a line stand that is drawn with its ink's top left corner there; spaces are left out.
+
+    Args:
+        text: words of up to four characters.
+    """
     height = font.getbbox(text, anchor="lt")[3]
     regions = []
     for index, character in enumerate(text):
         start = left + font.getlength(text[:index])
         if character != " ":
-            regions.append(Region((start, top, start + font.getlength(character), top + height), (character,)))
+            box = (start, top, start + font.getlength(character), top + height)
+            ordinal = ORDINALS[index - text.rfind(" ", 0, index) - 1]
+            regions.append(Region(box, (character, f"{ordinal} character {character}")))
     return regions
 
 

@@ -23,19 +23,19 @@ class Split(IntEnum):
 _SYSTEM_PROMPTS = ("You are a helpful assistant.", "Answer in short.", "Be brief.", "You are Tessera.")
 _FILE_FPS = 8.0  # of the clips of the evaluation, which are sent as files
 
-# Kind: its share of the training examples.
-_SHARES: Mapping[str, float] = {
-    "one object": 0.08,
-    "count": 0.13,
-    "position": 0.14,
-    "reading": 0.17,
-    "two images": 0.06,
-    "video": 0.11,
-    "sound": 0.04,
-    "mixed": 0.06,
-    "text only": 0.07,
-    "unanswerable": 0.02,
-    "page": 0.12,
+# Kind: its share of the examples of each stage of the training: looking, then answering.
+_SHARES: Mapping[str, tuple[float, float]] = {
+    "one object": (0.03, 0.07),
+    "count": (0.12, 0.11),
+    "position": (0.10, 0.15),
+    "reading": (0.20, 0.21),
+    "two images": (0.00, 0.06),
+    "video": (0.06, 0.10),
+    "sound": (0.03, 0.04),
+    "mixed": (0.00, 0.06),
+    "text only": (0.06, 0.05),
+    "unanswerable": (0.00, 0.03),
+    "page": (0.40, 0.12),
 }
 KINDS = tuple(_SHARES)
 
@@ -61,9 +61,13 @@ class Maker:
         system = _SYSTEM_PROMPTS[int(rng.integers(len(_SYSTEM_PROMPTS)))] if rng.random() < 0.1 else ""
         return replace(example, question_first=first, system=system)
 
-    def any_example(self, seed: int) -> Example:
-        """An example of any kind, by their shares in training."""
-        shares = np.array(list(_SHARES.values()))
+    def any_example(self, seed: int, *, looking: bool = False) -> Example:
+        """An example of any kind, by their shares in a stage of the training.
+
+        Args:
+            looking: the first stage, in which the towers learn to see and hear; see ``Recipe.looking``.
+        """
+        shares = np.array(list(_SHARES.values()))[:, 0 if looking else 1]
         kind = int(np.random.default_rng((int(self.split), seed)).choice(len(shares), p=shares / shares.sum()))
         return self.example(KINDS[kind], seed)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from models.nano import configuration as c
 from models.nano.example import SAMPLE_RATE, Clip, Example, Medium, Picture, Question, Region, Sound, Span
 from models.nano.tokenizer import END_OF_TURN, MEDIA_TOKENS
-from models.nano.vocabulary import LABELS, PLACES
+from models.nano.vocabulary import ACROSS, DOWN, LABELS
 
 IGNORED = -100
 _TOKEN_SIDE = c.PATCH * c.MERGE  # pixels
@@ -214,16 +214,13 @@ def _vision_labels(frames: Sequence[Sequence[Region]], size: tuple[int, ...], gr
             across = _cover(left / size[1] * columns, right / size[1] * columns, columns)
             down = _cover(top / size[0] * rows, bottom / size[0] * rows, rows)
             covered = np.outer(down, across) >= _LEAST_COVER
-            for label in (*region.labels, *_places(region, size)):
+            for label in region.labels:
                 labels[index // c.TEMPORAL_PATCH, :, :, _LABEL_INDEX[label]][covered] = 1
+    for part, (across_it, down_it) in enumerate(zip(ACROSS, DOWN, strict=True), start=1):
+        beyond = part / (len(ACROSS) + 1)
+        labels[:, :, (np.arange(columns) + 0.5) / columns > beyond, _LABEL_INDEX[across_it]] = 1
+        labels[:, (np.arange(rows) + 0.5) / rows > beyond, :, _LABEL_INDEX[down_it]] = 1
     return torch.from_numpy(labels.reshape(-1, len(LABELS)))
-
-
-def _places(region: Region, size: tuple[int, ...]) -> list[str]:
-    """In which outer thirds of the picture the region's centre is."""
-    left, top, right, bottom = region.box
-    x, y = (left + right) / 2 / size[1], (top + bottom) / 2 / size[0]
-    return [place for place, there in zip(PLACES, (x < 1 / 3, x > 2 / 3, y < 1 / 3, y > 2 / 3), strict=True) if there]
 
 
 def _sound_labels(spans: Sequence[Span], tokens: int) -> Tensor:

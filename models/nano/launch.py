@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from multiprocessing import parent_process
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from models.nano.tokenizer import train_tokenizer
 from models.nano.training import Place, train
 from models.nano.voices import VoiceBank
 from tessera.local.stack import free_port
+from tessera.processes import end_with_parent
 
 _TOKENIZER_EXAMPLES = 3000
 _MOST_PROCESSES = 8  # more share a small batch among them than is worth it
@@ -56,6 +58,10 @@ def _prepare(folder: Path) -> None:
 
 
 def _run(rank: int, processes: int, port: int, folder: Path, recipe: Recipe) -> None:
+    end_with_parent()
+    parent = parent_process()
+    if parent is None or not parent.is_alive():  # it did not live to see this process begin
+        return
     # More threads than cores in all are slower than one a process.
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=processes)

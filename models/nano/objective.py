@@ -13,10 +13,12 @@ from models.nano import configuration as c
 from models.nano.batches import Batch
 from models.nano.encoding import IGNORED
 from models.nano.network import Visible
-from models.nano.vocabulary import LABELS
+from models.nano.vocabulary import ACROSS, DOWN, LABELS
 
 _ANSWERS_ROUNDED_TO = 256  # tokens; see ``batches``
-_RARE = -4.0  # logit of a label before anything is learnt: most tokens show nothing
+_RARE = -5.0  # logit of a label before anything is learnt: most tokens show nothing
+_PLACES = [LABELS.index(label) for label in (*ACROSS, *DOWN)]  # these hold as often as not
+_PLACES_WEIGHT = 0.1  # with more, the many tokens that have a place drown the few that show a letter
 
 
 class AuxiliaryHead(nn.Module):
@@ -29,6 +31,16 @@ class AuxiliaryHead(nn.Module):
         for layer in (self.seen, self.heard):
             nn.init.zeros_(layer.weight)
             nn.init.constant_(layer.bias, _RARE)
+        with torch.no_grad():
+            self.seen.bias[_PLACES] = 0.0
+
+    def saw(self, features: Tensor) -> Tensor:
+        """Logits of shape (tokens, labels) for what the vision tower made of (tokens, hidden)."""
+        return _logits(self.seen, features)
+
+    def listened(self, features: Tensor) -> Tensor:
+        """Logits of shape (tokens, labels) for what the audio tower made of (tokens, hidden)."""
+        return _logits(self.heard, features)
 
 
 @dataclass(frozen=True)
@@ -46,20 +58,26 @@ class Losses:
     right: list[bool]
 
 
-def losses(model: Any, head: AuxiliaryHead, batch: Batch) -> Losses:
-    """Run the model over the batch."""
+def losses(model: Any, head: AuxiliaryHead, batch: Batch, *, looking: bool = False) -> Losses:
+    """Run the model over the batch.
+
+    Args:
+        looking: what is seen and heard is only named, not asked about; see ``Recipe.looking``.
+    """
     embeddings = model.get_input_embeddings()(batch.ids)
     labels = embeddings.new_zeros(())
     if len(batch.grids):
         features = model.visual(batch.patches, grid_thw=batch.grids).pooler_output
         shown = (batch.ids == model.config.image_token_id) | (batch.ids == model.config.video_token_id)
         embeddings = embeddings.masked_scatter(shown[..., None], features.to(embeddings.dtype))
-        labels = labels + _label_loss(head.seen(features)[: len(batch.seen)], batch.seen)
+        labels = labels + _label_loss(head.saw(features)[: len(batch.seen)], batch.seen)
     if len(batch.mel_lengths):
         features = model.audio_tower(batch.mel, feature_lens=batch.mel_lengths).last_hidden_state
         heard = batch.ids == model.config.audio_token_id
         embeddings = embeddings.masked_scatter(heard[..., None], features.to(embeddings.dtype))
-        labels = labels + _label_loss(head.heard(features)[: len(batch.heard)], batch.heard)
+        labels = labels + _label_loss(head.listened(features)[: len(batch.heard)], batch.heard)
+    if looking and batch.has_media:
+        return Losses(embeddings.new_zeros(()), labels, [])
     hidden = model.model(
         inputs_embeds=embeddings,
         attention_mask={"full_attention": Visible(batch.visible)},
@@ -77,5 +95,13 @@ def losses(model: Any, head: AuxiliaryHead, batch: Batch) -> Losses:
     return Losses(functional.cross_entropy(logits, batch.targets[asked], reduction="sum"), labels, right)
 
 
+def _logits(layer: nn.Module, features: Tensor) -> Tensor:
+    # As the language model sees them; at first, features are so small that next to nothing would be learnt from them.
+    logits: Tensor = layer(functional.rms_norm(features, features.shape[-1:]))
+    return logits
+
+
 def _label_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    return functional.binary_cross_entropy_with_logits(logits.float(), labels, reduction="sum")
+    weights = labels.new_ones(len(LABELS))
+    weights[_PLACES] = _PLACES_WEIGHT
+    return functional.binary_cross_entropy_with_logits(logits.float(), labels, weights, reduction="sum")

@@ -11,6 +11,9 @@ class Recipe:
 
     Attributes:
         steps: optimiser steps.
+        looking: the first of these, in which the towers learn from labels alone and the language model from text
+            alone. A question teaches little before what it asks about can be told apart, and without questions a step
+            takes little more than half the time.
         batch: examples a step, of all processes together.
         matrix_rate: learning rate of the weight matrices, which Muon updates.
         other_rate: of everything else, which AdamW updates.
@@ -21,12 +24,13 @@ class Recipe:
         seed: of the initial weights; the data of a step depends on the step alone.
     """
 
-    steps: int = 7000
-    batch: int = 64
+    steps: int = 13800
+    looking: int = 6500
+    batch: int = 32
     matrix_rate: float = 2e-3
-    other_rate: float = 1e-3
+    other_rate: float = 2e-3
     warmup: int = 150
-    decay: float = 0.4
+    decay: float = 0.35
     weight_decay: float = 0.02
     label_weight: float = 0.5
     clip: float = 1.0

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from models.nano import canvas
 from models.nano.curriculum import Maker, Split
 from models.nano.example import Example, Question
-from models.nano.skills import hearing, reading
+from models.nano.skills import hearing, objects, reading
 from models.nano.voices import VoiceBank
 
 READ_AT = 28.0  # pixels: the height of the letters at which reading is judged
@@ -48,6 +49,7 @@ def table(bank: VoiceBank) -> list[Row]:
     return [
         Row("one object: colour, shape, size, describe", 0.97, kind("one object")),
         Row("count, 1 to 5", 0.93, kind("count")),
+        Row("count of a colour or shape", None, lambda seed: objects.count_alike(_rng(seed, 5))),
         Row("position", 0.93, kind("position")),
         _reading(READ_AT, 0.90),
         Row("two images", 0.90, kind("two images")),
@@ -62,15 +64,16 @@ def table(bank: VoiceBank) -> list[Row]:
 
 
 def reading_curve() -> list[Row]:
-    """Reading at other heights of the letters than the one that is judged."""
-    return [_reading(height, None) for height in HEIGHTS if height != READ_AT]
+    """Reading at other heights of the letters than the one that is judged, and in fonts that training never shows."""
+    heights = [_reading(height, None) for height in HEIGHTS if height != READ_AT]
+    return [*heights, _reading(READ_AT, None, canvas.HELD_OUT_FONTS)]
 
 
-def _reading(height: float, target: float | None) -> Row:
+def _reading(height: float, target: float | None, fonts: Sequence[str] = canvas.FONTS) -> Row:
     return Row(
-        f"reading, letters {height:.0f} px high",
+        f"reading, letters {height:.0f} px high{'' if fonts == canvas.FONTS else ', unseen fonts'}",
         target,
-        lambda seed: reading.reading(_rng(seed, 4), held_out=True, height=height),
+        lambda seed: reading.reading(_rng(seed, 4), held_out=True, fonts=fonts, height=height),
     )
 
 

@@ -23,8 +23,10 @@ TOOL_TOKENS = ("<tool_call>", "</tool_call>")
 
 MERGED_VOCABULARY = 720
 _ROLES = ("system", "user", "assistant", "tool")
-_QWEN2_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+# As Qwen2's, but a capital begins a piece: printed words, in capitals, are read letter by letter.
+_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}[^\P{L}\p{Lu}]*|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
 
@@ -34,7 +36,7 @@ def train_tokenizer(documents: list[str]) -> Tokenizer:
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(_QWEN2_PATTERN), behavior="isolated"),
+            pre_tokenizers.Split(Regex(_PATTERN), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -45,7 +47,7 @@ def train_tokenizer(documents: list[str]) -> Tokenizer:
         show_progress=False,
     )
     # Every chat names the roles, so each is worth a token of its own.
-    tokenizer.train_from_iterator([*documents, *(_ROLES * 10)], trainer)
+    tokenizer.train_from_iterator([*documents, *(_ROLES * 1000)], trainer)
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in TOOL_TOKENS])
     return tokenizer

@@ -29,7 +29,7 @@ from models.nano.voices import VoiceBank
 
 STATE = "state.pt"
 SAVE_EVERY_S = 180.0
-PROBE_EVERY_STEPS = 200
+PROBE_EVERY_STEPS = 500
 
 
 @dataclass(frozen=True)
@@ -105,17 +105,19 @@ def _step(
     place: Place,
 ) -> tuple[float, float]:
     """One update from the batches of all processes. Returns the mean losses of answers and labels, per token."""
+    looking = step < recipe.looking
+    asked = [batch for batch in batches if not (looking and batch.has_media)]
     counts = torch.tensor(
-        [sum(int((b.targets >= 0).sum()) for b in batches), sum(len(b.seen) + len(b.heard) for b in batches)],
+        [sum(int((b.targets >= 0).sum()) for b in asked), sum(len(b.seen) + len(b.heard) for b in batches)],
         dtype=torch.float64,
     )
     if place.processes > 1:
         dist.all_reduce(counts)
-    answer_tokens, media_tokens = counts.tolist()
+    answer_tokens, media_tokens = counts.clamp(min=1).tolist()
     sums = torch.zeros(2, dtype=torch.float64)
     for batch in batches:
         with precision(place.device):
-            lost = losses(model, head, batch.to(place.device))
+            lost = losses(model, head, batch.to(place.device), looking=looking)
             mean = lost.answers / answer_tokens + recipe.label_weight * lost.labels / media_tokens
         mean.backward()
         sums += torch.stack([lost.answers.detach(), lost.labels.detach()]).double().cpu()
@@ -166,7 +168,7 @@ def _optimizers(model: Any, head: AuxiliaryHead, recipe: Recipe) -> list[torch.o
 
 
 def _steps(maker: Maker, encoder: Encoder, recipe: Recipe, place: Place, start: int) -> Iterator[list[Batch]]:
-    data = Steps(maker, encoder, recipe.batch, place.rank, place.processes)
+    data = Steps(maker, encoder, recipe, place.rank, place.processes)
     # On a CPU every core has its own process, which makes its own data; a GPU's process has the cores make it.
     workers = 0 if place.device.type == "cpu" else max(1, (os.cpu_count() or 2) - 1)
     loader = DataLoader(data, batch_size=None, sampler=range(start, recipe.steps), num_workers=workers)

@@ -12,17 +12,30 @@ PITCHES = ("low", "middle", "high")
 DIRECTIONS = ("left", "right", "up", "down")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DIGITS = "0123456789"
+ORDINALS = ("first", "second", "third", "fourth", "fifth")
+MOST_CHARACTERS = 4  # of a word or number
+MOST_THINGS = 5
 
-PLACES = ("at the left", "at the right", "at the top", "at the bottom")
+# How far to the right and how far down; each holds where the ones before it hold, so that their sum is a distance.
+ACROSS = tuple(f"beyond {part}/8 of the width" for part in range(1, 8))
+DOWN = tuple(f"beyond {part}/8 of the height" for part in range(1, 8))
 # What each token of a medium may show; see ``objective.AuxiliaryHead``.
 LABELS = (
     *COLOURS,
     *SHAPES,
     *LETTERS,
     *DIGITS,
+    *(
+        f"{ordinal} character {character}"
+        for ordinal in ORDINALS[:MOST_CHARACTERS]
+        for character in (*LETTERS, *DIGITS)
+    ),
     *(f"{pitch} tone" for pitch in PITCHES),
     *(f"spoken {number}" for number in NUMBERS),
-    *PLACES,
+    *(f"{ordinal} from the left" for ordinal in ORDINALS[:MOST_THINGS]),
+    *(f"{ordinal} from the top" for ordinal in ORDINALS[:MOST_THINGS]),
+    *ACROSS,
+    *DOWN,
     *(f"moving {direction}" for direction in DIRECTIONS),
 )
 

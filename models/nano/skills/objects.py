@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from models.nano import canvas
-from models.nano.example import Example, Question
+from models.nano.example import Example, Picture, Question
 from models.nano.skills.asking import ask, choose, pick
 from models.nano.skills.thing import Thing, different_names, make_thing, one_thing, picture_of, side
-from models.nano.vocabulary import COLOURS, NUMBERS, SHAPES, SIZES, phrase
+from models.nano.vocabulary import COLOURS, MOST_THINGS, NUMBERS, SHAPES, SIZES, phrase
 
 _COUNTED = (*NUMBERS, "no")
 _CORNERS = ("top left", "top right", "bottom left", "bottom right")
@@ -22,7 +24,9 @@ def one_object(rng: np.random.Generator) -> Example:
     """Colour, shape and size of a single thing."""
     size = pick(rng, SIZES)
     thing, picture = one_thing(rng, size)
-    return Example("one object", (picture,), tuple(choose(rng, about_thing(rng, thing, size), 3)))
+    said = json.dumps({"size": size, "colour": thing.colour, "shape": thing.shape})
+    as_json = Question("Describe the object as JSON.", said, lesson=True)
+    return Example("one object", (picture,), (*choose(rng, about_thing(rng, thing, size), 3), as_json))
 
 
 def about_thing(rng: np.random.Generator, thing: Thing, size: str) -> list[Question]:
@@ -77,8 +81,21 @@ def several(rng: np.random.Generator, least: int, most: int, *, wide: bool = Fal
 
 
 def count(rng: np.random.Generator) -> Example:
-    """How many things there are, in all or of a colour or shape."""
-    things, width, height = several(rng, 1, 5)
+    """How many things there are. How many of a colour or a shape is only taught."""
+    things, picture = _counted(rng)
+    lessons = [*_how_many_alike(rng, things), _list(rng, things)]
+    questions = [_how_many(rng, "object", len(things)), *(replace(lesson, lesson=True) for lesson in lessons)]
+    return Example("count", (picture,), tuple(questions))
+
+
+def count_alike(rng: np.random.Generator) -> Example:
+    """How many things of a colour or a shape there are among others."""
+    things, picture = _counted(rng)
+    return Example("count", (picture,), tuple(_how_many_alike(rng, things)))
+
+
+def _counted(rng: np.random.Generator) -> tuple[list[Thing], Picture]:
+    things, width, height = several(rng, 1, MOST_THINGS)
     if rng.random() < 0.4:  # some of the same shape or colour
         colour, shape = things[0].colour, things[0].shape
         alike = [rng.random() < 0.6 for _ in things]
@@ -87,12 +104,15 @@ def count(rng: np.random.Generator) -> Example:
             make_thing(rng, t.colour if by_shape else colour, shape if by_shape else t.shape, t.box) if same else t
             for t, same in zip(things, alike, strict=True)
         ]
-    questions = [_how_many(rng, "object", len(things))]
+    return things, picture_of(rng, width, height, things)
+
+
+def _how_many_alike(rng: np.random.Generator, things: list[Thing]) -> list[Question]:
     shape, colour = pick(rng, things).shape, pick(rng, things).colour
-    questions.append(_how_many(rng, shape, sum(t.shape == shape for t in things)))
-    questions.append(_how_many(rng, f"{colour} object", sum(t.colour == colour for t in things)))
-    questions.append(_list(rng, things))
-    return Example("count", (picture_of(rng, width, height, things),), tuple(questions))
+    return [
+        _how_many(rng, shape, sum(thing.shape == shape for thing in things)),
+        _how_many(rng, f"{colour} object", sum(thing.colour == colour for thing in things)),
+    ]
 
 
 def _how_many(rng: np.random.Generator, noun: str, number: int) -> Question:
@@ -106,8 +126,7 @@ def _list(rng: np.random.Generator, things: list[Thing]) -> Question:
     ordered = sorted(things, key=lambda thing: thing.centre[0])
     wanted = [word for thing in ordered for word in thing.name.split()]
     texts = ("List the objects from left to right.", "Name all objects from left to right.")
-    question = ask(rng, texts, phrase(*(thing.name for thing in ordered)), wanted, {*COLOURS, *SHAPES})
-    return replace(question, lesson=True)
+    return ask(rng, texts, phrase(*(thing.name for thing in ordered)), wanted, {*COLOURS, *SHAPES})
 
 
 def position(rng: np.random.Generator) -> Example:
@@ -161,8 +180,36 @@ def _relation(rng: np.random.Generator) -> Example:
         word = relation.split()[0]
         said = f"the {one.name} is {relation} the {other.name}"
         questions.append(ask(rng, (text,), said, [word], {"left", "right", "above", "below"}, word))
-    questions.append(_list(rng, things))
+    lessons = [*_found(rng, things), *_halves(rng, pick(rng, things), width, height), _list(rng, things)]
+    questions += [replace(lesson, lesson=True) for lesson in lessons]
     return Example("position", (picture_of(rng, width, height, things),), tuple(questions))
+
+
+def _found(rng: np.random.Generator, things: list[Thing]) -> Iterator[Question]:
+    """What is true of one among several things: to compare two, one must find each."""
+    for thing in choose(rng, things, 2):
+        colour, shape = thing.colour, thing.shape
+        if sum(other.shape == shape for other in things) == 1:
+            said = f"the {shape} is {colour}"
+            yield ask(rng, (f"What colour is the {shape}?",), said, [colour], COLOURS, colour)
+        elif sum(other.colour == colour for other in things) == 1:
+            yield ask(rng, (f"What is the {colour} shape?",), f"it is a {shape}", [shape], SHAPES, shape)
+
+
+def _halves(rng: np.random.Generator, thing: Thing, width: int, height: int) -> list[Question]:
+    x, y = thing.centre
+    column, row = "left" if x < width / 2 else "right", "upper" if y < height / 2 else "lower"
+    return [
+        ask(
+            rng,
+            (f"Is the {thing.name} in the {one} half or the {other} half?",),
+            f"the {thing.name} is in the {half} half",
+            [half],
+            {one, other},
+            half,
+        )
+        for one, other, half in (("left", "right", column), ("upper", "lower", row))
+    ]
 
 
 def _beyond(one: canvas.Box, other: canvas.Box, axis: int, sign: int) -> bool:

@@ -14,7 +14,7 @@ from models.nano.skills.asking import pick
 from models.nano.skills.reading import random_text
 from models.nano.vocabulary import COLOURS
 
-_HEIGHTS = (9, 34)  # pixels, of the capital letters
+_HEIGHTS = (13, 60)  # pixels, of the capital letters
 _MOST_PIXELS_A_SIDE = 260
 _MOST_READ = 24  # characters
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -16,16 +18,21 @@ _LEAST_HEIGHT, _MOST_HEIGHT = 9.0, 140.0  # pixels, of the capital letters
 _REFERENCE_HEIGHT = 100.0
 
 
-def reading(rng: np.random.Generator, *, held_out: bool = False, height: float | None = None) -> Example:
+def reading(
+    rng: np.random.Generator,
+    *,
+    held_out: bool = False,
+    fonts: Sequence[str] = canvas.FONTS,
+    height: float | None = None,
+) -> Example:
     """A text of 1 to 4 characters somewhere in a picture.
 
     Args:
-        held_out: words and fonts that training never shows.
+        held_out: words that training never shows.
         height: of the capital letters, in pixels; None: any that fits.
     """
     text = random_text(rng, held_out=held_out)
     noun = "number" if text.isdigit() else "word" if len(text) > 1 else "letter"
-    fonts = (*canvas.FONTS, *canvas.HELD_OUT_FONTS) if held_out else canvas.FONTS
     while True:
         width, picture_height = canvas.random_size(rng)
         font = _fit(rng, pick(rng, fonts), text, width, picture_height, height)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from models.nano import canvas
 from models.nano.example import Picture, Pixels, Region
 from models.nano.skills.asking import choose, pick
-from models.nano.vocabulary import COLOURS, SHAPES
+from models.nano.vocabulary import COLOURS, ORDINALS, SHAPES
 
 SMALL, BIG = (0.2, 0.36), (0.48, 0.86)  # side of a thing's box, as a part of the picture's shorter side
 _TURN = 9.0  # degrees
@@ -69,7 +70,16 @@ def picture_of(rng: np.random.Generator, width: int, height: int, things: list[T
     pixels = canvas.background(rng, width, height, [thing.shade for thing in things])
     for thing in things:
         thing.draw(pixels)
-    return Picture(canvas.lossy(rng, pixels), tuple(thing.region for thing in things))
+    return Picture(canvas.lossy(rng, pixels), tuple(_regions(things)))
+
+
+def _regions(things: list[Thing]) -> Iterator[Region]:
+    """Where the things are, each also with its place among the others."""
+    from_left = sorted(things, key=lambda thing: thing.centre[0])
+    from_top = sorted(things, key=lambda thing: thing.centre[1])
+    for thing in things:
+        columns, rows = ORDINALS[from_left.index(thing)], ORDINALS[from_top.index(thing)]
+        yield replace(thing.region, labels=(*thing.region.labels, f"{columns} from the left", f"{rows} from the top"))
 
 
 def one_thing(rng: np.random.Generator, size: str = "", **size_limits: int) -> tuple[Thing, Picture]:

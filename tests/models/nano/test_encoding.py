@@ -11,7 +11,7 @@ from models.nano.curriculum import KINDS
 from models.nano.encoding import IGNORED, Encoder
 from models.nano.example import SAMPLE_RATE, Clip, Picture, Sound
 from models.nano.network import new_model
-from models.nano.vocabulary import LABELS, PLACES
+from models.nano.vocabulary import ACROSS, DOWN, LABELS
 from tests.models.nano.reference import processed
 
 SEEDS = range(4)
@@ -113,9 +113,9 @@ class TestLabels:
             row = int((top + bottom) / 2 / picture.pixels.shape[0] * rows / 2)
             column = int((left + right) / 2 / picture.pixels.shape[1] * columns / 2)
             shown = {LABELS[i] for i in seen[row, column].nonzero().flatten()}
-            assert shown - set(PLACES) == set(picture.regions[0].labels)
-            x = (left + right) / 2 / picture.pixels.shape[1]
-            assert ("at the left" in shown, "at the right" in shown) == (x < 1 / 3, x > 2 / 3)
+            assert shown - {*ACROSS, *DOWN} == set(picture.regions[0].labels)
+            assert len(shown & set(ACROSS)) == int((column + 0.5) / (columns / 2) * 8)
+            assert len(shown & set(DOWN)) == int((row + 0.5) / (rows / 2) * 8)
 
     def test_tokens_of_a_clip_say_when(self, learnt, encoder):
         for seed in range(12):
@@ -127,7 +127,7 @@ class TestLabels:
             seen = encoded.seen.view(time, rows * columns // 4, -1).amax(1)
             for index in range(time):
                 there = {label for f in clip.regions[2 * index : 2 * index + 2] for r in f for label in r.labels}
-                assert {LABELS[i] for i in seen[index].nonzero().flatten()} - set(PLACES) == there
+                assert {LABELS[i] for i in seen[index].nonzero().flatten()} - {*ACROSS, *DOWN} == there
 
     def test_tokens_of_a_sound_say_what_is_heard(self, learnt, encoder):
         for seed in range(12):

@@ -68,6 +68,20 @@ def test_a_packed_batch_with_branches_costs_what_each_question_costs_alone(learn
     assert together == pytest.approx(expected, rel=1e-5)
 
 
+def test_looking_is_naming_without_questions(learnt, processor, model):
+    encoder = Encoder(processor)
+    head = AuxiliaryHead()
+    for kind in KINDS:
+        example = learnt.example(kind, 1)
+        [batch] = batches([encoder.encode(example, example.questions[:1])])
+        assert batch.has_media == bool(example.media)
+        with torch.no_grad():
+            asked, looking = losses(model, head, batch), losses(model, head, batch, looking=True)
+        assert asked.answers > 0
+        assert looking.labels == asked.labels
+        assert looking.answers == (0 if example.media else asked.answers)
+
+
 def test_gradients_reach_every_weight(learnt, processor, model):
     encoder = Encoder(processor)
     [batch] = batches(

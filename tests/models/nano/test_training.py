@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -19,10 +20,11 @@ from models.nano.progress import Progress
 from models.nano.recipe import Recipe
 from models.nano.training import STATE, Place, train
 from tessera.worker.checkpoint import verify
+from tests.polling import eventually_sync
 
 ROOT = Path(__file__).parents[3]
 ALONE = Place(0, 1, torch.device("cpu"))
-SHORT = Recipe(steps=4, batch=6, warmup=2)
+SHORT = Recipe(steps=4, looking=2, batch=6, warmup=2)
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def test_it_learns(work, monkeypatch):
     seen = []
     monkeypatch.setattr(Progress, "advance", lambda self, answers, labels: seen.append(answers))
     monkeypatch.setattr(Progress, "report", lambda self, step, scores: None)
-    train(work, replace(SHORT, steps=30, batch=8, warmup=5), ALONE)
+    train(work, replace(SHORT, steps=30, looking=0, batch=8, warmup=5), ALONE)
     assert sum(seen[-5:]) < 0.8 * sum(seen[:5])
 
 
@@ -120,3 +122,18 @@ def test_the_command_trains_on_all_cores_and_leaves_a_checkpoint(work):
     other = subprocess.run([*argv, "--seed", "5"], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert other.returncode == 1
     assert "another recipe" in other.stderr
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="it has a process for each core, and none beside itself for one")
+def test_a_killed_command_leaves_no_process_behind(work):
+    argv = [sys.executable, "-m", "models.nano", "train", "--work", str(work), "--out", str(work / "out")]
+    environment = {**os.environ, "TORCHDYNAMO_DISABLE": "1"}
+    command = subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        family = psutil.Process(command.pid)
+        eventually_sync(lambda: len(family.children()) > 1, "processes of the training", within_s=60)
+        children = family.children()
+    finally:
+        command.kill()
+        command.wait()
+    eventually_sync(lambda: not any(child.is_running() for child in children), "no process left", within_s=60)
