@@ -11,7 +11,7 @@ from models.nano.curriculum import KINDS
 from models.nano.encoding import IGNORED, Encoder
 from models.nano.example import SAMPLE_RATE, Clip, Picture, Sound
 from models.nano.network import new_model
-from models.nano.vocabulary import ACROSS, DOWN, LABELS
+from models.nano.vocabulary import ACROSS, DOWN, LABELS, WORDS
 from tests.models.nano.reference import processed
 
 SEEDS = range(4)
@@ -98,6 +98,12 @@ def test_questions_as_turns_of_one_conversation(learnt, processor, encoder):
     assert text.count("<|im_start|>user") == len(example.questions)
     learns = processor.tokenizer.decode(encoded.targets[encoded.targets != IGNORED])
     assert learns == "".join(f"{question.answer}<|im_end|>" for question in example.questions)
+
+
+def test_printed_text_is_read_character_by_character(processor):
+    for text in (*WORDS, "1", "4711", "B52"):
+        tokens = processor.tokenizer.tokenize(f'It says "{text.upper()}".')
+        assert tokens[-len(text) - 1 : -1] == list(text.upper())
 
 
 class TestLabels:
