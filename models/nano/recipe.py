@@ -30,7 +30,7 @@ class Recipe:
     matrix_rate: float = 2e-3
     other_rate: float = 2e-3
     warmup: int = 150
-    decay: float = 0.35
+    decay: float = 0.11
     weight_decay: float = 0.02
     label_weight: float = 0.5
     clip: float = 1.0

@@ -83,7 +83,7 @@ def several(rng: np.random.Generator, least: int, most: int, *, wide: bool = Fal
 def count(rng: np.random.Generator) -> Example:
     """How many things there are. How many of a colour or a shape is only taught."""
     things, picture = _counted(rng)
-    lessons = [*_how_many_alike(rng, things), _list(rng, things)]
+    lessons = [*_how_many_alike(rng, things), _list(rng, things), *_found(rng, things)]
     questions = [_how_many(rng, "object", len(things)), *(replace(lesson, lesson=True) for lesson in lessons)]
     return Example("count", (picture,), tuple(questions))
 

@@ -182,6 +182,30 @@ def test_relations_agree_with_the_boxes():
     assert seen == {"left", "right", "above", "below"}
 
 
+_ASKED_OF_ONE = (r"Is the (\w+ \w+) in the \w+ half", r"What colour is the (\w+)\?", r"What is the (\w+) shape\?")
+
+
+@pytest.mark.parametrize("pattern", _ASKED_OF_ONE)
+def test_what_is_asked_of_one_among_several_is_true_of_it_alone(pattern):
+    asked = 0
+    for seed in range(200):
+        example = objects.position(rng(seed))
+        [picture] = example.media
+        height, width = picture.pixels.shape[:2]
+        for question in example.questions:
+            found = re.match(pattern, question.text)
+            if found is None:
+                continue
+            name = set(found[1].split())
+            [region] = [region for region in picture.regions if name <= set(region.labels)]
+            left, top, right, bottom = region.box
+            halves = {"left" if left + right < width else "right", "upper" if top + bottom < height else "lower"}
+            answer = set(re.findall(r"\w+", question.answer.lower()))
+            assert answer & {*COLOURS, *SHAPES, "left", "right", "upper", "lower"} <= {*region.labels, *halves}
+            asked += 1
+    assert asked > 40
+
+
 def test_corners_agree_with_the_boxes():
     seen = set()
     for seed in range(200):
