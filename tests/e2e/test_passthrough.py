@@ -53,8 +53,8 @@ def test_json_schema(client: openai.OpenAI) -> None:
 
 
 def blanks() -> dict[str, int]:
-    """A bias against tokens of nothing but white space: the embedded model never learnt JSON, and would choose them
-    wherever the grammar of a tool call lets it, up to the last token."""
+    """A bias against tokens of nothing but white space: the embedded model learnt only one form of JSON, and may choose
+    them wherever the grammar of a tool call lets it, up to the last token."""
     tokenizer = Tokenizer.from_file(str(EMBEDDED_MODEL / "tokenizer.json"))
     ids = range(tokenizer.get_vocab_size())
     return {str(i): -100 for i in ids if (text := tokenizer.decode([i], skip_special_tokens=False)) and text.isspace()}
