@@ -26,16 +26,16 @@ _FILE_FPS = 8.0  # of the clips of the evaluation, which are sent as files
 # Kind: its share of the examples of each stage of the training: looking, then answering.
 _SHARES: Mapping[str, tuple[float, float]] = {
     "one object": (0.03, 0.05),
-    "count": (0.12, 0.13),
-    "position": (0.10, 0.31),
-    "reading": (0.20, 0.21),
+    "count": (0.12, 0.10),
+    "position": (0.10, 0.22),
+    "reading": (0.20, 0.19),
     "two images": (0.00, 0.05),
-    "video": (0.06, 0.06),
-    "sound": (0.03, 0.03),
-    "mixed": (0.00, 0.05),
+    "video": (0.06, 0.07),
+    "sound": (0.03, 0.16),
+    "mixed": (0.00, 0.06),
     "text only": (0.06, 0.02),
     "unanswerable": (0.00, 0.02),
-    "page": (0.40, 0.07),
+    "page": (0.40, 0.06),
 }
 KINDS = tuple(_SHARES)
 

@@ -24,7 +24,7 @@ class Recipe:
         seed: of the initial weights; the data of a step depends on the step alone.
     """
 
-    steps: int = 13000
+    steps: int = 13400
     looking: int = 6500
     batch: int = 32
     matrix_rate: float = 2e-3

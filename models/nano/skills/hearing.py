@@ -15,7 +15,7 @@ _FADE_S = 0.008  # a tone without it clicks
 
 def sound(rng: np.random.Generator, bank: VoiceBank, *, held_out: bool = False) -> Example:
     """One sound and what is heard in it."""
-    skill = pick(rng, ("pitch", "beeps", "digit", "digit"))
+    skill = pick(rng, ("pitch", "beeps", "beeps", "digit"))
     if skill == "digit":
         return digit(rng, bank, held_out=held_out)
     return pitch(rng) if skill == "pitch" else beeps(rng)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -11,6 +13,8 @@ from models.nano.curriculum import KINDS
 from models.nano.encoding import IGNORED, Encoder
 from models.nano.example import SAMPLE_RATE, Clip, Picture, Sound
 from models.nano.network import new_model
+from models.nano.recipe import Recipe
+from models.nano.tokenizer import MEDIA_TOKENS
 from models.nano.vocabulary import ACROSS, DOWN, LABELS, WORDS
 from tests.models.nano.reference import processed
 
@@ -120,8 +124,8 @@ class TestLabels:
             column = int((left + right) / 2 / picture.pixels.shape[1] * columns / 2)
             shown = {LABELS[i] for i in seen[row, column].nonzero().flatten()}
             assert shown - {*ACROSS, *DOWN} == set(picture.regions[0].labels)
-            assert len(shown & set(ACROSS)) == int((column + 0.5) / (columns / 2) * 8)
-            assert len(shown & set(DOWN)) == int((row + 0.5) / (rows / 2) * 8)
+            assert len(shown & set(ACROSS)) == math.ceil((column + 0.5) / (columns / 2) * 8) - 1
+            assert len(shown & set(DOWN)) == math.ceil((row + 0.5) / (rows / 2) * 8) - 1
 
     def test_tokens_of_a_clip_say_when(self, learnt, encoder):
         for seed in range(12):
@@ -160,13 +164,25 @@ class TestBatches:
         assert all(int(b.grids.prod(1).sum()) == len(b.patches) for b in made)
 
     def test_a_step_is_a_function_of_its_number_and_shared_among_processes(self, learnt, encoder):
-        alone = Steps(learnt, encoder, 6, 0, 1)
-        again = Steps(learnt, encoder, 6, 0, 1)
-        shares = [Steps(learnt, encoder, 6, rank, 2) for rank in (0, 1)]
+        recipe = Recipe(looking=3, batch=6)
+        alone = Steps(learnt, encoder, recipe, 0, 1)
+        again = Steps(learnt, encoder, recipe, 0, 1)
+        shares = [Steps(learnt, encoder, recipe, rank, 2) for rank in (0, 1)]
 
         def learns(steps, number):
             return sorted(t for b in steps[number] for t in b.targets[b.targets != IGNORED].tolist())
 
-        assert learns(alone, 3) == learns(again, 3)
-        assert learns(alone, 3) != learns(alone, 4)
-        assert learns(alone, 3) == sorted(learns(shares[0], 3) + learns(shares[1], 3))
+        for number in (1, 3):  # of the first stage and of the second
+            assert learns(alone, number) == learns(again, number)
+            assert learns(alone, number) != learns(alone, number + 1)
+            assert learns(alone, number) == sorted(learns(shares[0], number) + learns(shares[1], number))
+
+    def test_text_is_in_batches_of_its_own_while_the_model_looks(self, learnt, encoder, processor):
+        steps = Steps(learnt, encoder, Recipe(looking=4, batch=30), 0, 1)
+        pad = {processor.tokenizer.convert_tokens_to_ids(token) for token in MEDIA_TOKENS.values()}
+        seen = set()
+        for batch in (batch for number in range(4) for batch in steps[number]):
+            parts = batch.ids[0].split([len(mask) for mask in batch.visible])[:-1]
+            assert {bool(pad & set(part.tolist())) for part in parts} == {batch.has_media}
+            seen.add(batch.has_media)
+        assert seen == {True, False}
