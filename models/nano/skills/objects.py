@@ -66,11 +66,11 @@ def about_thing(rng: np.random.Generator, thing: Thing, size: str) -> list[Quest
     ]
 
 
-def several(rng: np.random.Generator, least: int, most: int, *, wide: bool = False) -> tuple[list[Thing], int, int]:
+def several(rng: np.random.Generator, least: int, most: int) -> tuple[list[Thing], int, int]:
     """``least`` to ``most`` different things that do not touch, and the picture's width and height."""
     count = int(rng.integers(least, most + 1))
     while True:
-        width, height = canvas.random_size(rng, 84 if wide else 56)
+        width, height = canvas.random_size(rng)
         limit = min(0.42, 0.9 / count**0.6)
         sides = [float(rng.uniform(0.16, limit)) * min(width, height) for _ in range(count)]
         boxes = canvas.place(rng, width, height, sides)

@@ -179,10 +179,10 @@ class TestBatches:
 
     def test_text_is_in_batches_of_its_own_while_the_model_looks(self, learnt, encoder, processor):
         steps = Steps(learnt, encoder, Recipe(looking=4, batch=30), 0, 1)
-        pad = {processor.tokenizer.convert_tokens_to_ids(token) for token in MEDIA_TOKENS.values()}
+        media = {processor.tokenizer.convert_tokens_to_ids(token) for token in MEDIA_TOKENS.values()}
         seen = set()
         for batch in (batch for number in range(4) for batch in steps[number]):
             parts = batch.ids[0].split([len(mask) for mask in batch.visible])[:-1]
-            assert {bool(pad & set(part.tolist())) for part in parts} == {batch.has_media}
+            assert {bool(media & set(part.tolist())) for part in parts} == {batch.has_media}
             seen.add(batch.has_media)
         assert seen == {True, False}
