@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ class Batch:
             shape (length, length).
         patches, grids, seen: of all pictures and clips.
         mel, mel_lengths, heard: of all sounds, (128, frames in all) and (sounds,).
+        names, named: of all examples; the former as indices into the batch's tokens.
     """
 
     ids: Tensor
@@ -48,6 +50,8 @@ class Batch:
     mel: Tensor
     mel_lengths: Tensor
     heard: Tensor
+    names: Tensor
+    named: Tensor
 
     @property
     def has_media(self) -> bool:
@@ -121,7 +125,8 @@ def _collate(group: Sequence[Encoded]) -> Batch:
         patches = functional.pad(patches, (0, 0, 0, missing))
         grids.append([1, c.MERGE, missing // c.MERGE])
     blanks = [-one.length % _EXAMPLE_ROUNDED_TO for one in group]
-    tail = -sum(one.length + blank for one, blank in zip(group, blanks, strict=True)) % _BATCH_ROUNDED_TO
+    starts = list(accumulate((one.length + blank for one, blank in zip(group, blanks, strict=True)), initial=0))
+    tail = -starts[-1] % _BATCH_ROUNDED_TO
 
     def tokens(name: str, blank_value: int) -> Tensor:
         parts = [
@@ -142,6 +147,8 @@ def _collate(group: Sequence[Encoded]) -> Batch:
         torch.cat(mel, dim=1) if mel else torch.empty(c.MEL_BINS, 0),
         torch.tensor([frames.shape[1] for frames in mel], dtype=torch.long),
         _join([one.heard for one in group]),
+        torch.cat([one.names + start for one, start in zip(group, starts, strict=False)]),
+        torch.cat([one.named for one in group]),
     )
 
 

@@ -25,17 +25,17 @@ _FILE_FPS = 8.0  # of the clips of the evaluation, which are sent as files
 
 # Kind: its share of the examples of each stage of the training: looking, then answering.
 _SHARES: Mapping[str, tuple[float, float]] = {
-    "one object": (0.03, 0.05),
+    "one object": (0.03, 0.07),
     "count": (0.12, 0.10),
-    "position": (0.10, 0.22),
-    "reading": (0.20, 0.19),
-    "two images": (0.00, 0.05),
+    "position": (0.10, 0.26),
+    "reading": (0.20, 0.17),
+    "two images": (0.00, 0.04),
     "video": (0.06, 0.07),
-    "sound": (0.03, 0.16),
-    "mixed": (0.00, 0.06),
+    "sound": (0.03, 0.13),
+    "mixed": (0.00, 0.08),
     "text only": (0.06, 0.02),
     "unanswerable": (0.00, 0.02),
-    "page": (0.40, 0.06),
+    "page": (0.40, 0.04),
 }
 KINDS = tuple(_SHARES)
 

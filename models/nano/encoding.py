@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +12,12 @@ from jinja2 import Environment
 from torch import Tensor
 
 from models.nano import configuration as c
-from models.nano.example import SAMPLE_RATE, Clip, Example, Medium, Picture, Question, Region, Sound, Span
+from models.nano import labelling
+from models.nano.example import SAMPLE_RATE, Clip, Example, Medium, Picture, Question, Sound
 from models.nano.tokenizer import END_OF_TURN, MEDIA_TOKENS
-from models.nano.vocabulary import ACROSS, DOWN, LABELS
+from models.nano.vocabulary import COLOURS, LABELS, SHAPES
 
 IGNORED = -100
-_TOKEN_SIDE = c.PATCH * c.MERGE  # pixels
-_TOKENS_PER_SECOND = 25
-# A token is labelled with what covers at least this part of it, or has this part of itself in it.
-_LEAST_COVER = 0.25
-_LABEL_INDEX = {label: index for index, label in enumerate(LABELS)}
 _TYPES = {Picture: "image", Clip: "video", Sound: "audio"}
 
 
@@ -38,6 +34,8 @@ class Encoded:
         grids: (time, height, width) of each picture and clip, in patches.
         mel: frames of each sound, (128, frames).
         seen, heard: what each token of the pictures and clips, and of the sounds, shows; shape (tokens, labels).
+        names: of each place in the text that names a thing in the picture, its last token, as an index; shape (names,).
+        named: what is true of that thing, shape (names, labels).
     """
 
     ids: Tensor
@@ -49,6 +47,8 @@ class Encoded:
     mel: list[Tensor]
     seen: Tensor
     heard: Tensor
+    names: Tensor
+    named: Tensor
 
     @property
     def length(self) -> int:
@@ -69,8 +69,11 @@ class Encoder:
         self._template = Environment(trim_blocks=True, lstrip_blocks=True).from_string(processor.chat_template)
         self._ids = {kind: self._tokenizer.token_to_id(MEDIA_TOKENS[f"{kind}_token"]) for kind in _TYPES.values()}
         self._end = self._tokenizer.token_to_id(END_OF_TURN)
-        assistant = self._tokenizer.encode("<|im_start|>assistant\n", add_special_tokens=False).ids
-        self._answer_opening = assistant
+        self._answer_opening = self._encode("<|im_start|>assistant\n")
+        self._names = {
+            tuple(self._encode(f" {colour} {shape}")): f"{colour} {shape}" for colour in COLOURS for shape in SHAPES
+        }
+        self._name_lengths = {len(tokens) for tokens in self._names}
 
     def encode(self, example: Example, questions: Sequence[Question], *, one_dialogue: bool = False) -> Encoded:
         """The example with these questions.
@@ -86,7 +89,12 @@ class Encoder:
         ids, targets = sequences[0][0][:shared], sequences[0][1][:shared]
         branch = [0] * shared
         positions = [self._positions(sequences[0][0], [m.grid for m in media])[:, :shared]]
+        only = example.media[0] if len(example.media) == 1 else None
+        things = labelling.of_things(only) if isinstance(only, Picture) else {}
+        named: dict[int, Tensor] = {}
         for number, (tokens, answers) in enumerate(sequences, start=1):
+            added = len(ids) - shared  # by the branches before this one
+            named |= {at if at < shared else at + added: it for at, it in self._named(tokens, things)}
             ids, targets = ids + tokens[shared:], targets + answers[shared:]
             branch += [number] * (len(tokens) - shared)
             positions.append(self._positions(tokens, [m.grid for m in media])[:, shared:])
@@ -102,7 +110,24 @@ class Encoder:
             [m.mel for m in sounds],
             torch.cat([m.labels for m in vision]) if vision else torch.empty(0, len(LABELS)),
             torch.cat([m.labels for m in sounds]) if sounds else torch.empty(0, len(LABELS)),
+            torch.tensor(list(named), dtype=torch.long),
+            torch.stack(list(named.values())) if named else torch.empty(0, len(LABELS)),
         )
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def _named(self, ids: list[int], things: Mapping[str, Tensor]) -> Iterator[tuple[int, Tensor]]:
+        """Where, once the picture is seen, one of the things is named, and what is true of it."""
+        if not things:
+            return
+        last_seen = len(ids) - 1 - ids[::-1].index(self._ids["image"])
+        for index in range(last_seen + 1, len(ids)):
+            for length in self._name_lengths:
+                name = self._names.get(tuple(ids[index - length + 1 : index + 1]))
+                if name in things:
+                    yield index, things[name]
 
     def _tokens(self, example: Example, dialogue: list[Question], media: list[_Medium]) -> tuple[list[int], list[int]]:
         """Token ids of the whole conversation, and what the model shall learn to say after each."""
@@ -116,7 +141,7 @@ class Encoder:
         text = self._template.render(messages=messages, tools=None, add_generation_prompt=False)
         waiting = iter(media)
         ids: list[int] = []
-        for token in self._tokenizer.encode(text, add_special_tokens=False).ids:
+        for token in self._encode(text):
             ids += [token] * next(waiting).tokens if token in self._ids.values() else [token]
         targets = [IGNORED] * len(ids)
         opening = self._answer_opening
@@ -141,7 +166,7 @@ class Encoder:
                 time, height, width = grid[0], grid[1] // c.MERGE, grid[2] // c.MERGE
                 spots = np.indices((time, height, width)).reshape(3, -1)
                 # Of a clip, each pair of frames is one second; a picture has only one.
-                spots[0] *= _TOKENS_PER_SECOND
+                spots[0] *= labelling.TOKENS_PER_SECOND
                 index += spots.shape[1]
             else:
                 if ids[index] == self._ids["audio"] and (index == 0 or ids[index - 1] != self._ids["audio"]):
@@ -156,14 +181,14 @@ class Encoder:
         if isinstance(medium, Picture):
             found = self._processor.image_processor(images=[medium.pixels], return_tensors="pt")
             grid = found["image_grid_thw"][0].tolist()
-            labels = _vision_labels([medium.regions], medium.pixels.shape[:2], grid)
+            labels = labelling.of_frames([medium.regions], medium.pixels.shape[:2], grid)
             return _Medium(found["pixel_values"].bfloat16(), grid, None, len(labels), labels)
         if isinstance(medium, Clip):
             found = self._processor.video_processor(
                 videos=[torch.from_numpy(medium.frames).permute(0, 3, 1, 2)], size=c.PIXELS, return_tensors="pt"
             )
             grid = found["video_grid_thw"][0].tolist()
-            labels = _vision_labels(list(medium.regions), medium.frames.shape[1:3], grid)
+            labels = labelling.of_frames(medium.regions, medium.frames.shape[1:3], grid)
             return _Medium(found["pixel_values_videos"].bfloat16(), grid, None, len(labels), labels)
         found = self._processor.feature_extractor(
             medium.samples,
@@ -174,7 +199,8 @@ class Encoder:
         )
         frames = int(found["attention_mask"].sum())
         tokens = (frames_after_convolution(frames) - 2) // 2 + 1
-        return _Medium(None, None, found["input_features"][0, :, :frames], tokens, _sound_labels(medium.spans, tokens))
+        labels = labelling.of_sound(medium.spans, tokens)
+        return _Medium(None, None, found["input_features"][0, :, :frames], tokens, labels)
 
 
 def frames_after_convolution(frames: int) -> int:
@@ -202,38 +228,3 @@ def _common_beginning(sequences: list[list[int]]) -> int:
             break
         length += 1
     return length
-
-
-def _vision_labels(frames: Sequence[Sequence[Region]], size: tuple[int, ...], grid: list[int]) -> Tensor:
-    """What each token shows, shape (tokens, labels): 1 where a region with the label covers enough of it."""
-    time, rows, columns = grid[0], grid[1] // c.MERGE, grid[2] // c.MERGE
-    labels = np.zeros((time, rows, columns, len(LABELS)), dtype=np.float32)
-    for index, regions in enumerate(frames):
-        for region in regions:
-            left, top, right, bottom = region.box
-            across = _cover(left / size[1] * columns, right / size[1] * columns, columns)
-            down = _cover(top / size[0] * rows, bottom / size[0] * rows, rows)
-            covered = np.outer(down, across) >= _LEAST_COVER
-            for label in region.labels:
-                labels[index // c.TEMPORAL_PATCH, :, :, _LABEL_INDEX[label]][covered] = 1
-    for part, (across_it, down_it) in enumerate(zip(ACROSS, DOWN, strict=True), start=1):
-        beyond = part / (len(ACROSS) + 1)
-        labels[:, :, (np.arange(columns) + 0.5) / columns > beyond, _LABEL_INDEX[across_it]] = 1
-        labels[:, (np.arange(rows) + 0.5) / rows > beyond, :, _LABEL_INDEX[down_it]] = 1
-    return torch.from_numpy(labels.reshape(-1, len(LABELS)))
-
-
-def _sound_labels(spans: Sequence[Span], tokens: int) -> Tensor:
-    labels = np.zeros((tokens, len(LABELS)), dtype=np.float32)
-    for span in spans:
-        covered = _cover(span.start * _TOKENS_PER_SECOND, span.end * _TOKENS_PER_SECOND, tokens) >= _LEAST_COVER
-        for label in span.labels:
-            labels[covered, _LABEL_INDEX[label]] = 1
-    return torch.from_numpy(labels)
-
-
-def _cover(start: float, end: float, cells: int) -> np.ndarray[Any, Any]:
-    """How much of each unit cell lies in the interval, or of the interval in the cell, whichever is more."""
-    edges = np.arange(cells)
-    inside = np.clip(np.minimum(edges + 1, end) - np.maximum(edges, start), 0, None)
-    return np.maximum(inside, inside / max(1e-6, end - start))

@@ -23,15 +23,16 @@ class Progress:
             TextColumn("training"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[answers]:.3f} (labels {task.fields[labels]:.3f})"),
+            TextColumn("{task.fields[losses]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
             console=self._console,
             disable=not shown or not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("training", total=steps, completed=start, answers=0.0, labels=0.0)
-        self._answers = self._labels = self._weight = 0.0
+        self._task = self._bar.add_task("training", total=steps, completed=start, losses="")
+        self._sums = [0.0, 0.0, 0.0]
+        self._weight = 0.0
 
     def __enter__(self) -> Progress:
         self._bar.start()
@@ -42,17 +43,21 @@ class Progress:
     ) -> None:
         self._bar.stop()
 
-    def advance(self, answers: float, labels: float) -> None:
+    def advance(self, answers: float, labels: float, names: float) -> None:
         """One step, with its losses."""
         keep = _SMOOTHING
         self._weight = keep * self._weight + 1 - keep
-        self._answers = keep * self._answers + (1 - keep) * answers
-        self._labels = keep * self._labels + (1 - keep) * labels
-        shown = {"answers": self._answers / self._weight, "labels": self._labels / self._weight}
-        self._bar.update(self._task, advance=1, **shown)
+        self._sums = [
+            keep * s + (1 - keep) * loss for s, loss in zip(self._sums, (answers, labels, names), strict=True)
+        ]
+        self._bar.update(self._task, advance=1, losses=self._losses)
 
     def report(self, step: int, scores: dict[str, float]) -> None:
         """Print the scores of a probe."""
         rows = "  ".join(f"{kind} {100 * score:.0f}%" for kind, score in scores.items())
-        losses = f"loss {self._answers / self._weight:.3f} (labels {self._labels / self._weight:.3f})"
-        self._console.print(f"step {step}: {losses}  {rows}", soft_wrap=True)
+        self._console.print(f"step {step}: {self._losses}  {rows}", soft_wrap=True)
+
+    @property
+    def _losses(self) -> str:
+        answers, labels, names = (s / self._weight for s in self._sums)
+        return f"loss {answers:.3f} (labels {labels:.3f}, names {names:.2f})"

@@ -20,11 +20,12 @@ class Recipe:
         warmup: steps in which the rates rise.
         decay: part of the steps, at the end, in which the rates fall to nothing.
         weight_decay: of the matrices.
-        label_weight: of the auxiliary loss, against the answers' loss.
+        label_weight: of the loss of what media tokens show, against the answers' loss.
+        name_weight: of the loss of what names mean, against the answers' loss.
         seed: of the initial weights; the data of a step depends on the step alone.
     """
 
-    steps: int = 13400
+    steps: int = 16200
     looking: int = 6500
     batch: int = 32
     matrix_rate: float = 2e-3
@@ -33,6 +34,7 @@ class Recipe:
     decay: float = 0.11
     weight_decay: float = 0.02
     label_weight: float = 0.5
+    name_weight: float = 1.0
     clip: float = 1.0
     seed: int = 1
 

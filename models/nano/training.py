@@ -73,8 +73,7 @@ def train(folder: Path, recipe: Recipe, place: Place) -> None:
     saved = time.monotonic()
     with Progress(recipe.steps, start, shown=place.first) as progress:
         for step, batches in zip(range(start, recipe.steps), steps, strict=True):
-            answers, labels = _step(model, head, optimizers, parameters, batches, recipe, step, place)
-            progress.advance(answers, labels)
+            progress.advance(*_step(model, head, optimizers, parameters, batches, recipe, step, place))
             if not place.first:
                 continue
             assert probe is not None
@@ -103,24 +102,33 @@ def _step(
     recipe: Recipe,
     step: int,
     place: Place,
-) -> tuple[float, float]:
-    """One update from the batches of all processes. Returns the mean losses of answers and labels, per token."""
+) -> list[float]:
+    """One update from the batches of all processes.
+
+    Returns:
+        The mean losses of answers and labels, per token, and of names.
+    """
     looking = step < recipe.looking
     asked = [batch for batch in batches if not (looking and batch.has_media)]
     counts = torch.tensor(
-        [sum(int((b.targets >= 0).sum()) for b in asked), sum(len(b.seen) + len(b.heard) for b in batches)],
+        [
+            sum(int((b.targets >= 0).sum()) for b in asked),
+            sum(len(b.seen) + len(b.heard) for b in batches),
+            sum(len(b.names) for b in asked),
+        ],
         dtype=torch.float64,
     )
     if place.processes > 1:
         dist.all_reduce(counts)
-    answer_tokens, media_tokens = counts.clamp(min=1).tolist()
-    sums = torch.zeros(2, dtype=torch.float64)
+    counts = counts.clamp(min=1)
+    weights = (torch.tensor([1.0, recipe.label_weight, recipe.name_weight]) / counts).to(place.device)
+    sums = torch.zeros(3, dtype=torch.float64)
     for batch in batches:
         with precision(place.device):
             lost = losses(model, head, batch.to(place.device), looking=looking)
-            mean = lost.answers / answer_tokens + recipe.label_weight * lost.labels / media_tokens
-        mean.backward()
-        sums += torch.stack([lost.answers.detach(), lost.labels.detach()]).double().cpu()
+            parts = torch.stack([lost.answers, lost.labels, lost.names])
+        (parts * weights).sum().backward()
+        sums += parts.detach().double().cpu()
     if place.processes > 1:
         _sum_gradients(parameters)
         dist.all_reduce(sums)
@@ -130,7 +138,8 @@ def _step(
             group["lr"] = group["peak"] * recipe.rate(step)
         optimizer.step()
         optimizer.zero_grad()
-    return float(sums[0]) / answer_tokens, float(sums[1]) / media_tokens
+    means: list[float] = (sums / counts).tolist()
+    return means
 
 
 def _sum_gradients(parameters: list[nn.Parameter]) -> None:

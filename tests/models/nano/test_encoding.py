@@ -93,6 +93,9 @@ class TestEveryKind:
                 assert torch.equal(together.ids[mine], alone.ids)
                 assert torch.equal(together.positions[:, mine], alone.positions)
                 assert torch.equal(together.targets[mine], alone.targets)
+                names = mine[together.names]
+                assert torch.equal(together.ids[together.names[names]], alone.ids[alone.names])
+                assert sorted(together.named[names].tolist()) == sorted(alone.named.tolist())
 
 
 def test_questions_as_turns_of_one_conversation(learnt, processor, encoder):
@@ -151,6 +154,51 @@ class TestLabels:
                 assert [LABELS[i] for i in middle.nonzero().flatten()] == list(span.labels)
 
 
+class TestNames:
+    def test_each_name_after_the_picture_says_what_is_true_of_its_thing(self, learnt, processor, encoder):
+        found = 0
+        for seed in range(60):
+            example = learnt.example("position", seed)
+            [picture] = example.media
+            assert isinstance(picture, Picture)
+            height, width = picture.pixels.shape[:2]
+            things = {" ".join(region.labels[:2]): region for region in picture.regions}
+            encoded = encoder.encode(example, example.questions[:1])
+            said = processor.tokenizer.decode(encoded.ids).rpartition("<|vision_eos|>")[2]
+            assert len(encoded.names) == sum(said.count(f" {name}") for name in things)
+            for at, labels in zip(encoded.names.tolist(), encoded.named, strict=True):
+                region = things[processor.tokenizer.decode(encoded.ids[at - 1 : at + 1]).strip()]
+                true = {LABELS[i] for i in labels.nonzero().flatten()}
+                assert true - {*ACROSS, *DOWN} == set(region.labels)
+                left, top, right, bottom = region.box
+                assert len(true & set(ACROSS)) == math.ceil((left + right) / 2 / width * 8) - 1
+                assert len(true & set(DOWN)) == math.ceil((top + bottom) / 2 / height * 8) - 1
+                found += 1
+        assert found > 60
+
+    def test_a_name_that_two_things_share_means_neither(self, learnt, encoder):
+        shared = 0
+        for seed in range(200):
+            example = learnt.example("count", seed)
+            [picture] = example.media
+            assert isinstance(picture, Picture)
+            names = [region.labels[:2] for region in picture.regions]
+            if len(names) == len(set(names)):
+                continue
+            shared += 1
+            unique = {name for name in names if names.count(name) == 1}
+            encoded = encoder.encode(example, example.questions)
+            for labels in encoded.named:
+                assert tuple(LABELS[i] for i in labels.nonzero().flatten()[:2]) in unique
+        assert shared
+
+    def test_nothing_is_named_where_it_is_not_seen(self, learnt, encoder):
+        for kind in ("two images", "mixed", "video", "text only", "unanswerable"):
+            for seed in SEEDS:
+                example = learnt.example(kind, seed)
+                assert len(encoder.encode(example, example.questions[:1]).names) == 0
+
+
 class TestBatches:
     def test_all_tokens_are_there_once(self, learnt, encoder):
         examples = [learnt.any_example(seed) for seed in range(30)]
@@ -162,6 +210,9 @@ class TestBatches:
         assert all(b.ids.shape[1] % 256 == 0 and len(b.patches) % 256 == 0 for b in made)
         assert all(b.ids.shape[1] == sum(len(mask) for mask in b.visible) for b in made)
         assert all(int(b.grids.prod(1).sum()) == len(b.patches) for b in made)
+        named = [token for b in made for token in b.ids[0, b.names].tolist()]
+        assert named == [token for e in encoded for token in e.ids[e.names].tolist()]
+        assert named
 
     def test_a_step_is_a_function_of_its_number_and_shared_among_processes(self, learnt, encoder):
         recipe = Recipe(looking=3, batch=6)

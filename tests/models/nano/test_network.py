@@ -80,6 +80,7 @@ def test_looking_is_naming_without_questions(learnt, processor, model):
         assert asked.answers > 0
         assert looking.labels == asked.labels
         assert looking.answers == (0 if example.media else asked.answers)
+        assert looking.names == (0 if example.media else asked.names)
 
 
 def test_gradients_reach_every_weight(learnt, processor, model):
@@ -89,7 +90,7 @@ def test_gradients_reach_every_weight(learnt, processor, model):
     )
     head = AuxiliaryHead()
     cost = losses(model, head, batch)
-    (cost.answers + cost.labels).backward()
+    (cost.answers + cost.labels + cost.names).backward()
     # Only the interleaved layout of sound within video uses this one.
     unused = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
     assert unused <= {"audio_tower.audio_bos_eos_token.weight"}

@@ -57,8 +57,8 @@ def test_an_interrupted_training_ends_as_one_that_was_not(work, monkeypatch):
     train(whole, SHORT, ALONE)
     advance = Progress.advance
 
-    def interrupt(self, answers, labels):
-        advance(self, answers, labels)
+    def interrupt(self, *losses):
+        advance(self, *losses)
         if (halved / STATE).exists() and state(halved)["step"] == 2:
             raise Interrupted
 
@@ -77,7 +77,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(work, monkeypatch):
 def test_it_learns(work, monkeypatch):
     """Not to answer, in so few steps, but what answers look like."""
     seen = []
-    monkeypatch.setattr(Progress, "advance", lambda self, answers, labels: seen.append(answers))
+    monkeypatch.setattr(Progress, "advance", lambda self, answers, labels, names: seen.append(answers))
     monkeypatch.setattr(Progress, "report", lambda self, step, scores: None)
     train(work, replace(SHORT, steps=30, looking=0, batch=8, warmup=5), ALONE)
     assert sum(seen[-5:]) < 0.8 * sum(seen[:5])
