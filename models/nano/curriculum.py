@@ -26,16 +26,16 @@ _FILE_FPS = 8.0  # of the clips of the evaluation, which are sent as files
 # Kind: its share of the examples of each stage of the training: looking, then answering.
 _SHARES: Mapping[str, tuple[float, float]] = {
     "one object": (0.03, 0.07),
-    "count": (0.12, 0.10),
-    "position": (0.10, 0.26),
-    "reading": (0.20, 0.17),
-    "two images": (0.00, 0.04),
+    "count": (0.12, 0.12),
+    "position": (0.10, 0.20),
+    "reading": (0.20, 0.22),
+    "two images": (0.00, 0.05),
     "video": (0.06, 0.07),
-    "sound": (0.03, 0.13),
+    "sound": (0.03, 0.11),
     "mixed": (0.00, 0.08),
-    "text only": (0.06, 0.02),
+    "text only": (0.06, 0.03),
     "unanswerable": (0.00, 0.02),
-    "page": (0.40, 0.04),
+    "page": (0.40, 0.03),
 }
 KINDS = tuple(_SHARES)
 

@@ -25,7 +25,7 @@ class Recipe:
         seed: of the initial weights; the data of a step depends on the step alone.
     """
 
-    steps: int = 16200
+    steps: int = 15000
     looking: int = 6500
     batch: int = 32
     matrix_rate: float = 2e-3
@@ -34,7 +34,7 @@ class Recipe:
     decay: float = 0.11
     weight_decay: float = 0.02
     label_weight: float = 0.5
-    name_weight: float = 1.0
+    name_weight: float = 0.1
     clip: float = 1.0
     seed: int = 1
 
