@@ -33,9 +33,9 @@ _SHARES: Mapping[str, tuple[float, float]] = {
     "video": (0.06, 0.07),
     "sound": (0.03, 0.11),
     "mixed": (0.00, 0.08),
-    "text only": (0.06, 0.03),
+    "text only": (0.18, 0.03),
     "unanswerable": (0.00, 0.02),
-    "page": (0.40, 0.03),
+    "page": (0.28, 0.03),
 }
 KINDS = tuple(_SHARES)
 
