@@ -33,6 +33,8 @@ PATCH = 14  # pixels
 TEMPORAL_PATCH = 2  # frames
 MERGE = 2  # patches a side that become one token
 
+TOKENS_PER_SECOND = 25  # of sound; and by so much a second of a clip moves its positions on
+
 AUDIO_HIDDEN = 128
 AUDIO_LAYERS = 2
 AUDIO_HEADS = 4
@@ -75,7 +77,7 @@ def model_config(vocabulary: int, token_id: Callable[[str], int | None]) -> Json
             "bos_token_id": token_id(END_OF_TEXT),
             "eos_token_id": token_id(END_OF_TURN),
             "pad_token_id": token_id(END_OF_TEXT),
-            "position_id_per_seconds": 25,
+            "position_id_per_seconds": TOKENS_PER_SECOND,
             "seconds_per_chunk": 2,
             "tie_word_embeddings": False,
             "text_config": _text_config(vocabulary),
@@ -124,7 +126,7 @@ def _vision_config() -> Json:
         "spatial_merge_size": MERGE,
         "window_size": 112,
         "fullatt_block_indexes": list(VISION_FULL_ATTENTION),
-        "tokens_per_second": 25,
+        "tokens_per_second": TOKENS_PER_SECOND,
         "out_hidden_size": HIDDEN,
     }
 

@@ -15,7 +15,7 @@ from models.nano import configuration as c
 from models.nano import labelling
 from models.nano.example import SAMPLE_RATE, Clip, Example, Medium, Picture, Question, Sound
 from models.nano.tokenizer import END_OF_TURN, MEDIA_TOKENS
-from models.nano.vocabulary import COLOURS, LABELS, SHAPES
+from models.nano.vocabulary import LABELS, NAMES
 
 IGNORED = -100
 _TYPES = {Picture: "image", Clip: "video", Sound: "audio"}
@@ -70,9 +70,7 @@ class Encoder:
         self._ids = {kind: self._tokenizer.token_to_id(MEDIA_TOKENS[f"{kind}_token"]) for kind in _TYPES.values()}
         self._end = self._tokenizer.token_to_id(END_OF_TURN)
         self._answer_opening = self._encode("<|im_start|>assistant\n")
-        self._names = {
-            tuple(self._encode(f" {colour} {shape}")): f"{colour} {shape}" for colour in COLOURS for shape in SHAPES
-        }
+        self._names = {tuple(self._encode(f" {name}")): name for name in NAMES}
         self._name_lengths = {len(tokens) for tokens in self._names}
 
     def encode(self, example: Example, questions: Sequence[Question], *, one_dialogue: bool = False) -> Encoded:
@@ -166,7 +164,7 @@ class Encoder:
                 time, height, width = grid[0], grid[1] // c.MERGE, grid[2] // c.MERGE
                 spots = np.indices((time, height, width)).reshape(3, -1)
                 # Of a clip, each pair of frames is one second; a picture has only one.
-                spots[0] *= labelling.TOKENS_PER_SECOND
+                spots[0] *= c.TOKENS_PER_SECOND
                 index += spots.shape[1]
             else:
                 if ids[index] == self._ids["audio"] and (index == 0 or ids[index - 1] != self._ids["audio"]):

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from models.nano import configuration as c
 from models.nano.example import Picture, Region, Span
-from models.nano.vocabulary import ACROSS, COLOURS, DOWN, LABELS, SHAPES
+from models.nano.vocabulary import ACROSS, DOWN, LABELS, NAMES
 
-TOKENS_PER_SECOND = 25
 # A token is labelled with what covers at least this part of it, or has this part of itself in it.
 _LEAST_COVER = 0.25
 _INDEX = {label: index for index, label in enumerate(LABELS)}
@@ -47,7 +46,7 @@ def of_sound(spans: Sequence[Span], tokens: int) -> Tensor:
     """What is heard at each token of a sound."""
     labels = np.zeros((tokens, len(LABELS)), dtype=np.float32)
     for span in spans:
-        covered = _cover(span.start * TOKENS_PER_SECOND, span.end * TOKENS_PER_SECOND, tokens) >= _LEAST_COVER
+        covered = _cover(span.start * c.TOKENS_PER_SECOND, span.end * c.TOKENS_PER_SECOND, tokens) >= _LEAST_COVER
         for label in span.labels:
             labels[covered, _INDEX[label]] = 1
     return torch.from_numpy(labels)
@@ -55,11 +54,11 @@ def of_sound(spans: Sequence[Span], tokens: int) -> Tensor:
 
 def of_things(picture: Picture) -> dict[str, Tensor]:
     """What is true of each thing that only one in the picture is called, by its name, such as "red square"."""
-    names = [" ".join(label for label in region.labels if label in _NAMING) for region in picture.regions]
+    names = [" ".join(region.labels[:2]) for region in picture.regions]
     height, width = picture.pixels.shape[:2]
     things = {}
     for name, region in zip(names, picture.regions, strict=True):
-        if name and names.count(name) == 1:
+        if name in NAMES and names.count(name) == 1:
             left, top, right, bottom = region.box
             labels = np.zeros(len(LABELS), dtype=np.float32)
             labels[[_INDEX[label] for label in region.labels]] = 1
@@ -67,9 +66,6 @@ def of_things(picture: Picture) -> dict[str, Tensor]:
             labels[_DOWN] = _beyond(np.array((top + bottom) / 2 / height))
             things[name] = torch.from_numpy(labels)
     return things
-
-
-_NAMING = {*COLOURS, *SHAPES}
 
 
 def _beyond(places: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
