@@ -54,15 +54,17 @@ class RunningStack:
         """Sum of a metric of vLLM over its labels."""
         return metric(_get(f"{self.direct_url}/metrics")[1].decode(), name)
 
-    def descendant(self, *words: str) -> psutil.Process:
-        """The youngest of ``descendants``."""
-        found = self.descendants(*words)
-        assert found, f"no process with {words}"
-        return max(found, key=lambda p: p.create_time())
+    def descendant(self, text: str) -> psutil.Process:
+        """The youngest descendant with ``text`` in its command line or name."""
+        return _youngest(self.process, text)
 
-    def descendants(self, *words: str) -> list[psutil.Process]:
-        """The descendants whose command line or name has all words."""
-        return [p for p in self.process.children(recursive=True) if _matches(p, words)]
+    def engine_core(self) -> psutil.Process:
+        """The youngest of vLLM's engine cores.
+
+        Not by vLLM's title for it, "VLLM::EngineCore": setproctitle does nothing, and says nothing, in a process that
+        has changed the first variable of its environment.
+        """
+        return _youngest(self.descendant("tessera worker"), "VLLM::EngineCore", "multiprocessing.spawn")
 
 
 @contextmanager
@@ -152,12 +154,17 @@ def _get(url: str) -> tuple[int, bytes]:
             return error.code, error.read()
 
 
-def _matches(process: psutil.Process, words: tuple[str, ...]) -> bool:
+def _youngest(ancestor: psutil.Process, *texts: str) -> psutil.Process:
+    found = [p for p in ancestor.children(recursive=True) if any(text in _command(p) for text in texts)]
+    assert found, f"no process with {' or '.join(texts)}"
+    return max(found, key=lambda p: p.create_time())
+
+
+def _command(process: psutil.Process) -> str:
     try:
-        text = " ".join([process.name(), *process.cmdline()])
+        return " ".join([process.name(), *process.cmdline()])
     except psutil.Error:
-        return False
-    return all(word in text for word in words)
+        return ""
 
 
 def _descendants(pid: int) -> list[psutil.Process]:

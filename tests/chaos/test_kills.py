@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 
 from tests.e2e.media import text_part, user
@@ -29,7 +30,7 @@ def answers(stack: RunningStack) -> bool:
 
 
 def test_gateway_killed(stack: RunningStack) -> None:
-    stack.descendant("tessera", "gateway").kill()
+    stack.descendant("tessera gateway").kill()
     eventually_sync(lambda: answers(stack), "an answer", within_s=HEAL_S)
 
 
@@ -38,23 +39,30 @@ def test_redis_killed(stack: RunningStack) -> None:
     eventually_sync(lambda: answers(stack), "an answer", within_s=HEAL_S)
 
 
-def test_engine_core_killed(stack: RunningStack) -> None:
-    core = stack.descendant("VLLM::EngineCore")
+def killed_under_load(stack: RunningStack, process: psutil.Process) -> None:
+    """Requests sent while there is no engine wait in the queue and are answered by the next one."""
     with ThreadPoolExecutor() as pool:
-        core.kill()
-        # Sent while there is no engine: they wait in the queue and are answered by the next one.
+        process.kill()
         waiting = [pool.submit(ask, stack) for _ in range(4)]
         assert [future.result()[0] for future in waiting] == [200] * 4
-    eventually_sync(lambda: any(p != core for p in stack.descendants("VLLM::EngineCore")), "another core")
+
+
+def test_engine_core_killed(stack: RunningStack) -> None:
+    core = stack.engine_core()
+    killed_under_load(stack, core)
+    assert stack.engine_core() != core
     assert stack.ready()
 
 
+def test_replica_killed(stack: RunningStack) -> None:
+    core = stack.engine_core()
+    killed_under_load(stack, core.parent())
+    eventually_sync(lambda: not core.is_running(), "the engine core of the dead replica gone")
+
+
 def test_worker_killed(stack: RunningStack) -> None:
-    worker = stack.descendant("tessera", "worker")
+    worker = stack.descendant("tessera worker")
     cluster = worker.children(recursive=True)
-    with ThreadPoolExecutor() as pool:
-        worker.kill()
-        waiting = [pool.submit(ask, stack) for _ in range(4)]
-        assert [future.result()[0] for future in waiting] == [200] * 4
+    killed_under_load(stack, worker)
     # Ray and the engine of the dead worker went with it.
     eventually_sync(lambda: not any(p.is_running() for p in cluster), "nothing left of the old worker")
