@@ -22,6 +22,7 @@ class Recipe:
         weight_decay: of the matrices.
         label_weight: of the loss of what media tokens show, against the answers' loss.
         name_weight: of the loss of what names mean, against the answers' loss.
+        clip: largest norm of the gradient; a greater one is scaled down.
         seed: of the initial weights; the data of a step depends on the step alone.
     """
 
