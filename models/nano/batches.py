@@ -15,7 +15,8 @@ from torch.utils.data import Dataset
 from models.nano import configuration as c
 from models.nano.curriculum import Maker
 from models.nano.encoding import IGNORED, Encoded, Encoder, frames_after_convolution
-from models.nano.recipe import Recipe
+from models.nano.example import Example
+from models.nano.recipe import Recipe, Stage
 
 _MOST_TOKENS = 4000  # of a batch; more need more memory and are not faster
 # The tokens of an example, all tokens and patches of a batch, and its frames of sound are padded to a multiple of
@@ -84,9 +85,10 @@ class Steps(Dataset[list[Batch]]):
         """The batches of this process."""
         size = self._recipe.batch
         seeds = range(step * size + self._rank, (step + 1) * size, self._processes)
-        if step >= self._recipe.looking:
-            return list(batches([self._asked(seed) for seed in seeds]))
-        examples = [self._maker.any_example(seed, looking=True) for seed in seeds]
+        stage = self._recipe.stage(step)
+        examples = [self._maker.any_example(seed, stage) for seed in seeds]
+        if stage is not Stage.LOOKING:
+            return list(batches([self._asked(*made) for made in zip(examples, seeds, strict=True)]))
         parts = [example for example in examples if example.media], [e for e in examples if not e.media]
         return [
             batch
@@ -95,8 +97,7 @@ class Steps(Dataset[list[Batch]]):
             for batch in batches([self._encoder.encode(example, example.questions[:1]) for example in part])
         ]
 
-    def _asked(self, seed: int) -> Encoded:
-        example = self._maker.any_example(seed)
+    def _asked(self, example: Example, seed: int) -> Encoded:
         rng = np.random.default_rng((seed, 1))
         if example.question_first:  # the questions share nothing
             return self._encoder.encode(example, [example.questions[int(rng.integers(len(example.questions)))]])

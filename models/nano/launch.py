@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 
 from models.nano.checkpoint import write_processor
 from models.nano.curriculum import Maker, Split
-from models.nano.recipe import Recipe
+from models.nano.recipe import Recipe, Stage
 from models.nano.requirements import check
 from models.nano.tokenizer import train_tokenizer
 from models.nano.training import Place, train
@@ -51,7 +51,7 @@ def _prepare(folder: Path) -> None:
     maker = Maker(VoiceBank(folder), Split.TRAINING)
     texts: list[str] = []
     for seed in range(_TOKENIZER_EXAMPLES):
-        example = maker.any_example(seed)
+        example = maker.any_example(seed, Stage.ANSWERING)
         texts += [example.system, *(part for part in example.prompt if isinstance(part, str))]
         texts += [text for question in example.questions for text in (question.text, question.answer)]
     write_processor(folder, train_tokenizer(texts))

@@ -74,7 +74,7 @@ def losses(model: Any, head: AuxiliaryHead, batch: Batch, *, looking: bool = Fal
     """Run the model over the batch.
 
     Args:
-        looking: what is seen and heard is only named, not asked about; see ``Recipe.looking``.
+        looking: what is seen and heard is only named, not asked about; see ``Stage``.
     """
     embeddings = model.get_input_embeddings()(batch.ids)
     labels = embeddings.new_zeros(())

@@ -24,7 +24,7 @@ from models.nano.network import new_model
 from models.nano.objective import AuxiliaryHead, losses
 from models.nano.probe import Probe
 from models.nano.progress import Progress
-from models.nano.recipe import Recipe
+from models.nano.recipe import Recipe, Stage
 from models.nano.voices import VoiceBank
 
 STATE = "state.pt"
@@ -108,7 +108,7 @@ def _step(
     Returns:
         The mean losses of answers and labels, per token, and of names.
     """
-    looking = step < recipe.looking
+    looking = recipe.stage(step) is Stage.LOOKING
     asked = [batch for batch in batches if not (looking and batch.has_media)]
     counts = torch.tensor(
         [

@@ -13,7 +13,7 @@ from models.nano.curriculum import KINDS
 from models.nano.encoding import IGNORED, Encoder
 from models.nano.example import SAMPLE_RATE, Clip, Picture, Sound
 from models.nano.network import new_model
-from models.nano.recipe import Recipe
+from models.nano.recipe import Recipe, Stage
 from models.nano.tokenizer import MEDIA_TOKENS
 from models.nano.vocabulary import ACROSS, DOWN, LABELS, WORDS
 from tests.models.nano.reference import processed
@@ -201,7 +201,7 @@ class TestNames:
 
 class TestBatches:
     def test_all_tokens_are_there_once(self, learnt, encoder):
-        examples = [learnt.any_example(seed) for seed in range(30)]
+        examples = [learnt.any_example(seed, Stage.ANSWERING) for seed in range(30)]
         encoded = [encoder.encode(e, e.questions[:1]) for e in examples]
         made = list(batches(encoded))
         assert sum(int((b.targets != IGNORED).sum()) for b in made) == sum(
@@ -215,7 +215,7 @@ class TestBatches:
         assert named
 
     def test_a_step_is_a_function_of_its_number_and_shared_among_processes(self, learnt, encoder):
-        recipe = Recipe(looking=3, batch=6)
+        recipe = Recipe(steps=8, looking=3, annealing=0.25, batch=6)
         alone = Steps(learnt, encoder, recipe, 0, 1)
         again = Steps(learnt, encoder, recipe, 0, 1)
         shares = [Steps(learnt, encoder, recipe, rank, 2) for rank in (0, 1)]
@@ -223,7 +223,7 @@ class TestBatches:
         def learns(steps, number):
             return sorted(t for b in steps[number] for t in b.targets[b.targets != IGNORED].tolist())
 
-        for number in (1, 3):  # of the first stage and of the second
+        for number in (1, 3, 6):  # of each stage
             assert learns(alone, number) == learns(again, number)
             assert learns(alone, number) != learns(alone, number + 1)
             assert learns(alone, number) == sorted(learns(shares[0], number) + learns(shares[1], number))

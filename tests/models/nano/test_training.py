@@ -17,7 +17,7 @@ from models.nano import training
 from models.nano.checkpoint import FILES, WEIGHTS
 from models.nano.network import load_model
 from models.nano.progress import Progress
-from models.nano.recipe import Recipe
+from models.nano.recipe import Recipe, Stage
 from models.nano.training import STATE, Place, train
 from tessera.worker.checkpoint import verify
 from tests.polling import eventually_sync
@@ -95,8 +95,17 @@ def test_more_steps_go_on_with_what_is_there(work):
     assert state(work)["step"] == 2
 
 
+def test_stages_follow_each_other():
+    recipe = Recipe(steps=10, looking=4, annealing=0.2)
+    assert [recipe.stage(step) for step in range(10)] == [
+        *[Stage.LOOKING] * 4,
+        *[Stage.ANSWERING] * 4,
+        *[Stage.ANNEALING] * 2,
+    ]
+
+
 def test_rates_rise_stay_and_fall():
-    recipe = Recipe(steps=1000, warmup=100, decay=0.3)
+    recipe = Recipe(steps=1000, warmup=100, annealing=0.3)
     rates = [recipe.rate(step) for step in range(recipe.steps)]
     assert rates[0] == 0.01
     assert rates[99:700] == [1.0] * 601
