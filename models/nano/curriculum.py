@@ -24,23 +24,19 @@ class Split(IntEnum):
 _SYSTEM_PROMPTS = ("You are a helpful assistant.", "Answer in short.", "Be brief.", "You are Tessera.")
 _FILE_FPS = 8.0  # of the clips of the evaluation, which are sent as files
 
-# How often things that are compared share a shape or a colour. Left to chance, the model learns to look for the shape
-# alone, which finds the right thing in five of six pictures.
-_SIMILAR = 0.5
-
 # Kind: its share of the examples of each stage of the training, in the order of `Stage`.
 _SHARES: Mapping[str, tuple[float, float, float]] = {
     "one object": (0.03, 0.07, 0.06),
-    "count": (0.12, 0.12, 0.08),
-    "position": (0.10, 0.20, 0.20),
-    "reading": (0.20, 0.22, 0.24),
-    "two images": (0.00, 0.05, 0.08),
-    "video": (0.06, 0.07, 0.05),
-    "sound": (0.03, 0.11, 0.08),
-    "mixed": (0.00, 0.08, 0.05),
-    "text only": (0.18, 0.03, 0.03),
+    "count": (0.12, 0.11, 0.09),
+    "position": (0.10, 0.20, 0.15),
+    "reading": (0.20, 0.21, 0.27),
+    "two images": (0.00, 0.08, 0.08),
+    "video": (0.06, 0.06, 0.06),
+    "sound": (0.03, 0.09, 0.08),
+    "mixed": (0.00, 0.06, 0.05),
+    "text only": (0.18, 0.04, 0.03),
     "unanswerable": (0.00, 0.02, 0.02),
-    "page": (0.28, 0.03, 0.11),
+    "page": (0.28, 0.06, 0.11),
 }
 KINDS = tuple(_SHARES)
 
@@ -78,7 +74,7 @@ class Maker:
         return {
             "one object": objects.one_object,
             "count": objects.count,
-            "position": lambda rng: objects.position(rng, similar=0.0 if held_out else _SIMILAR),
+            "position": objects.position,
             "reading": lambda rng: reading.reading(rng, held_out=held_out),
             "two images": pairs.two_images,
             "video": lambda rng: motion.video(rng, fps),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,18 +54,18 @@ def of_sound(spans: Sequence[Span], tokens: int) -> Tensor:
 
 
 def of_things(picture: Picture) -> dict[str, Tensor]:
-    """What is true of each thing that only one in the picture is called, by its name, such as "red square"."""
-    names = [" ".join(region.labels[:2]) for region in picture.regions]
+    """What is true of each thing, by all that it alone in the picture is called: "red", "square", "red square"."""
     height, width = picture.pixels.shape[:2]
+    called = [[*region.labels[:2], " ".join(region.labels[:2])] for region in picture.regions]
+    times = Counter(name for names in called for name in names)
     things = {}
-    for name, region in zip(names, picture.regions, strict=True):
-        if name in NAMES and names.count(name) == 1:
-            left, top, right, bottom = region.box
-            labels = np.zeros(len(LABELS), dtype=np.float32)
-            labels[[_INDEX[label] for label in region.labels]] = 1
-            labels[_ACROSS] = _beyond(np.array((left + right) / 2 / width))
-            labels[_DOWN] = _beyond(np.array((top + bottom) / 2 / height))
-            things[name] = torch.from_numpy(labels)
+    for names, region in zip(called, picture.regions, strict=True):
+        left, top, right, bottom = region.box
+        labels = np.zeros(len(LABELS), dtype=np.float32)
+        labels[[_INDEX[label] for label in region.labels]] = 1
+        labels[_ACROSS] = _beyond(np.array((left + right) / 2 / width))
+        labels[_DOWN] = _beyond(np.array((top + bottom) / 2 / height))
+        things |= {name: torch.from_numpy(labels) for name in names if name in NAMES and times[name] == 1}
     return things
 
 

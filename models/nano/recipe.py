@@ -45,7 +45,7 @@ class Recipe:
     matrix_rate: float = 2e-3
     other_rate: float = 2e-3
     warmup: int = 150
-    annealing: float = 0.2
+    annealing: float = 0.3
     weight_decay: float = 0.02
     label_weight: float = 0.5
     name_weight: float = 0.1

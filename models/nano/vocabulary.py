@@ -6,7 +6,7 @@ from pathlib import Path
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "black", "white")
 SHAPES = ("circle", "square", "triangle", "star", "cross")
-NAMES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+NAMES = (*COLOURS, *SHAPES, *(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES))
 SIZES = ("small", "big")
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 PITCHES = ("low", "middle", "high")

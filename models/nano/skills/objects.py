@@ -66,12 +66,8 @@ def about_thing(rng: np.random.Generator, thing: Thing, size: str) -> list[Quest
     ]
 
 
-def several(rng: np.random.Generator, least: int, most: int, *, similar: bool = False) -> tuple[list[Thing], int, int]:
-    """``least`` to ``most`` different things that do not touch, and the picture's width and height.
-
-    Args:
-        similar: see ``different_names``.
-    """
+def several(rng: np.random.Generator, least: int, most: int) -> tuple[list[Thing], int, int]:
+    """``least`` to ``most`` different things that do not touch, and the picture's width and height."""
     count = int(rng.integers(least, most + 1))
     while True:
         width, height = canvas.random_size(rng)
@@ -80,7 +76,7 @@ def several(rng: np.random.Generator, least: int, most: int, *, similar: bool = 
         boxes = canvas.place(rng, width, height, sides)
         if boxes is not None:
             break
-    names = different_names(rng, count, similar=similar)
+    names = different_names(rng, count)
     return [make_thing(rng, *name, box) for name, box in zip(names, boxes, strict=True)], width, height
 
 
@@ -133,14 +129,9 @@ def _list(rng: np.random.Generator, things: list[Thing]) -> Question:
     return ask(rng, texts, phrase(*(thing.name for thing in ordered)), wanted, {*COLOURS, *SHAPES})
 
 
-def position(rng: np.random.Generator, *, similar: float = 0.0) -> Example:
-    """Where things are: relative to each other, or in which corner.
-
-    Args:
-        similar: how often things that are compared have the same shape or colour, so that half of a name does not tell
-            which is meant; 0: by chance.
-    """
-    return _corner(rng) if rng.random() < 0.4 else _relation(rng, similar)
+def position(rng: np.random.Generator) -> Example:
+    """Where things are: relative to each other, or in which corner."""
+    return _corner(rng) if rng.random() < 0.4 else _relation(rng)
 
 
 def _corner(rng: np.random.Generator) -> Example:
@@ -167,9 +158,9 @@ def _corner(rng: np.random.Generator) -> Example:
     return Example("position", (picture_of(rng, width, height, [thing]),), (place, what))
 
 
-def _relation(rng: np.random.Generator, similar: float) -> Example:
+def _relation(rng: np.random.Generator) -> Example:
     while True:
-        things, width, height = several(rng, 2, 3, similar=similar > 0 and rng.random() < similar)
+        things, width, height = several(rng, 2, 3)
         pairs = [
             (one, other, relation)
             for one in things

@@ -53,17 +53,9 @@ def make_thing(rng: np.random.Generator, colour: str, shape: str, box: canvas.Bo
     return Thing(colour, canvas.random_colour(rng, colour), shape, box, float(rng.uniform(-_TURN, _TURN)))
 
 
-def different_names(rng: np.random.Generator, count: int, *, similar: bool = False) -> list[tuple[str, str]]:
-    """Colour and shape of ``count`` things, no two the same.
-
-    Args:
-        similar: all of one shape, or all of one colour; then at most as many things as there are shapes.
-    """
+def different_names(rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
+    """Colour and shape of ``count`` things, no two alike."""
     names = [(colour, shape) for colour in COLOURS for shape in SHAPES]
-    if similar:
-        colour, shape = pick(rng, names)
-        by_shape = rng.random() < 0.7
-        names = [name for name in names if (name[1] == shape if by_shape else name[0] == colour)]
     return choose(rng, names, count)
 
 

@@ -182,21 +182,6 @@ def test_relations_agree_with_the_boxes():
     assert seen == {"left", "right", "above", "below"}
 
 
-def test_similar_things_are_told_apart_by_one_half_of_their_names():
-    shared = set()
-    for seed in range(40):
-        example = objects.position(rng(seed), similar=1.0)
-        [picture] = example.media
-        names = [region.labels[:2] for region in picture.regions]
-        if len(names) == 1:  # a question about a corner
-            continue
-        assert len(set(names)) == len(names)
-        colours, shapes = (set(part) for part in zip(*names, strict=True))
-        assert len(colours) == 1 or len(shapes) == 1
-        shared.add("colour" if len(colours) == 1 else "shape")
-    assert shared == {"colour", "shape"}
-
-
 _ASKED_OF_ONE = (r"Is the (\w+ \w+) in the \w+ half", r"What colour is the (\w+)\?", r"What is the (\w+) shape\?")
 
 
