@@ -61,8 +61,8 @@ class RunningStack:
     def engine_core(self) -> psutil.Process:
         """The youngest of vLLM's engine cores.
 
-        Not by vLLM's title for it, "VLLM::EngineCore": setproctitle does nothing, and says nothing, in a process that
-        has changed the first variable of its environment.
+        Not by vLLM's title for it alone: setproctitle does nothing, and says nothing, in a process that has changed the
+        first variable of its environment.
         """
         return _youngest(self.descendant("tessera worker"), "VLLM::EngineCore", "multiprocessing.spawn")
 
