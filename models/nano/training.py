@@ -20,11 +20,13 @@ from models.nano.batches import Batch, Steps
 from models.nano.checkpoint import load_processor, write_weights
 from models.nano.curriculum import Maker, Split
 from models.nano.encoding import Encoder
+from models.nano.muon import Muon
 from models.nano.network import new_model
 from models.nano.objective import AuxiliaryHead, losses
 from models.nano.probe import Probe
 from models.nano.progress import Progress
 from models.nano.recipe import Recipe, Stage
+from models.nano.reduction import sum_over_processes
 from models.nano.voices import VoiceBank
 
 STATE = "state.pt"
@@ -62,7 +64,7 @@ def train(folder: Path, recipe: Recipe, place: Place) -> None:
     bank = VoiceBank(folder)
     torch.manual_seed(recipe.seed)
     model, head = new_model(folder).to(place.device), AuxiliaryHead().to(place.device)
-    optimizers = _optimizers(model, head, recipe)
+    optimizers = _optimizers(model, head, recipe, place)
     start = _resume(folder, recipe, model, head, optimizers)
     if _compiles(place):
         for layer in (*model.visual.blocks, *model.model.layers):
@@ -89,8 +91,11 @@ def train(folder: Path, recipe: Recipe, place: Place) -> None:
 
 def precision(device: torch.device) -> AbstractContextManager[Any]:
     """bfloat16 where the processor computes with it, else float32."""
-    fast = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
+    return torch.autocast(device.type, torch.bfloat16) if _computes_in_bfloat16(device) else nullcontext()
+
+
+def _computes_in_bfloat16(device: torch.device) -> bool:
+    return device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
 
 
 def _step(
@@ -149,23 +154,22 @@ def _sum_gradients(parameters: list[nn.Parameter]) -> None:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         gradients.append(parameter.grad)
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
-    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+    sum_over_processes(gradients)
 
 
-def _optimizers(model: Any, head: AuxiliaryHead, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al., 2024) for the matrices of the layers, AdamW for all else."""
+def _optimizers(model: Any, head: AuxiliaryHead, recipe: Recipe, place: Place) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the layers, AdamW for all else."""
     matrices, others = [], list(head.parameters())
     for name, parameter in model.named_parameters():
         is_matrix = parameter.ndim == 2 and not any(part in name for part in ("embed", "lm_head", "token"))
         (matrices if is_matrix else others).append(parameter)
-    muon = torch.optim.Muon(
+    muon = Muon(
         [{"params": matrices, "peak": recipe.matrix_rate}],
         lr=recipe.matrix_rate,
         weight_decay=recipe.weight_decay,
-        adjust_lr_fn="match_rms_adamw",
+        dtype=torch.bfloat16 if _computes_in_bfloat16(place.device) else torch.float32,
+        rank=place.rank,
+        processes=place.processes,
     )
     adamw = torch.optim.AdamW(
         [{"params": others, "peak": recipe.other_rate}],
