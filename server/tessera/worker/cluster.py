@@ -30,7 +30,7 @@ def run_worker(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then drain, and leave no process behind.
 
     Raises:
-        DeploymentFailed: no replica came up, with the reason.
+        DeploymentFailed: Ray did not start, or no replica came up; with the reason.
     """
     name = f"tessera-{settings.resolved_model_name()}".replace("/", "-")
     if os.path.exists(settings.model):
@@ -65,14 +65,22 @@ def _join(settings: Settings) -> None:
         ray.init(address=settings.ray_address, namespace="tessera", logging_level=WARNING)
         return
     cores = max(psutil.cpu_count() or 1, settings.replicas + 1)
-    ray.init(
-        address="local",
-        num_cpus=cores,
-        namespace="tessera",
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        logging_level=WARNING,
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cores,
+            namespace="tessera",
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            logging_level=WARNING,
+        )
+    except OSError as error:
+        if "AF_UNIX" not in str(error):
+            raise
+        raise DeploymentFailed(
+            "The path of Ray's temporary folder, in $RAY_TMPDIR or else $TMPDIR, is too long for its sockets: "
+            "set RAY_TMPDIR to a shorter one, such as /tmp."
+        ) from error
 
 
 def _deploy(settings: Settings, name: str) -> None:

@@ -6,7 +6,7 @@ import re
 
 
 class DeploymentFailed(Exception):
-    """Ray Serve gave the deployment up."""
+    """Ray could not be started here, or Ray Serve gave the deployment up."""
 
 
 def reason(told: list[str]) -> str:
