@@ -22,6 +22,7 @@ from models.nano.voices import VoiceBank
 from tessera.local.stack import Stack, StartFailed
 from tessera.local.up import ended_by_signals, started
 from tessera.settings import EMBEDDED_ENGINE_ARGS, Settings
+from tessera.worker.processor import computes_in_bfloat16
 
 _KEEP_MEDIA_S = 20
 FAILURES = (Missing, ValueError, StartFailed, RuntimeError, aiohttp.ClientError)
@@ -68,7 +69,8 @@ async def _evaluate(arguments: argparse.Namespace) -> list[evaluation.Score]:
 
     scores: list[evaluation.Score] = []
     with ended_by_signals():
-        async with _serving(str(arguments.checkpoint), console) as stack:
+        fast = "" if computes_in_bfloat16() else "--dtype float32"  # as the embedded model is served
+        async with _serving(str(arguments.checkpoint), console, fast) as stack:
             scores = await evaluation.Examiner(stack.url, stack.model).examine(rows, arguments.examples, tell)
     console.print(evaluation.as_table(scores))
     return scores

@@ -28,6 +28,7 @@ from models.nano.progress import Progress
 from models.nano.recipe import Recipe, Stage
 from models.nano.reduction import sum_over_processes
 from models.nano.voices import VoiceBank
+from tessera.worker import processor
 
 STATE = "state.pt"
 SAVE_EVERY_S = 180.0
@@ -95,7 +96,7 @@ def precision(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def _computes_in_bfloat16(device: torch.device) -> bool:
-    return device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
+    return device.type != "cpu" or processor.computes_in_bfloat16()
 
 
 def _step(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -9,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Message
 
-from tessera.worker import bridge, torch_compat
+from tessera.worker import bridge, processor, torch_compat
 
 
 @pytest.fixture
@@ -50,6 +51,36 @@ def test_a_module_that_no_longer_has_the_name_is_passed_over(no_vllm: None, monk
 def test_without_vllm_it_says_what_to_install(no_vllm: None) -> None:
     with pytest.raises(ImportError, match="extra"):
         bridge.vllm_name("build_app")
+
+
+@pytest.mark.parametrize(
+    ("small", "cpu", "bfloat16", "extra", "dtype"),
+    [
+        (True, True, False, "", "float32"),
+        (True, True, False, "--dtype bfloat16", "bfloat16"),
+        (True, True, True, "", "auto"),
+        (True, False, False, "", "auto"),
+        (False, True, False, "", "auto"),
+    ],
+)
+def test_a_small_model_is_computed_in_what_the_cpu_is_fast_with(
+    no_vllm: None, monkeypatch: pytest.MonkeyPatch, small: bool, cpu: bool, bfloat16: bool, extra: str, dtype: str
+) -> None:
+    def make_arg_parser(parser: ArgumentParser) -> ArgumentParser:
+        for flag in ("--model", "--served-model-name"):
+            parser.add_argument(flag)
+        for flag in ("--enable-prompt-tokens-details", "--enforce-eager"):
+            parser.add_argument(flag, action="store_true")
+        parser.add_argument("--dtype", default="auto")
+        return parser
+
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")  # so that the test leaves none behind
+    install(monkeypatch, "vllm.platforms", current_platform=SimpleNamespace(is_cpu=lambda: cpu))
+    install(monkeypatch, "vllm.utils.argparse_utils", FlexibleArgumentParser=ArgumentParser)
+    home = bridge._HOMES["make_arg_parser"][0]
+    install(monkeypatch, home, make_arg_parser=make_arg_parser, validate_parsed_serve_args=lambda args: None)
+    monkeypatch.setattr(processor, "computes_in_bfloat16", lambda: bfloat16)
+    assert bridge.parse_engine_args("m", "m", extra, small=small).dtype == dtype
 
 
 def test_a_model_without_media_has_no_limits() -> None:

@@ -46,7 +46,8 @@ class Engine:
         connector.install_connector(self._reader, allow_urls=self._settings.engine_port > 0)
         model, name = self._settings.resolved_model(), self._settings.resolved_model_name()
         checkpoint.verify(model)
-        args = bridge.parse_engine_args(model, name, self._settings.resolved_engine_args())
+        embedded = not self._settings.model
+        args = bridge.parse_engine_args(model, name, self._settings.resolved_engine_args(), small=embedded)
         started = time.monotonic()
         self._client, self.app = await self._stack.enter_async_context(bridge.open_application(args))
         bridge.answer_errors(self.app, TesseraError, _answer_error)
