@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -155,22 +156,17 @@ class Encoder:
     def _positions(self, ids: list[int], grids: list[list[int] | None]) -> np.ndarray[Any, Any]:
         """As ``get_rope_index`` of transformers' model, without tensors: it is called for every example."""
         parts: list[np.ndarray[Any, Any]] = []
-        start = index = 0
-        waiting = iter(grids)
-        while index < len(ids):
-            if ids[index] in (self._ids["image"], self._ids["video"]):
-                grid = next(waiting)
-                assert grid is not None
-                time, height, width = grid[0], grid[1] // c.MERGE, grid[2] // c.MERGE
-                spots = np.indices((time, height, width)).reshape(3, -1)
+        start = 0
+        waiting = (grid for grid in grids if grid is not None)
+        visible = (self._ids["image"], self._ids["video"])
+        for seen, tokens in groupby(ids, key=lambda token: token in visible):
+            if seen:
+                time, height, width = next(waiting)
+                spots = np.indices((time, height // c.MERGE, width // c.MERGE)).reshape(3, -1)
                 # Of a clip, each pair of frames is one second; a picture has only one.
                 spots[0] *= c.TOKENS_PER_SECOND
-                index += spots.shape[1]
             else:
-                if ids[index] == self._ids["audio"] and (index == 0 or ids[index - 1] != self._ids["audio"]):
-                    next(waiting)
-                spots = np.zeros((3, 1), dtype=np.int64)
-                index += 1
+                spots = np.tile(np.arange(len(list(tokens))), (3, 1))
             parts.append(spots + start)
             start = int(parts[-1].max()) + 1
         return np.concatenate(parts, axis=1)
