@@ -9,7 +9,7 @@ model takes a packed batch: examples one after the other, each with branches tha
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.nano import configuration as c
 from models.nano.checkpoint import PREFIX, WEIGHTS
 from tessera.worker import torch_compat
 
@@ -35,20 +36,24 @@ _BRANCHING = "branching_attention"
 # Of sequences of up to so many patches, so many are computed at once, or a multiple: on a CPU, each new shape of a
 # multiplication is compiled first, and the compiled ones fill the memory.
 _SHORT, _ROUNDED_TO = 64, 8
-_HIDDEN = -1e4  # score of a token that is not seen
+_HIDDEN = -1e4  # added to the score of a token that is not seen
 
 
-@dataclass(frozen=True)
 class Visible:
     """Which tokens see which, in a packed batch.
 
     An object of its own, which the compiler passes through; it would compile anew for each list of shapes.
 
-    Attributes:
+    Args:
         masks: for each example, token (row) sees token (column), shape (length, length).
+
+    Attributes:
+        biases: for each example, what is added to the scores of the heads that share a key: 0 for a token that is seen,
+            else so little that it counts nothing; shape (heads · length, length).
     """
 
-    masks: list[Tensor]
+    def __init__(self, masks: Sequence[Tensor]):
+        self.biases = [torch.where(mask, 0.0, _HIDDEN).repeat(c.HEADS // c.KV_HEADS, 1) for mask in masks]
 
 
 def read_config(folder: Path) -> Qwen2_5OmniThinkerConfig:
@@ -113,18 +118,15 @@ def _branching_attention(
     """
     heads, size = query.shape[1], query.shape[3]
     groups = key.shape[1]  # of heads that share a key
-    lengths = [len(mask) for mask in attention_mask.masks]
+    lengths = [bias.shape[1] for bias in attention_mask.biases]
     queries = (query[0] * scaling).split(lengths, dim=1)
     outputs = []
-    for q, k, v, mask in zip(
-        queries, key[0].split(lengths, 1), value[0].split(lengths, 1), attention_mask.masks, strict=True
+    for q, k, v, bias in zip(
+        queries, key[0].split(lengths, 1), value[0].split(lengths, 1), attention_mask.biases, strict=True
     ):
-        length = len(mask)
-        rows = heads // groups * length
-        scores = q.reshape(groups, rows, size) @ k.transpose(1, 2)
-        scores = scores.view(heads, length, length).masked_fill(~mask, _HIDDEN)
-        weights = scores.softmax(-1).view(groups, rows, length).to(v.dtype)
-        outputs.append((weights @ v).view(heads, length, size).transpose(0, 1))
+        scores = torch.baddbmm(bias, q.reshape(groups, -1, size), k.transpose(1, 2))
+        output = scores.softmax(-1).to(v.dtype) @ v
+        outputs.append(output.view(heads, -1, size).transpose(0, 1))
     return torch.cat(outputs)[None], None
 
 
