@@ -45,7 +45,7 @@ bench: install ## Compare the same engine called directly and through the gatewa
 	@$(BIN)/python -m loadtests.bench $(ARGS)
 
 .PHONY: nano
-nano: install ## Train the embedded model from nothing, or go on where that was interrupted (on two cores: 2.5 hours, or 4.5 without bfloat16)
+nano: install ## Train the embedded model from nothing, or go on where that was interrupted (on two cores: 2.5 hours, or about 4.5 without bfloat16)
 	@$(BIN)/python -m models.nano train $(ARGS)
 
 .PHONY: nano-eval

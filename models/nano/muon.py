@@ -50,7 +50,7 @@ class Muon(torch.optim.Optimizer):
         self._processes = processes
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closure
         """Update the matrices."""
         matrices = [
             (matrix, group) for group in self.param_groups for matrix in group["params"] if matrix.grad is not None
@@ -64,7 +64,10 @@ class Muon(torch.optim.Optimizer):
 
     def _update(self, matrix: Tensor) -> Tensor:
         """Nothing for a matrix of another process; its momentum is the same in all."""
-        momentum = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
+        state = self.state[matrix]
+        if not state:
+            state["momentum"] = torch.zeros_like(matrix)
+        momentum = state["momentum"]
         momentum.lerp_(matrix.grad, 1 - _MOMENTUM)
         if self._owners[matrix] != self._rank:
             return torch.zeros_like(matrix)

@@ -49,7 +49,7 @@ class Visible:
 
     Attributes:
         biases: for each example, what is added to the scores of the heads that share a key: 0 for a token that is seen,
-            else so little that it counts nothing; shape (heads · length, length).
+            else so little that it counts nothing; shape (heads a key · length, length).
     """
 
     def __init__(self, masks: Sequence[Tensor]):

@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
-
-TESSERA = Path(sys.executable).parent / "tessera"
 
 
 def test_a_temporary_folder_too_deep_for_sockets(tmp_path):
@@ -16,7 +13,12 @@ def test_a_temporary_folder_too_deep_for_sockets(tmp_path):
     environment = {**os.environ, "TMPDIR": str(deep), "TESSERA_REDIS_URL": "redis://127.0.0.1:1"}
     environment.pop("RAY_TMPDIR", None)
     ran = subprocess.run(
-        [TESSERA, "worker"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "tessera", "worker"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert ran.returncode == 1
     assert "set RAY_TMPDIR to a shorter one" in ran.stderr

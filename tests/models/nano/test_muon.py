@@ -23,9 +23,9 @@ def matrices() -> list[Tensor]:
     return [torch.randn(shape, generator=random).requires_grad_() for shape in SHAPES]
 
 
-def stepped(optimizer: torch.optim.Optimizer, learning: list[Tensor], gradients_seed: int = 2) -> list[Tensor]:
+def stepped(optimizer: torch.optim.Optimizer, learning: list[Tensor]) -> list[Tensor]:
     """The matrices after a few steps."""
-    random = torch.Generator().manual_seed(gradients_seed)
+    random = torch.Generator().manual_seed(2)
     for _ in range(STEPS):
         for matrix in learning:
             matrix.grad = 0.01 * torch.randn(matrix.shape, generator=random)
