@@ -140,7 +140,7 @@ class TestUp:
         assert (result.exit_code, result.stderr) == (1, "worker exited with code 1.\n")
 
     def test_no_model_at_all(self, monkeypatch, tmp_path):
-        monkeypatch.setattr("tessera.settings.EMBEDDED_MODEL", tmp_path / "missing")
+        monkeypatch.setattr("tessera.settings.worker.EMBEDDED_MODEL", tmp_path / "missing")
         result = run("up")
         assert result.exit_code == 2
         assert "TESSERA_MODEL" in result.stderr

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from tessera import settings as module
 from tessera.settings import EMBEDDED_ENGINE_ARGS, EMBEDDED_MODEL_NAME, Settings
+from tessera.settings import worker as module
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,23 @@
+"""All settings, in one class: by environment variable (``TESSERA_…``), ``tessera.env`` file or command-line flag.
+
+Each area has a file of its own.
+"""
+
+from __future__ import annotations
+
+from pydantic_settings import SettingsConfigDict
+
+from tessera.settings.gateway import GatewaySettings
+from tessera.settings.media import MediaSettings
+from tessera.settings.queue import QueueSettings
+from tessera.settings.telemetry import TelemetrySettings
+from tessera.settings.units import MIB
+from tessera.settings.worker import EMBEDDED_ENGINE_ARGS, EMBEDDED_MODEL, EMBEDDED_MODEL_NAME, WorkerSettings
+
+__all__ = ["EMBEDDED_ENGINE_ARGS", "EMBEDDED_MODEL", "EMBEDDED_MODEL_NAME", "MIB", "Settings"]
+
+
+class Settings(TelemetrySettings, MediaSettings, WorkerSettings, GatewaySettings, QueueSettings):
+    """Defaults suit one machine; every field's unit is in its name."""
+
+    model_config = SettingsConfigDict(env_prefix="TESSERA_", env_file="tessera.env", extra="ignore", frozen=True)

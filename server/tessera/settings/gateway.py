@@ -1,0 +1,22 @@
+"""The HTTP side."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+from tessera.settings.units import MIB
+
+
+class GatewaySettings(BaseSettings):
+    """Where it listens, what it accepts, and how long requests may wait."""
+
+    host: str = Field("0.0.0.0", description="Address that the gateway listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port that the gateway listens on.")
+    max_body_bytes: int = Field(64 * MIB, gt=0, description="Largest request body.")
+    max_queued_jobs: int = Field(4096, gt=0, description="Jobs waiting for one model above which 429 is answered.")
+    queue_timeout_s: float = Field(300.0, gt=0, description="Longest wait of a job for a worker.")
+    worker_grace_s: float = Field(180.0, ge=0, description="How long requests are queued for a model without workers.")
+    reply_timeout_s: float = Field(300.0, gt=0, description="Longest silence of a running job before it is given up.")
+    reply_ttl_s: int = Field(120, gt=0, description="How long a finished job's reply log is kept.")
+    drain_timeout_s: float = Field(30.0, ge=0, description="Time for running requests to end at shutdown.")

@@ -1,0 +1,15 @@
+"""Redis, which gateways and workers share."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+
+class QueueSettings(BaseSettings):
+    """Where it is, and how long it may be silent."""
+
+    redis_url: str = Field("", description="Redis 6.2 or newer; empty: `tessera up` starts an embedded one.")
+    redis_prefix: str = Field("tessera", description="Prefix of every key, so that systems can share a Redis.")
+    redis_timeout_s: float = Field(5.0, gt=0, description="Longest wait for one Redis command.")
+    redis_outage_s: float = Field(10.0, gt=0, description="Running requests survive a Redis outage this long.")
