@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
+import zlib
 
 import pytest
 from aiohttp import web
@@ -70,23 +72,119 @@ async def test_a_slow_body_times_out(web_server, make_settings):
     await fetcher.aclose()
 
 
-@pytest.fixture
-async def raw_server():
-    """Answers every connection with ``answer``, byte for byte, and closes it."""
-    answer = bytearray()
+class RawServer:
+    """Answers every connection with ``answer``, byte for byte, and closes it; remembers what it was sent."""
 
-    async def serve(reader, writer):
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(bytes(answer))
+    def __init__(self):
+        self.answer = bytearray()
+        self.heads: list[bytes] = []
+        self.origin = ""
+
+    async def serve(self, reader, writer):
+        self.heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(bytes(self.answer))
         await writer.drain()
         writer.close()
         await writer.wait_closed()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}/x", answer
+
+@pytest.fixture
+async def raw_server():
+    raw = RawServer()
+    server = await asyncio.start_server(raw.serve, "127.0.0.1", 0)
+    raw.origin = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    yield raw
     server.close()
     await server.wait_closed()
+
+
+def answer(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        *(
+            (same, same)
+            for same in (
+                "/a%40b%27c%7Ed%2Fe%3a.png",
+                "/a@b'c~d!$&()*+,;=:.png",
+                "/a?X-Amz-Credential=A%2F20260101%2Fus&X-Amz-Date=%3A&sig=a%2Bb+c%20d",
+                "/a/../b/./c//d/..",
+                "/../../etc",
+                "/%",
+                "/%zz%e4%C3",
+                '/"<>[]\\^`{|}?"<>[]\\^`{|}',
+                "/?",
+                "/??a=b?c",
+                "/?a=1&a=2&&b=&c",
+            )
+        ),
+        ("", "/"),
+        ("?a=b", "/?a=b"),
+        ("/a#fragment", "/a"),
+        ("/a?b#fragment?c", "/a?b"),
+        ("/a b?c d", "/a%20b?c%20d"),
+        ("/ä/%E4?ü=日", "/%C3%A4/%E4?%C3%BC=%E6%97%A5"),
+    ],
+)
+async def test_the_request_target_goes_out_byte_for_byte(fetcher, raw_server, asked, sent):
+    raw_server.answer.extend(answer(b"x"))
+    assert await fetcher.fetch(f"http://{raw_server.origin}{asked}") == b"x"
+    request_line, *headers = raw_server.heads[0].decode().split("\r\n")
+    assert request_line == f"GET {sent} HTTP/1.1"
+    assert f"Host: {raw_server.origin}" in headers
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (gzip.compress(b"pixels"), ["Content-Encoding: gzip"]),
+        (gzip.compress(b"pixels"), ["Content-Encoding: X-GZip", "Content-Encoding: identity"]),
+        (gzip.compress(b"pixels"), ["Content-Encoding: gzip, identity"]),
+        (zlib.compress(b"pixels"), ["Content-Encoding: deflate"]),
+        (b"pixels", ["Content-Encoding:"]),
+        (b"pixels", ["Content-Encoding: Identity"]),
+    ],
+)
+async def test_origins_that_compress_without_being_asked_are_understood(fetcher, raw_server, body, headers):
+    raw_server.answer.extend(answer(body, *headers))
+    assert await fetcher.fetch(f"http://{raw_server.origin}/x") == b"pixels"
+
+
+async def test_what_is_unpacked_is_bounded_too(make_settings, raw_server):
+    fetcher = Fetcher(make_settings(media_max_bytes=10_000))
+    raw_server.answer.extend(answer(gzip.compress(bytes(10_001)), "Content-Encoding: gzip"))
+    with pytest.raises(MediaTooLarge, match="10000 bytes"):
+        await fetcher.fetch(f"http://{raw_server.origin}/x")
+    await fetcher.aclose()
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [("203 Non-Authoritative", []), ("206 Partial", ["Content-Range: bytes 0-5/6"])],
+)
+async def test_other_statuses_with_the_whole_body_are_answers(fetcher, raw_server, status, headers):
+    raw_server.answer.extend(answer(b"pixels", *headers, status=status))
+    assert await fetcher.fetch(f"http://{raw_server.origin}/x") == b"pixels"
+
+
+@pytest.mark.parametrize(
+    ("content_range", "said"),
+    [
+        ("bytes 0-5/12", "only a part"),
+        ("bytes 6-11/12", "only a part"),
+        ("bytes 0-5/*", "only a part"),
+        ("bytes 0-11/12", "announced 12 bytes and sent 6"),
+        ("nonsense", "only a part"),
+    ],
+)
+async def test_a_part_is_not_taken_for_the_whole(fetcher, raw_server, content_range, said):
+    raw_server.answer.extend(answer(b"pixels", f"Content-Range: {content_range}", status="206 Partial"))
+    with pytest.raises(MediaFetchFailed, match=said):
+        await fetcher.fetch(f"http://{raw_server.origin}/x")
 
 
 @pytest.mark.parametrize(
@@ -97,22 +195,22 @@ async def raw_server():
         b"",
         b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx",
         b"HTTP/1.1 206 Partial\r\nContent-Length: 1\r\n\r\nx",
+        b"HTTP/1.1 204 Nothing\r\n\r\n",
         b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n",
     ],
 )
 async def test_broken_answers_are_fetch_failures(fetcher, raw_server, raw):
-    url, answer = raw_server
-    answer.extend(raw)
+    raw_server.answer.extend(raw)
     with pytest.raises(MediaFetchFailed):
-        await fetcher.fetch(url)
+        await fetcher.fetch(f"http://{raw_server.origin}/x")
 
 
 async def test_a_lying_content_length_is_refused_before_the_body(fetcher, raw_server):
-    url, answer = raw_server
-    answer.extend(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\nx")
+    raw_server.answer.extend(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\nx")
     with pytest.raises(MediaTooLarge, match="99999999999"):
-        await fetcher.fetch(url)
+        await fetcher.fetch(f"http://{raw_server.origin}/x")
 
 
 async def test_errors_and_redirects_say_what_happened(fetcher, web_server):
@@ -129,25 +227,45 @@ async def test_unreachable_and_unknown_hosts(fetcher):
         port = unused.getsockname()[1]
         with pytest.raises(MediaFetchFailed, match="no connection"):
             await fetcher.fetch(f"http://127.0.0.1:{port}/")
-    with pytest.raises(MediaFetchFailed):
-        await fetcher.fetch("http://does-not-exist.invalid/")
+    for unknown in ("does-not-exist.invalid", "a..b", "a" * 64 + ".example"):
+        with pytest.raises(MediaFetchFailed, match="host name does not resolve"):
+            await fetcher.fetch(f"http://{unknown}/")
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://",
-        "http:///x",
-        "https://user:pw@example.com/",
-        "http://u@example.com/",
-        "http://[::1",
-        "http://a:99999/",
-        "ftp://x/",
-    ],
-)
+@pytest.mark.parametrize("url", ["http://", "https://user:pw@example.com/", "http://[::1", "ftp://x/", "http://x/\r\n"])
 async def test_urls_that_may_not_be_fetched(fetcher, url):
     with pytest.raises(InvalidMedia):
         await fetcher.fetch(url)
+
+
+async def test_no_signature_stands_in_any_message(web_server, make_settings):
+    fetcher = Fetcher(make_settings(media_fetch_timeout_s=0.2, media_max_bytes=10))
+
+    async def hang(request):
+        await web_server.stopping.wait()
+        return web.Response()
+
+    web_server.handlers["/hang"] = hang
+    moved = {"Location": "https://u:S3CRET@h/x?sig=S3CRET"}
+    pages = [
+        web_server.url + "/hang",
+        web_server.url + "/none",
+        web_server.serve("/moved", b"", status=302, headers=moved),
+        web_server.serve("/part", b"x", status=206),
+        web_server.serve("/big", bytes(11)),
+        web_server.serve("/br", b"x", headers={"Content-Encoding": "br"}),
+        "http://127.0.0.1:1/",
+        "http://127.0.0.1:99999/",
+        "http://does-not-exist.invalid/",
+        "http://u:S3CRET@h/",
+        "http://h/\n",
+    ]
+    for page in pages:
+        with pytest.raises((InvalidMedia, MediaFetchFailed, MediaTooLarge)) as caught:
+            await fetcher.fetch(f"{page}?X-Amz-Signature=S3CRET#S3CRET")
+        assert "S3CRET" not in caught.value.message
+        assert "Signature" not in caught.value.message
+    await fetcher.aclose()
 
 
 @pytest.mark.parametrize(

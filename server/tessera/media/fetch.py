@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
@@ -9,8 +11,9 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from tessera.errors import InvalidMedia, MediaFetchFailed, MediaFetchTimeout, MediaTooLarge
-from tessera.media.source import shorten
+from tessera.errors import MediaFetchFailed, MediaFetchTimeout, MediaTooLarge
+from tessera.media.address import parse_address, shorten
+from tessera.media.content_coding import decompress, read_coding
 from tessera.settings import Settings
 from tessera.telemetry import media as metrics
 
@@ -28,6 +31,7 @@ _HEADERS = {
 _NEVER_PUBLIC = (ip_network("168.63.129.16/32"), ip_network("192.0.0.0/24"))
 _NAT64 = ip_network("64:ff9b::/96")
 _REFUSED = "its address is not public"
+_WHOLE = re.compile(r"bytes 0-([0-9]{1,18})/([0-9]{1,18})")
 
 
 class Fetcher:
@@ -50,15 +54,18 @@ class Fetcher:
             MediaFetchTimeout: the whole body did not come in time.
             MediaTooLarge: the body is larger than ``media_max_bytes``.
         """
-        target = _parse(url)
+        target = parse_address(url)
         with metrics.fetch_seconds.time():
             try:
-                return await self._download(target)
+                body, coding = await self._download(target, shorten(url))
             except TimeoutError as error:
                 limit = self._settings.media_fetch_timeout_s
                 raise MediaFetchTimeout(f"Media URL {shorten(url)!r} did not answer in full in {limit:g} s.") from error
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise MediaFetchFailed(f"Media URL {shorten(url)!r} cannot be fetched: {_reason(error)}.") from error
+        if coding is None:
+            return body
+        return await asyncio.to_thread(decompress, body, coding, self._settings.media_max_bytes)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -66,10 +73,12 @@ class Fetcher:
             await self._session.close()
             self._session = None
 
-    async def _download(self, target: URL) -> bytes:
+    async def _download(self, target: URL, shown: str) -> tuple[bytes, str | None]:
+        """The body as it came, and the coding that it is in."""
         limit = self._settings.media_max_bytes
         async with self._open_session().get(target, allow_redirects=False) as response:
-            _check_answer(response)
+            whole_bytes = _check_answer(response, shown)
+            coding = read_coding(",".join(response.headers.getall("Content-Encoding", [])))
             if (response.content_length or 0) > limit:
                 raise MediaTooLarge(f"The media has {response.content_length} bytes; at most {limit} are allowed.")
             chunks, size = [], 0
@@ -78,7 +87,9 @@ class Fetcher:
                 if size > limit:
                     raise MediaTooLarge(f"The media has more than the {limit} bytes that are allowed.")
                 chunks.append(chunk)
-            return b"".join(chunks)
+        if whole_bytes not in (None, size):
+            raise MediaFetchFailed(f"Media URL {shown!r} announced {whole_bytes} bytes and sent {size}.")
+        return b"".join(chunks), coding
 
     def _open_session(self) -> aiohttp.ClientSession:
         # Made on first use, because a session belongs to the loop that runs it.
@@ -130,38 +141,26 @@ def _public_socket(addr_info: Any) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
-def _parse(url: str) -> URL:
-    try:
-        target = URL(url)
-        usable = target.scheme in ("http", "https") and bool(target.host) and target.port is not None
-    except ValueError as error:
-        raise InvalidMedia(f"Media URL {shorten(url)!r} is malformed: {error}.") from error
-    if not usable:
-        raise InvalidMedia(f"Media URL {shorten(url)!r} is not a complete http or https URL.")
-    if target.user is not None or target.password is not None:
-        raise InvalidMedia("Media URLs with a user name or password are not accepted.")
-    return target
-
-
-def _check_answer(response: aiohttp.ClientResponse) -> None:
-    shown = shorten(str(response.url))
+def _check_answer(response: aiohttp.ClientResponse, shown: str) -> int | None:
+    """The number of bytes that an answer in parts announces as the whole, None where there are no parts."""
     if 300 <= response.status < 400:
         place = shorten(response.headers.get("Location", "an unnamed place"))
         message = f"Media URL {shown!r} redirects to {place!r}; redirects are not followed: send the final URL."
         raise MediaFetchFailed(message)
-    if response.status != 200:
+    if response.status == 206:
+        announced = _WHOLE.fullmatch(response.headers.get("Content-Range", ""))
+        if announced is None or int(announced[1]) + 1 != int(announced[2]):
+            raise MediaFetchFailed(f"Media URL {shown!r} answered with only a part of it (HTTP status 206).")
+        return int(announced[2])
+    if response.status not in (200, 203):
         raise MediaFetchFailed(f"Media URL {shown!r} answered with HTTP status {response.status}.")
-    encoding = response.headers.get("Content-Encoding", "identity").lower()
-    if encoding != "identity":
-        raise MediaFetchFailed(
-            f"Media URL {shown!r} answered in content encoding {encoding!r}, which was not asked for."
-        )
+    return None
 
 
 def _reason(error: BaseException) -> str:
     if _REFUSED in str(getattr(error, "os_error", error)):
         return _REFUSED
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
+    if isinstance(error, aiohttp.ClientConnectorDNSError | UnicodeError):
         return "its host name does not resolve"
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return "its TLS certificate or handshake was not accepted"
