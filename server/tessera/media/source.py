@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Self
-from urllib.parse import unquote_to_bytes
 
-import pybase64
+from tessera.errors import InvalidMedia
+from tessera.media import base64_text
 
-from tessera.errors import InvalidMedia, MediaTooLarge
-
-_ACCEPTED = "an http:// or https:// URL, or a data: URL in base64"
+_ACCEPTED = "an http:// or https:// URL, or a data: URL in base64 (data:image/png;base64,…)"
 _MAX_URL_CHARS = 8192
-_MAX_DATA_HEADER_CHARS = 256
-_WHITESPACE = b" \t\r\n\f"
-_PADDING_BYTES = 2
+_MAX_DATA_HEADER_CHARS = 1024
+_WHITESPACE = " \t\r\n\f"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31}):")
+_MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}")
+# What is looked for in the head of a data URL, where quoted values may hold anything: a comma may be part of a list of
+# codecs, but not behind `;base64`.
+_IN_HEADER = re.compile(r'"(?:[^"\\]|\\.)*"|(;\s*base64\s*,)|(,)', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class MediaSource:
         text: the URL, or the base64 data, as the client sent it.
         remote: it has to be fetched.
         start: where the base64 data starts in ``text`` (a data URL is not copied only to cut its head off).
-        declared: media type that comes with the data, or None.
+        declared: media type that comes with the data, lower case and without parameters, or None.
     """
 
     text: str
@@ -41,31 +44,46 @@ class MediaSource:
         Raises:
             InvalidMedia: another scheme than http, https and data, a malformed or overlong URL.
         """
-        url = url.strip()
-        head, colon, _ = url[:16].partition(":")
-        scheme = head.lower() if colon else ""
+        url = url.strip(_WHITESPACE)
+        found = _SCHEME.match(url)
+        scheme = found[1].lower() if found else None
         if scheme == "data":
             return cls._from_data_url(url)
         if scheme not in ("http", "https"):
-            raise InvalidMedia(f"Media URL {shorten(url)!r} is not accepted: it has to be {_ACCEPTED}.")
+            # Nothing of it is shown: it may be data whose head somebody forgot.
+            given = f"A media URL with the scheme {scheme!r}" if scheme else "A media URL without a scheme"
+            raise InvalidMedia(f"{given} is not accepted: it has to be {_ACCEPTED}.")
         if len(url) > _MAX_URL_CHARS:
-            raise InvalidMedia(f"Media URL is longer than {_MAX_URL_CHARS} characters.")
+            raise InvalidMedia(f"The media URL is longer than {_MAX_URL_CHARS} characters.")
         return cls(url, remote=True)
 
     @classmethod
     def from_base64(cls, data: str, format: str | None = None) -> Self:
-        """A source from ``input_audio``: base64 data and its format (``wav``, ``mp3``, ...)."""
-        return cls(data, remote=False, declared=f"audio/{format.lower()[:32]}" if format else None)
+        """A source from ``input_audio``: base64 data, or a data URL, and its format (``wav``, ``mp3``, ...).
+
+        Raises:
+            InvalidMedia: a malformed data URL.
+        """
+        if data[: len("data:")].lower() == "data:":
+            return cls._from_data_url(data)
+        return cls(data, remote=False, declared=_media_type(f"audio/{format or ''}"))
 
     @classmethod
     def _from_data_url(cls, url: str) -> Self:
-        comma = url.find(",", 0, _MAX_DATA_HEADER_CHARS)
-        if comma < 0:
-            raise InvalidMedia(f"Data URL {shorten(url)!r} has no comma between its media type and its data.")
-        media_type, *parameters = (part.strip().lower() for part in url[len("data:") : comma].split(";"))
-        if not parameters or parameters[-1] != "base64":
-            raise InvalidMedia(f"Data URL {shorten(url)!r} is not in base64: only base64 data URLs are accepted.")
-        return cls(url, remote=False, start=comma + 1, declared=media_type or None)
+        comma = 0
+        for found in _IN_HEADER.finditer(url, len("data:"), _MAX_DATA_HEADER_CHARS):
+            if found[1]:
+                declared = _media_type(url[len("data:") : found.start()].partition(";")[0])
+                return cls(url, remote=False, start=found.end(), declared=declared)
+            comma = comma or (found.start() if found[2] else 0)
+        if comma:
+            raise InvalidMedia("The data URL is not in base64: `;base64` has to stand in front of the comma.")
+        raise InvalidMedia("The data URL has no comma between its media type and its data.")
+
+    @property
+    def encoded(self) -> str:
+        """The base64 text of a source that is not remote."""
+        return self.text[self.start :]
 
     def fingerprint(self) -> bytes:
         """SHA-256 of what the client sent, without decoding it: equal texts are equal media."""
@@ -83,46 +101,10 @@ class MediaSource:
             InvalidMedia: not base64.
             MediaTooLarge: more than ``max_bytes``.
         """
-        encoded = self.text[self.start :]
-        if len(encoded) * 3 // 4 > max_bytes + _PADDING_BYTES:
-            _check_size(_tidy(encoded), max_bytes)
-        try:
-            data = pybase64.b64decode(encoded, validate=True)
-        except ValueError:  # rare, and worth a second look: line breaks, percent signs, no padding
-            data = self._decode_untidy(_tidy(encoded), max_bytes)
-        if len(data) > max_bytes:
-            raise _too_large(len(data), max_bytes)
-        return data
-
-    def _decode_untidy(self, encoded: bytes, max_bytes: int) -> bytes:
-        _check_size(encoded, max_bytes)
-        try:
-            return pybase64.b64decode(encoded + b"=" * (-len(encoded) % 4), validate=True)
-        except ValueError as error:
-            raise InvalidMedia(f"The media data is not base64: {error}.") from error
+        return base64_text.decode(self.encoded, max_bytes)
 
 
-def _check_size(encoded: bytes, max_bytes: int) -> None:
-    size = len(encoded) * 3 // 4
-    if size > max_bytes:
-        raise _too_large(size, max_bytes)
-
-
-def _too_large(size: int, max_bytes: int) -> MediaTooLarge:
-    return MediaTooLarge(f"The media data has {size} bytes; at most {max_bytes} are allowed.")
-
-
-def _tidy(encoded: str) -> bytes:
-    """Base64 without the white space, the percent signs and the padding that are allowed around it."""
-    try:
-        raw = encoded.encode("ascii")
-    except UnicodeEncodeError as error:
-        raise InvalidMedia("The media data is not base64: it has characters outside of ASCII.") from error
-    if b"%" in raw:
-        raw = unquote_to_bytes(raw)
-    return raw.translate(None, _WHITESPACE).rstrip(b"=")
-
-
-def shorten(url: str) -> str:
-    """A URL for a message: the beginning of it."""
-    return url if len(url) <= 100 else url[:97] + "..."
+def _media_type(given: str) -> str | None:
+    """A media type that may be shown, or None where it is not one."""
+    given = given.strip().lower()
+    return given if _MEDIA_TYPE.fullmatch(given) else None
