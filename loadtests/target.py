@@ -54,8 +54,8 @@ async def own_stack(console: Console) -> AsyncIterator[Target]:
     Raises:
         StartFailed: it did not come up.
     """
-    # The Redis named in the environment may be one that others use.
-    chosen: dict[str, Any] = {"host": "127.0.0.1", "port": free_port(), "engine_port": free_port(), "redis_url": ""}
-    settings = Settings(**chosen)
+    chosen: dict[str, Any] = {"host": "127.0.0.1", "port": free_port(), "engine_port": free_port()}
+    # A Redis that is named in the environment may be one that others use.
+    settings = Settings(**chosen, redis_url="", media_redis_url="")
     async with started(settings, console, verbose=False) as stack:
         yield Target(Address("127.0.0.1", settings.engine_port), Address("127.0.0.1", settings.port), stack.model)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psutil
 import pytest
 
-from tests.e2e.media import text_part, user
+from tests.e2e.media import image_part, text_part, user
 from tests.polling import eventually_sync
 from tests.stack import RunningStack, request
 
@@ -16,15 +17,15 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 HEAL_S = 180
 
 
-def ask(stack: RunningStack, *, timeout_s: float = HEAL_S) -> tuple[int, dict[str, object]]:
-    body = {"model": stack.model, "messages": user(text_part("Hello")), "max_tokens": 4}
+def ask(stack: RunningStack, *parts: dict[str, Any], timeout_s: float = HEAL_S) -> tuple[int, dict[str, object]]:
+    body = {"model": stack.model, "messages": user(*parts, text_part("Hello")), "max_tokens": 4}
     status, _, content = request(f"{stack.url}/v1/chat/completions", body, timeout_s=timeout_s)
     return status, json.loads(content)
 
 
-def answers(stack: RunningStack) -> bool:
+def answers(stack: RunningStack, *parts: dict[str, Any]) -> bool:
     try:
-        return ask(stack)[0] == 200
+        return ask(stack, *parts)[0] == 200
     except OSError:
         return False
 
@@ -35,8 +36,15 @@ def test_gateway_killed(stack: RunningStack) -> None:
 
 
 def test_redis_killed(stack: RunningStack) -> None:
-    stack.descendant("redis-server").kill()
+    stack.descendant("/redis.sock").kill()
     eventually_sync(lambda: answers(stack), "an answer", within_s=HEAL_S)
+
+
+def test_redis_for_media_killed(stack: RunningStack) -> None:
+    assert answers(stack, image_part())
+    stack.descendant("/media-redis.sock").kill()
+    # The gateway knows the image, and puts it into the store again.
+    eventually_sync(lambda: answers(stack, image_part()), "an answer", within_s=HEAL_S)
 
 
 def killed_under_load(stack: RunningStack, process: psutil.Process) -> None:

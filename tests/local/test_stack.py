@@ -20,7 +20,7 @@ import asyncio, os, signal, sys
 import psutil
 from tessera.local import child, stack
 from tessera.local.stack import StartFailed, free_port, open_stack
-from tessera.queue import connect
+from tessera.queue import REDIS_UNAVAILABLE, connect
 from tessera.settings import Settings
 from tests.polling import eventually
 
@@ -73,6 +73,51 @@ def test_an_embedded_redis_keeps_its_data_over_a_crash():
         print(news)
     """)
     assert printed == "['redis exited with code -9; restarting it in 0.05 s']"
+
+
+def test_media_has_a_redis_of_its_own_that_writes_no_file_and_starts_again():
+    printed = drive(
+        """
+        await running.start_redis()
+        settings = running.settings
+        media = connect(settings, name="test", url=settings.media_redis_url)
+        await media.set("pixels", bytes(1 << 20))
+        print(await media.config_get("maxmemory"), await media.config_get("appendonly"), await media.config_get("save"))
+        queue = connect(settings, name="test")
+        print(await queue.exists("pixels"), (await queue.config_get("appendonly"))["appendonly"])
+        await queue.aclose()
+        first = running.children["media-redis"].pid
+        os.kill(first, signal.SIGKILL)
+        await eventually(lambda: running.children["media-redis"].pid not in (None, first), "it runs again")
+
+        async def empty():
+            try:
+                return await media.get("pixels") is None
+            except REDIS_UNAVAILABLE:
+                return False
+
+        await eventually(empty, "it answers")
+        print([p.name for p in running._folder.iterdir() if p.suffix in (".aof", ".rdb")])
+        await media.aclose()
+        """,
+        media_store_max_bytes=100 << 20,
+    )
+    assert printed.splitlines() == [
+        "{'maxmemory': '209715200'} {'appendonly': 'no'} {'save': ''}",
+        "0 yes",
+        "['appendonly.aof']",
+    ]
+
+
+def test_a_redis_for_media_that_is_configured_is_used():
+    printed = drive(
+        """
+        await running.start_redis()
+        print(list(running.children), running.settings.media_redis_url)
+        """,
+        media_redis_url="redis://elsewhere",
+    )
+    assert printed == "['redis'] redis://elsewhere"
 
 
 def test_a_child_that_exits_at_its_start_is_reported_with_its_log():

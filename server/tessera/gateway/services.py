@@ -58,7 +58,8 @@ class Services:
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Connect, and keep the background tasks running while the context lasts. A Redis that is down does not matter."""
     async with AsyncExitStack() as stack:
-        redis, subscription, media = (connect(settings, name=f"gateway{role}") for role in ("", "-replies", "-media"))
+        redis, subscription = (connect(settings, name=f"gateway{role}") for role in ("", "-replies"))
+        media = connect(settings, name="gateway-media", url=settings.media_redis_url)
         for client in (redis, subscription, media):
             stack.push_async_callback(client.aclose)
         gateway_id = secrets.token_hex(6)

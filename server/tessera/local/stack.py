@@ -23,6 +23,8 @@ POLL_S = 0.2
 # What a worker needs beyond its drain to end Ray and the engine.
 STOP_WORKER_S = 30.0
 STOP_REDIS_S = 5.0
+# What may be in the media Redis, as a multiple of the store's room: what is on its way in or out takes memory as well.
+MEDIA_REDIS_OVERHEAD = 2
 
 
 class StartFailed(Exception):
@@ -56,18 +58,15 @@ class Stack:
         return self.settings.resolved_model_name()
 
     async def start_redis(self) -> None:
-        """An embedded Redis of our own, where none is configured. It keeps its data over a crash."""
-        # A socket in a folder that only this user can enter: no port, no password.
-        path = self._folder / "redis.sock"
-        options = {"port": "0", "unixsocket": str(path), "dir": str(self._folder), "save": "", "appendonly": "yes"}
-        argv = [str(executable()), *(part for name, value in options.items() for part in (f"--{name}", value))]
-        self.settings = self.settings.model_copy(update={"redis_url": f"unix://{path}"})
-        child = await self._start("redis", argv)
-        redis = connect(self.settings, name="up")
-        try:
-            await self._until(child, lambda: _answers(redis))
-        finally:
-            await redis.aclose()
+        """Embedded Redises of our own, where none is configured: the queue's keeps its data over a crash.
+
+        Media has one for itself, which keeps nothing: hundreds of megabytes that are needed for seconds belong in no
+        file.
+        """
+        await self._start_redis("redis", "redis_url", {"appendonly": "yes"})
+        if not self.settings.media_redis_url:
+            limit = self.settings.media_store_max_bytes * MEDIA_REDIS_OVERHEAD
+            await self._start_redis("media-redis", "media_redis_url", {"maxmemory": str(limit)})
 
     async def start_gateway(self) -> None:
         """The gateway, until it answers; port 0 is replaced by a free one."""
@@ -90,11 +89,25 @@ class Stack:
             "gateway": self.settings.drain_timeout_s + STOP_REDIS_S,
             "worker": self.settings.drain_timeout_s + STOP_WORKER_S,
             "redis": STOP_REDIS_S,
+            "media-redis": STOP_REDIS_S,
         }
         for name, timeout_s in limits.items():
             if (child := self.children.get(name)) is not None:
                 await child.stop(timeout_s)
         await asyncio.to_thread(end_strays, set())
+
+    async def _start_redis(self, name: str, setting: str, special: dict[str, str]) -> None:
+        # A socket in a folder that only this user can enter: no port, no password.
+        path = self._folder / f"{name}.sock"
+        options = {"port": "0", "unixsocket": str(path), "dir": str(self._folder), "save": "", **special}
+        argv = [str(executable()), *(part for option, value in options.items() for part in (f"--{option}", value))]
+        self.settings = self.settings.model_copy(update={setting: f"unix://{path}"})
+        child = await self._start(name, argv)
+        redis = connect(self.settings, name="up", url=f"unix://{path}")
+        try:
+            await self._until(child, lambda: _answers(redis))
+        finally:
+            await redis.aclose()
 
     async def _start(self, name: str, argv: list[str]) -> Child:
         env = {f"TESSERA_{k.upper()}": str(v) for k, v in self.settings.model_dump(exclude_unset=True).items()}

@@ -50,15 +50,16 @@ class _Cancellable(AbstractConnection):
             self.socket_timeout = limit_s
 
 
-def connect(settings: Settings, *, name: str, blocking_s: float = 0.0) -> aioredis.Redis:
+def connect(settings: Settings, *, name: str, blocking_s: float = 0.0, url: str = "") -> aioredis.Redis:
     """A client with its own pool; connects at the first command.
 
     Args:
         name: shown by ``CLIENT LIST``, so that an operator sees who is connected.
         blocking_s: longest blocking command that will be sent, added to the time limit.
+        url: another Redis than ``TESSERA_REDIS_URL``, where there is one.
     """
     pool = aioredis.BlockingConnectionPool.from_url(
-        settings.redis_url,
+        url or settings.redis_url,
         max_connections=MOST_CONNECTIONS,
         timeout=settings.redis_timeout_s,
         client_name=f"tessera-{name}",

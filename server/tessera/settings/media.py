@@ -19,5 +19,8 @@ class MediaSettings(BaseSettings):
     media_max_audio_s: float = Field(3600.0, gt=0, description="Longest audio.")
     media_allow_private_networks: bool = Field(False, description="Fetch media URLs from non-public addresses.")
     media_threads: int = Field(0, ge=0, description="Decoding threads; 0: one for each core.")
+    media_redis_url: str = Field(
+        "", description="Redis for decoded media, which needs no persistence; empty: TESSERA_REDIS_URL."
+    )
     media_store_max_bytes: int = Field(1024 * MIB, gt=0, description="Room for decoded media in Redis.")
     media_store_ttl_s: int = Field(600, gt=0, description="How long decoded media is kept after its last use.")

@@ -37,7 +37,7 @@ class Replica:
         redis = connect(settings, name="worker", blocking_s=LONGEST_BLOCK_S)
         stack.push_async_callback(redis.aclose)
         # Media is large; on connections of its own it holds up no token.
-        media = connect(settings, name="worker-media")
+        media = connect(settings, name="worker-media", url=settings.media_redis_url)
         stack.push_async_callback(media.aclose)
         self._engine = Engine(settings, MediaReader(RedisMediaStore(media, settings)))
         stack.push_async_callback(self._engine.stop)
