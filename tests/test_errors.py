@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from tessera import errors
-from tessera.errors import Evicted, InvalidRequest, TesseraError, Unavailable
+from tessera.errors import Evicted, InvalidRequest, MediaDecodeTimeout, MediaStoreFull, TesseraError, Unavailable
 from tessera.gateway.failures import error_of
 from tessera.queue import Failure
 
@@ -17,8 +17,13 @@ def test_the_body_is_that_of_openai(kind):
     error = kind("What is wrong.", param="messages[0]")
     body = {"message": "What is wrong.", "type": kind.type, "param": "messages[0]", "code": kind.code}
     assert error.body() == {"error": body}
-    assert error.headers() == {}
-    assert kind("x", retry_after_s=3).headers() == {"Retry-After": "3"}
+    assert "Retry-After" not in error.headers()
+    assert kind("x", retry_after_s=3).headers()["Retry-After"] == "3"
+
+
+def test_clients_do_not_send_again_what_takes_too_long_to_decode():
+    assert MediaDecodeTimeout("Too slow.").headers() == {"x-should-retry": "false"}
+    assert MediaStoreFull("Full.").headers() == {}
 
 
 @pytest.mark.parametrize("kind", CLASSES)

@@ -166,6 +166,16 @@ class MediaStoreFull(Unavailable):
     code = "media_store_full"
 
 
+class MediaDecodeTimeout(Unavailable):
+    """Media that takes longer to decode than ``TESSERA_MEDIA_DECODE_TIMEOUT_S``: a limit of the server's."""
+
+    code = "media_decode_timeout"
+
+    def headers(self) -> dict[str, str]:
+        """As ever; OpenAI's clients, which send again what got a 503, are told that it would end like this again."""
+        return {**super().headers(), "x-should-retry": "false"}
+
+
 # --- Evictions: the request was accepted and could not be completed ----------------------------------
 
 

@@ -104,3 +104,11 @@ async def test_a_client_that_leaves_while_media_is_fetched(gateway, worker, medi
 
     await eventually(counted, "the metric says 499")
     assert await worker.waiting() == 0
+
+
+async def test_a_decoding_that_takes_too_long_is_told_as_a_limit_of_the_server(start_gateway, settings, worker):
+    gateway = await start_gateway(settings.model_copy(update={"media_decode_timeout_s": 1e-6}))
+    reply = await gateway.post(chat(worker.card.model, {"type": "video_url", "video_url": {"url": MP4}}))
+    assert (reply.status, reply.error["code"]) == (503, "media_decode_timeout")
+    assert "TESSERA_MEDIA_DECODE_TIMEOUT_S" in reply.error["message"]
+    assert reply.headers["x-should-retry"] == "false"

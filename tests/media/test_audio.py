@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tessera.errors import InvalidMedia, MediaTooLarge
+from tessera.errors import InvalidMedia, MediaDecodeTimeout, MediaTooLarge
 from tessera.media import MediaSpec, audio
 from tessera.media.limits import Deadline
 from tessera.media.sniff import sniff
@@ -94,7 +94,7 @@ def test_the_duration_limit_is_exact(samples, make_settings):
 
 
 def test_wall_time_is_limited(samples, settings):
-    with pytest.raises(MediaTooLarge, match="takes longer than"):
+    with pytest.raises(MediaDecodeTimeout, match="takes longer than"):
         decode(samples.wav(), settings, deadline=Deadline(-1))
 
 

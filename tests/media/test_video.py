@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tessera.errors import InvalidMedia, MediaTooLarge
+from tessera.errors import InvalidMedia, MediaDecodeTimeout, MediaTooLarge
 from tessera.media import MediaSpec, video
 from tessera.media.limits import Deadline, max_item_bytes
 from tessera.media.sniff import sniff
@@ -138,7 +138,7 @@ def test_the_pixel_limit_of_the_source(samples, make_settings):
 
 
 def test_wall_time_is_limited(samples, settings):
-    with pytest.raises(MediaTooLarge, match="takes longer than"):
+    with pytest.raises(MediaDecodeTimeout, match="takes longer than"):
         decode(samples.video(3), settings, deadline=Deadline(-1))
 
 

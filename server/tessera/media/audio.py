@@ -49,7 +49,8 @@ def decode(
 
     Raises:
         InvalidMedia: damaged, empty, or without an audio stream.
-        MediaTooLarge: longer than ``media_max_audio_s``, or too slow to decode.
+        MediaTooLarge: longer than ``media_max_audio_s``.
+        MediaDecodeTimeout: too slow to decode.
     """
     with media_errors("audio"):
         track = decode_track(data, kind, spec, settings, deadline)

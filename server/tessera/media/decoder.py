@@ -58,7 +58,7 @@ class Decoded:
 
 
 class Decoder(Protocol):
-    """Decodes media. Errors out of both methods: ``InvalidMedia``, ``MediaTooLarge``."""
+    """Decodes media. Errors out of both methods: ``InvalidMedia``, ``MediaTooLarge``, ``MediaDecodeTimeout``."""
 
     async def measure(self, job: DecodeJob) -> int:
         """Bytes of memory that ``decode`` is going to need, about."""
@@ -109,7 +109,7 @@ class ThreadDecoder:
         def timed() -> _T:
             # The clock starts with the work, not in the pool's queue.
             nonlocal deadline
-            deadline = Deadline()
+            deadline = Deadline(self._settings.media_decode_timeout_s)
             return call(deadline)
 
         try:
@@ -146,6 +146,7 @@ def decode(job: DecodeJob, settings: Settings, deadline: Deadline) -> list[Decod
     Raises:
         InvalidMedia: damaged, or not what it says.
         MediaTooLarge: over a limit.
+        MediaDecodeTimeout: the deadline has passed.
     """
     with metrics.decode_seconds.labels(job.modality.value).time():
         if job.modality is Modality.IMAGE:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tessera.errors import InvalidMedia, MediaTooLarge, TesseraError
+from tessera.errors import InvalidMedia, MediaDecodeTimeout, MediaTooLarge, TesseraError
 from tessera.settings import MIB, Settings
-
-DECODE_TIMEOUT_S = 60.0
-"""Longest decoding of one item, wall time."""
 
 MAX_VIDEO_FRAMES = 432_000
 """Most frames in a video: one hour at 120 frames per second."""
@@ -28,10 +26,10 @@ class Deadline:
     """How long a decoding may go on. ``check`` is called for every frame or block.
 
     Args:
-        timeout_s: wall time from now.
+        timeout_s: wall time from now; without it only ``cancel`` ends the decoding.
     """
 
-    def __init__(self, timeout_s: float = DECODE_TIMEOUT_S):
+    def __init__(self, timeout_s: float = math.inf):
         self._timeout_s = timeout_s
         self._end = time.monotonic() + timeout_s
         self._cancelled = threading.Event()
@@ -41,11 +39,14 @@ class Deadline:
         self._cancelled.set()
 
     def check(self) -> None:
-        """Raise ``MediaTooLarge`` when the time is over and ``DecodeCancelled`` after ``cancel``."""
+        """Raise ``MediaDecodeTimeout`` when the time is over and ``DecodeCancelled`` after ``cancel``."""
         if self._cancelled.is_set():
             raise DecodeCancelled
         if time.monotonic() > self._end:
-            raise MediaTooLarge(f"Decoding this media takes longer than {self._timeout_s:g} s.")
+            raise MediaDecodeTimeout(
+                f"Decoding takes longer than the {self._timeout_s:g} s that this server allows "
+                "(TESSERA_MEDIA_DECODE_TIMEOUT_S). Send it shorter, smaller or with fewer frames per second."
+            )
 
 
 def max_item_bytes(settings: Settings) -> int:

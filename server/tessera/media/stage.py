@@ -64,6 +64,7 @@ class MediaStage:
         Raises:
             InvalidMedia: not media of that modality, or damaged.
             MediaTooLarge: over a limit.
+            MediaDecodeTimeout: it takes longer to decode than the server allows.
             MediaFetchFailed: the URL does not lead to media.
             MediaStoreFull: no room now.
             QueueUnavailable: the store cannot be reached.

@@ -65,7 +65,8 @@ def decode(
 
     Raises:
         InvalidMedia: damaged, or without a single video frame.
-        MediaTooLarge: too long, too many frames or pixels, or too slow to decode.
+        MediaTooLarge: too long, too many frames or pixels.
+        MediaDecodeTimeout: too slow to decode.
     """
     with media_errors("video"):
         facts = _inspect(data, kind, settings, deadline)
