@@ -98,6 +98,13 @@ async def test_an_error_of_the_engine_passes_unchanged(gateway, worker, stream, 
     assert await gateway.metric("tessera_requests_total", model=model, status=str(status), code="engine") == 1
 
 
+async def test_the_engine_says_when_to_send_again(gateway, worker):
+    asked = asyncio.create_task(gateway.post(chat(worker.card.model)))
+    head = Head(503, "application/json", headers={"retry-after": "240"})
+    await worker.say(await worker.take(), head, Data(b"{}"), End())
+    assert (await asked).headers["Retry-After"] == "240"
+
+
 async def test_an_empty_answer_is_an_error(gateway, worker):
     asked = asyncio.create_task(gateway.post(chat(worker.card.model)))
     await worker.say(await worker.take(), End())

@@ -8,7 +8,14 @@ from tessera.queue import Data, End, Entry, Failure, Head
 from tessera.queue.entry import decode
 
 ENTRIES = (
-    st.builds(Head, st.integers(100, 599), st.text(), st.integers(0, 2**40), st.integers(1, 9))
+    st.builds(
+        Head,
+        st.integers(100, 599),
+        st.text(),
+        st.integers(0, 2**40),
+        st.integers(1, 9),
+        st.dictionaries(st.text(), st.text()),
+    )
     | st.builds(Data, st.binary())
     | st.builds(End, st.dictionaries(st.text(), st.integers(-(2**53), 2**53)))
     | st.builds(Failure, st.text(), st.text())
@@ -25,3 +32,7 @@ def test_what_is_stored_is_read(entry: Entry) -> None:
 def test_what_is_no_entry_is_refused(raw: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         decode(raw)
+
+
+def test_a_head_without_further_headers_is_what_earlier_versions_read() -> None:
+    assert Head(200, "text/plain", 5, 1).encode() == b'h[200,"text/plain",5,1]'

@@ -63,6 +63,17 @@ async def test_a_document_and_its_usage(broker: Broker, writer: ReplyWriter) -> 
     assert end == End(USAGE)
 
 
+async def test_the_client_hears_when_to_send_again_and_nothing_else_of_the_headers(
+    broker: Broker, writer: ReplyWriter
+) -> None:
+    told = {"retry-after": "7", "x-should-retry": "false"}
+    lease = await leased(broker)
+    await run(application(lambda _: JSONResponse({}, headers={**told, "x-internal": "1"})), lease, writer)
+    head, *_ = await log_of(broker, lease.job)
+    assert isinstance(head, Head)
+    assert head.headers == told
+
+
 @pytest.mark.parametrize("body", [b"no json", b"[1]", b'{"usage": 7}', b"{}"])
 async def test_a_document_without_usage(broker: Broker, writer: ReplyWriter, body: bytes) -> None:
     lease = await leased(broker)

@@ -101,6 +101,7 @@ class Relay(Response):
             return
         self._started = True
         headers = [(b"content-type", head.content_type.encode()), (b"x-request-id", job.id.encode())]
+        headers += [(name.encode(), value.encode("latin-1")) for name, value in head.headers.items()]
         headers += _STREAM_HEADERS if length is None else [(b"content-length", str(length).encode())]
         await send({"type": "http.response.start", "status": head.status, "headers": headers})
 

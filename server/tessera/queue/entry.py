@@ -18,16 +18,20 @@ class Head:
     Attributes:
         wait_ms: time the job waited in the queue.
         attempts: deliveries that it took.
+        headers: further headers of the response that concern the client, by name in lower case.
     """
 
     status: int
     content_type: str
     wait_ms: int = 0
     attempts: int = 1
+    headers: dict[str, str] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """As stored."""
-        return b"h" + orjson.dumps([self.status, self.content_type, self.wait_ms, self.attempts])
+        known: list[Any] = [self.status, self.content_type, self.wait_ms, self.attempts]
+        # Only where there are some: versions that do not know them refuse an entry of five.
+        return b"h" + orjson.dumps([*known, self.headers] if self.headers else known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ def decode(raw: bytes) -> Entry:
         return Data(content)
     try:
         if kind == b"h":
-            return Head(*orjson.loads(content))
+            return _head(orjson.loads(content))
         if kind == b"e":
             return End(orjson.loads(content))
         if kind == b"x":
@@ -90,3 +94,10 @@ def decode(raw: bytes) -> Entry:
     except TypeError as error:
         raise ValueError(f"reply entry of another shape: {raw[:100]!r}") from error
     raise ValueError(f"unknown kind of reply entry: {kind!r}")
+
+
+def _head(fields: Any) -> Head:
+    head = Head(*fields)
+    if not isinstance(head.headers, dict):
+        raise TypeError("headers are an object")
+    return head

@@ -17,6 +17,9 @@ from tessera.worker.writer import ReplyWriter
 
 log = structlog.get_logger()
 
+# What the client is to know besides status, content type and body: whether and when to send the request again.
+PASSED_HEADERS = (b"retry-after", b"x-should-retry")
+
 _DONE = b"data: [DONE]\n\n"
 
 
@@ -129,7 +132,8 @@ class Replay:
 
     def _start(self, status: int, headers: Mapping[bytes, bytes]) -> None:
         content_type = headers.get(b"content-type", b"application/octet-stream").decode("latin-1")
-        self._head = Head(status, content_type, self._lease.wait_ms, self._lease.attempts)
+        passed = {name.decode(): headers[name].decode("latin-1") for name in PASSED_HEADERS if name in headers}
+        self._head = Head(status, content_type, self._lease.wait_ms, self._lease.attempts, passed)
         self._streamed = content_type.startswith("text/event-stream")
 
     async def _body(self, body: bytes) -> None:
