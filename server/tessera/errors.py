@@ -69,6 +69,12 @@ class RequestTooLarge(InvalidRequest):
     code = "request_too_large"
 
 
+class ContextLengthExceeded(InvalidRequest):
+    """The prompt, or the prompt with the answer that was asked for, is longer than the model's context."""
+
+    code = "context_length_exceeded"
+
+
 class RouteNotFound(InvalidRequest):
     """No such path."""
 
@@ -176,6 +182,12 @@ class MediaDecodeTimeout(Unavailable):
         return {**super().headers(), "x-should-retry": "false"}
 
 
+class EngineBusy(Unavailable):
+    """vLLM takes no more requests now (limits of its own that ``TESSERA_ENGINE_ARGS`` sets)."""
+
+    code = "engine_busy"
+
+
 # --- Evictions: the request was accepted and could not be completed ----------------------------------
 
 
@@ -203,6 +215,23 @@ class ReplyLost(Evicted):
     """The queue no longer knows the request: its record was deleted or expired."""
 
     code = "reply_lost"
+
+
+# --- Failures of the request itself -------------------------------------------------------------------
+
+
+class EngineFailed(TesseraError):
+    """vLLM failed on the request."""
+
+    code = "engine_error"
+
+
+class UnsupportedByEngine(TesseraError):
+    """The request asks for what vLLM cannot do with this model."""
+
+    status = 501
+    type = "invalid_request_error"
+    code = "unsupported_by_engine"
 
 
 class Cancelled(TesseraError):

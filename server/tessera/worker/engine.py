@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
@@ -16,7 +18,7 @@ from tessera.errors import TesseraError
 from tessera.media import MOST_FRAMES, MediaSpec
 from tessera.queue import ModelCard
 from tessera.settings import Settings
-from tessera.worker import bridge, checkpoint, connector
+from tessera.worker import bridge, checkpoint, connector, validation
 
 log = structlog.get_logger()
 
@@ -51,6 +53,8 @@ class Engine:
         started = time.monotonic()
         self._client, self.app = await self._stack.enter_async_context(bridge.open_application(args))
         bridge.answer_errors(self.app, TesseraError, _answer_error)
+        for kind in (RequestValidationError, ValidationError):
+            bridge.answer_errors(self.app, kind, validation.answer)
         self.card = self._describe(name, model)
         log.info("engine_ready", model=name, seconds=round(time.monotonic() - started, 1), limits=self.card.limits)
 
