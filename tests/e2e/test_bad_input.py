@@ -135,27 +135,24 @@ def test_rejected_by_the_gateway(stack: RunningStack, name: str, stream: bool) -
     check(stack, status, answer, expected, code, param)
 
 
-# vLLM answers these; its errors have the status as their code.
-BAD_FOR_VLLM: dict[str, tuple[dict[str, Any], str]] = {
-    "too long": ({"messages": user(text_part("word " * 9000))}, "8192"),
-    "max_tokens 0": ({"messages": user(text_part("x")), "max_tokens": 0}, "max_tokens"),
-    "max_tokens -1": ({"messages": user(text_part("x")), "max_tokens": -1}, "max_tokens"),
-    "temperature": ({"messages": user(text_part("x")), "temperature": "hot"}, "temperature"),
-    "role": ({"messages": [{"content": "x"}]}, "role"),
+# vLLM refuses these; the words are its own, the terms are OpenAI's.
+TOO_LONG = "context_length_exceeded"
+BAD_FOR_VLLM: dict[str, tuple[dict[str, Any], str, str | None]] = {
+    "too long": ({"messages": user(text_part("word " * 9000))}, TOO_LONG, "messages"),
+    "max_tokens 0": ({"messages": user(text_part("x")), "max_tokens": 0}, "invalid_value", "max_tokens"),
+    "max_tokens -1": ({"messages": user(text_part("x")), "max_tokens": -1}, "invalid_value", "max_tokens"),
+    "temperature": ({"messages": user(text_part("x")), "temperature": 3}, "invalid_value", "temperature"),
+    "role": ({"messages": [{"content": "x"}]}, "missing_required_parameter", "messages[0].role"),
+    "content": ({"messages": [{"role": "user", "content": 5}]}, "invalid_value", "messages[0].content"),
 }
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", BAD_FOR_VLLM)
 def test_rejected_by_vllm(stack: RunningStack, name: str, stream: bool) -> None:
-    body, mentioned = BAD_FOR_VLLM[name]
+    body, code, param = BAD_FOR_VLLM[name]
     status, answer = ask(stack, stream, **body)
-    assert mentioned in answer["error"]["message"] + str(answer["error"]["param"])
-    check(stack, status, answer, 400, 400, answer["error"]["param"])
-    direct = request(
-        f"{stack.direct_url}/v1/chat/completions", {"model": MODEL, "max_tokens": 4, "stream": stream, **body}
-    )
-    assert (status, answer) == (direct[0], json.loads(direct[2]))
+    check(stack, status, answer, 400, code, param)
 
 
 @pytest.mark.parametrize("stream", [False, True])

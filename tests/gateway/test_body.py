@@ -73,7 +73,24 @@ def test_any_value_is_taken_or_rejected_by_name(name, value):
         rejected = None
         assert isinstance(options.model, str)
         assert sequences(body) >= 1
-    assert rejected in (None, name)
+    assert (rejected or name).partition(".")[0] == name
+
+
+@pytest.mark.parametrize("name", ["include_usage", "continuous_usage_stats"])
+@pytest.mark.parametrize("value", ["no", "true", 1, [], {}])
+def test_a_wish_for_usage_is_true_or_false(name, value):
+    body = {"model": "m", "prompt": "x", "stream": True, "stream_options": {name: value}}
+    with pytest.raises(InvalidRequest) as refused:
+        read_options(body, "prompt")
+    assert refused.value.param == f"stream_options.{name}"
+
+
+@pytest.mark.parametrize("asked", [None, False, True])
+def test_usage_in_every_chunk_comes_only_with_usage(asked):
+    wanted = {"include_usage": asked, "continuous_usage_stats": True}
+    body = {"model": "m", "prompt": "x", "stream": True, "stream_options": wanted}
+    assert read_options(body, "prompt").hide_usage is (asked is not True)
+    assert body["stream_options"] == {"include_usage": True, "continuous_usage_stats": asked is True}
 
 
 def test_what_cannot_be_written_is_the_clients_fault():

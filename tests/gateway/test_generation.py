@@ -105,6 +105,22 @@ async def test_the_engine_says_when_to_send_again(gateway, worker):
     assert (await asked).headers["Retry-After"] == "240"
 
 
+async def test_an_error_in_the_middle_of_a_stream_is_counted_as_one(gateway, worker):
+    asked = asyncio.create_task(gateway.post(chat(worker.card.model, stream=True)))
+    error = Data(b'data: {"error":{"message":"It broke.","code":"engine_error"}}\n\n')
+    with capture_logs() as logs:
+        lease = await worker.take()
+        await worker.say(lease, STREAM, event("one"), error, DONE, End(error=(500, "engine_error")))
+        answer = await asked
+    assert (answer.status, answer.body) == (200, event("one").body + error.body + DONE.body)
+    model = worker.card.model
+    assert await gateway.metric("tessera_requests_total", model=model) == 1
+    assert await gateway.metric("tessera_requests_total", model=model, status="500", code="engine_error") == 1
+    [line] = [line for line in logs if line["event"] == "request_failed"]
+    assert (line["job"], line["code"], line["log_level"]) == (lease.job.id, "engine_error", "warning")
+    assert "It broke." not in str(line)
+
+
 async def test_an_empty_answer_is_an_error(gateway, worker):
     asked = asyncio.create_task(gateway.post(chat(worker.card.model)))
     await worker.say(await worker.take(), End())

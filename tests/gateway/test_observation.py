@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from tessera.errors import Overloaded
 from tessera.gateway.observation import observe
-from tessera.queue import Head
+from tessera.queue import End, Head
 
 
 @pytest.fixture
@@ -41,13 +41,28 @@ def test_times_are_counted_by_piece(model):
     assert value("tessera_request_seconds_count", model=model, endpoint="/x") == 1
 
 
-def test_an_error_of_the_engine_has_no_first_token(model):
+@pytest.mark.parametrize(
+    ("end", "code"), [(End(error=(400, "invalid_value")), "invalid_value"), (End(), "engine")], ids=["new", "old"]
+)
+def test_an_error_of_the_engine_has_no_first_token(model, end, code):
     with observe("/x") as seen:
         seen.model = model
         seen.head(Head(400, "application/json"))
         seen.piece()
-    assert count(model, "400", "engine") == 1
+        seen.end(end)
+    assert count(model, "400", code) == 1
     assert not value("tessera_time_to_first_token_seconds_count", model=model)
+
+
+def test_an_error_in_the_middle_of_a_stream_is_counted_and_logged_as_one(model):
+    with capture_logs() as logs, observe("/x") as seen:
+        seen.model, seen.job_id = model, "j"
+        seen.head(Head(200, "text/event-stream"))
+        seen.piece()
+        seen.end(End({}, (500, "engine_error")))
+    assert count(model, "500", "engine_error") == 1
+    assert not count(model, "200", "")
+    assert [(line["event"], line["job"], line["log_level"]) for line in logs] == [("request_failed", "j", "warning")]
 
 
 def test_tokens_are_counted_by_kind(model):
@@ -59,7 +74,7 @@ def test_tokens_are_counted_by_kind(model):
     with observe("/x") as seen:
         seen.model = model
         for given in (usage, {}, {"prompt_tokens_details": None}, {"prompt_tokens": None}):
-            seen.usage(given)
+            seen.end(End(given))
     kinds = ("prompt", "completion", "cached", "image", "made_up")
     assert [value("tessera_tokens_total", model=model, kind=kind) for kind in kinds] == [10, 4, 2, 5, None]
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +19,11 @@ ENTRIES = (
         st.dictionaries(st.text(), st.text()),
     )
     | st.builds(Data, st.binary())
-    | st.builds(End, st.dictionaries(st.text(), st.integers(-(2**53), 2**53)))
+    | st.builds(
+        End,
+        st.dictionaries(st.text().filter(lambda name: name != "error"), st.integers(-(2**53), 2**53)),
+        st.none() | st.tuples(st.integers(100, 599), st.text()),
+    )
     | st.builds(Failure, st.text(), st.text())
 )
 
@@ -28,7 +34,19 @@ def test_what_is_stored_is_read(entry: Entry) -> None:
     assert decode(entry.encode()) == entry
 
 
-@pytest.mark.parametrize("raw", [b"", b"?", b"h{", b"e", b"xnull[", b"\x00", b"h[1]", b"h[1,2,3,4,5]", b"x{}", b"x[]"])
+def test_an_end_of_an_earlier_version_is_read() -> None:
+    assert decode(b'e{"prompt_tokens":7}') == End({"prompt_tokens": 7})
+
+
+def test_an_end_with_an_error_has_its_usage_where_an_earlier_version_looks_for_it() -> None:
+    raw = End({"prompt_tokens": 7}, (500, "engine_error")).encode()
+    assert json.loads(raw[1:]) == {"prompt_tokens": 7, "error": [500, "engine_error"]}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"?", b"h{", b"e", b"xnull[", b"\x00", b"h[1]", b"h[1,2,3,4,5]", b"e[1]", b'e{"error":1}', b"x{}", b"x[]"],
+)
 def test_what_is_no_entry_is_refused(raw: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         decode(raw)

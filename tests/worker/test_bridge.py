@@ -113,3 +113,15 @@ async def test_errors_of_a_kind_get_their_own_answer(built_early: bool) -> None:
     await app(scope, receive, send)
     assert sent[0]["status"] == 503
     assert sent[1]["body"] == b"gone"
+
+
+@pytest.mark.parametrize(
+    ("state", "fingerprint"),
+    [
+        (SimpleNamespace(openai_serving_chat=SimpleNamespace(system_fingerprint="f")), "f"),
+        (SimpleNamespace(openai_serving_chat=None, openai_serving_completion=SimpleNamespace()), None),
+        (SimpleNamespace(), None),
+    ],
+)
+def test_the_fingerprint_is_the_applications_where_it_has_one(state: SimpleNamespace, fingerprint: str | None) -> None:
+    assert bridge.system_fingerprint(SimpleNamespace(state=state)) == fingerprint

@@ -47,7 +47,7 @@ class Application:
 
     async def _body(self) -> AsyncIterator[bytes]:
         if self.first_piece:
-            yield b"begun "
+            yield b"begun\n\n"
         await self.go.wait()
         if self.dead:
             raise RuntimeError("EngineDeadError")
@@ -318,7 +318,7 @@ async def test_a_frontend_that_is_cancelled_hands_its_jobs_over(floor: Floor, br
     assert second.begun == Counter(job.id for job in jobs)
 
 
-@pytest.mark.parametrize("part", ["", "begun "])
+@pytest.mark.parametrize("part", ["", "begun\n\n"])
 async def test_a_process_that_is_killed_loses_its_leases(
     floor: Floor, broker: Broker, settings: Settings, part: str
 ) -> None:

@@ -3,17 +3,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 
+import orjson
 import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.testing import capture_logs
 
 from tessera.queue import Append, Broker, Data, End, Failure, Head, Lease
 from tessera.worker.replay import EngineDead, Replay
 from tessera.worker.writer import ReplyWriter
 from tests.polling import eventually
-from tests.worker.jobs import MODEL, leased, log_of
+from tests.worker.jobs import MODEL, leased, log_of, text_of
 
+DONE = b"data: [DONE]\n\n"
 USAGE = {"prompt_tokens": 2, "total_tokens": 5}
 USAGE_EVENT = b'data: {"id":"x","choices":[],"usage":{"prompt_tokens":2,"total_tokens":5}}\n\n'
 STREAM = "text/event-stream; charset=utf-8"
@@ -77,7 +80,7 @@ async def test_the_client_hears_when_to_send_again_and_nothing_else_of_the_heade
 @pytest.mark.parametrize("body", [b"no json", b"[1]", b'{"usage": 7}', b"{}"])
 async def test_a_document_without_usage(broker: Broker, writer: ReplyWriter, body: bytes) -> None:
     lease = await leased(broker)
-    await run(application(lambda _: Response(body, 500)), lease, writer)
+    await run(application(lambda _: Response(body, 201)), lease, writer)
     assert (await log_of(broker, lease.job))[1:] == [Data(body), End()]
 
 
@@ -99,6 +102,79 @@ async def test_the_usage_event_is_kept_or_hidden_and_read(broker: Broker, writer
     text = b"".join(e.body for e in data if isinstance(e, Data))
     assert text == quoted + (b"" if hide else USAGE_EVENT) + b"data: [DONE]\n\n"
     assert end == End(USAGE)
+
+
+REFUSAL = (
+    b'{"error": {"message": "Token id 9 is out of vocabulary", "type": "BadRequestError", "param": null, "code": 400}}'
+)
+REFUSED = {
+    "error": {
+        "message": "Token id 9 is out of vocabulary",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "invalid_value",
+    }
+}
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_an_error_before_the_first_token_is_a_status(broker: Broker, writer: ReplyWriter, streamed: bool) -> None:
+    lease = await leased(broker)
+    if streamed:
+        app = events(b"data: " + REFUSAL + b"\n\n", b"data: [DONE]\n\n")
+    else:
+        app = application(lambda _: Response(REFUSAL, 400, media_type="application/json"))
+    await run(app, lease, writer)
+    head, body, end = await log_of(broker, lease.job)
+    assert head == Head(400, "application/json", lease.wait_ms, lease.attempts)
+    assert isinstance(body, Data)
+    assert orjson.loads(body.body) == REFUSED
+    assert end == End(error=(400, "invalid_value"))
+
+
+async def test_an_error_after_the_first_token_is_an_event_and_told_at_the_end(
+    broker: Broker, writer: ReplyWriter
+) -> None:
+    lease = await leased(broker)
+    failure = REFUSAL.replace(b"400", b"500")
+    with capture_logs() as logs:
+        await run(events(b'data: {"choices":[{}]}\n\n', b"data: " + failure + b"\n\n", DONE), lease, writer)
+    head, *_, end = await log_of(broker, lease.job)
+    assert head == Head(200, STREAM, lease.wait_ms, lease.attempts)
+    assert (await text_of(broker, lease.job)).endswith(b'"code":"engine_error"}}\n\n' + DONE)
+    assert end == End(error=(500, "engine_error"))
+    [line] = [line for line in logs if line["event"] == "engine_failed"]
+    assert (line["job"], line["log_level"]) == (lease.job.id, "warning")
+
+
+async def test_events_of_a_stream_with_an_errors_status_are_no_answer(broker: Broker, writer: ReplyWriter) -> None:
+    app = application(lambda _: Response(b"data: {}\n\n", 503, media_type="text/event-stream"))
+    lease = await leased(broker)
+    await run(app, lease, writer)
+    head, _, end = await log_of(broker, lease.job)
+    assert isinstance(head, Head)
+    assert (head.status, head.content_type, head.headers) == (503, "application/json", {"retry-after": "1"})
+    assert end == End(error=(503, "engine_busy"))
+
+
+@pytest.mark.parametrize("writes", [[], [b": keep-alive\n\n"], [b"data: [DONE]\n\n"]])
+async def test_a_stream_without_an_event_is_a_failure(broker: Broker, writer: ReplyWriter, writes: list[bytes]) -> None:
+    lease = await leased(broker)
+    await run(events(*writes), lease, writer)
+    [failure] = await log_of(broker, lease.job)
+    assert isinstance(failure, Failure)
+    assert failure.code == "internal_error"
+
+
+async def test_the_last_chunk_has_the_engines_fingerprint_where_the_usage_is_hidden(
+    broker: Broker, writer: ReplyWriter
+) -> None:
+    lease = await leased(broker, hide_usage=True)
+    app = events(b'data: {"choices":[{"finish_reason":"stop"}]}\n\n', USAGE_EVENT)
+    await Replay(app, lease, writer, lambda: False, fingerprint="f").run()
+    await writer.drain()
+    expected = b'data: {"choices":[{"finish_reason":"stop"}],"system_fingerprint":"f"}\n\n'
+    assert await text_of(broker, lease.job) == expected
 
 
 async def test_the_application_sees_the_request(broker: Broker, writer: ReplyWriter) -> None:
@@ -187,7 +263,7 @@ async def test_an_application_that_fails(broker: Broker, writer: ReplyWriter, wh
             streamed = [(b"content-type", b"text/event-stream")]
             await send({"type": "http.response.start", "status": 200, "headers": streamed})
         if when == "in the middle":
-            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+            await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
         raise RuntimeError("a bug")
 
     lease = await leased(broker)

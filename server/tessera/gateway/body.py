@@ -76,14 +76,26 @@ def read_options(body: dict[str, Any], required: str) -> Options:
     stream = body.get("stream")
     if not isinstance(stream, bool | None):
         raise InvalidRequest("`stream` must be true or false.", param="stream")
+    wanted = _stream_options(body)
+    if not stream:
+        return Options(body["model"], False, False)
+    hide = not wanted.get("include_usage")
+    body["stream_options"] = {**wanted, "include_usage": True}
+    if hide and "continuous_usage_stats" in wanted:
+        # It counts with `include_usage` alone, and the client did not ask for that.
+        body["stream_options"]["continuous_usage_stats"] = False
+    return Options(body["model"], True, hide)
+
+
+def _stream_options(body: dict[str, Any]) -> dict[str, Any]:
     wanted = body.get("stream_options")
     if not isinstance(wanted, dict | None):
         raise InvalidRequest("`stream_options` must be an object.", param="stream_options")
-    if not stream:
-        return Options(body["model"], False, False)
-    hide = not (wanted or {}).get("include_usage")
-    body["stream_options"] = {**(wanted or {}), "include_usage": True}
-    return Options(body["model"], True, hide)
+    for name in ("include_usage", "continuous_usage_stats"):
+        if not isinstance((wanted or {}).get(name), bool | None):
+            field = f"stream_options.{name}"
+            raise InvalidRequest(f"`{field}` must be true or false.", param=field)
+    return wanted or {}
 
 
 def dump_json(body: dict[str, Any]) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from tessera.errors import Cancelled, TesseraError
-from tessera.queue import Head
+from tessera.queue import End, Head
 from tessera.telemetry import metrics
 
 log = structlog.get_logger()
@@ -40,8 +40,6 @@ class Observation:
     def head(self, head: Head) -> None:
         """The answer begins."""
         self.status = head.status
-        if head.status >= 400:
-            self.code = "engine"
         metrics.QUEUE_WAIT.labels(self.model).observe(head.wait_ms / 1000)
         if head.attempts > 1:
             metrics.REDELIVERED.labels(self.model).inc()
@@ -58,8 +56,15 @@ class Observation:
             self._itl.observe(now - self._last)
         self._last = now
 
-    def usage(self, usage: dict[str, Any]) -> None:
-        """vLLM's usage object, at the end."""
+    def end(self, end: End) -> None:
+        """The answer is complete, or its stream has ended with an error."""
+        if end.error is not None:
+            self.status, self.code = end.error
+        elif self.status >= 400:
+            self.code = "engine"  # a worker of an earlier version, which does not say more
+        self._count(end.usage)
+
+    def _count(self, usage: dict[str, Any]) -> None:
         details = usage.get("prompt_tokens_details") or {}
         by_modality = details.get("multimodal_tokens") or {}
         counts = {"prompt": usage.get("prompt_tokens"), "completion": usage.get("completion_tokens")}

@@ -111,6 +111,6 @@ class Relay(Response):
         body = b"".join(pieces)
         if pieces:
             self._seen.piece()
-        self._seen.usage(end.usage)
+        self._seen.end(end)
         await self._start(job, head, send, None if self._streams(head) else len(body))
         await send({"type": "http.response.body", "body": body})

@@ -42,7 +42,12 @@ class Data:
 
     def encode(self) -> bytes:
         """As stored."""
-        return b"d" + self.body
+        return self.stored(self.body)
+
+    @staticmethod
+    def stored(body: bytes) -> bytes:
+        """What ``Data(body)`` is stored as, without an object for every token."""
+        return b"d" + body
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +56,16 @@ class End:
 
     Attributes:
         usage: vLLM's usage object, empty where it gave none.
+        error: status and code of the error that the response is, or that its stream ended with.
     """
 
     usage: dict[str, Any] = field(default_factory=dict)
+    error: tuple[int, str] | None = None
 
     def encode(self) -> bytes:
         """As stored."""
-        return b"e" + orjson.dumps(self.usage)
+        # Beside the usage, where versions that do not know it pass over it.
+        return b"e" + orjson.dumps(self.usage if self.error is None else {**self.usage, "error": self.error})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +96,7 @@ def decode(raw: bytes) -> Entry:
         if kind == b"h":
             return _head(orjson.loads(content))
         if kind == b"e":
-            return End(orjson.loads(content))
+            return _end(orjson.loads(content))
         if kind == b"x":
             return Failure(**orjson.loads(content))
     except TypeError as error:
@@ -101,3 +109,10 @@ def _head(fields: Any) -> Head:
     if not isinstance(head.headers, dict):
         raise TypeError("headers are an object")
     return head
+
+
+def _end(usage: Any) -> End:
+    if not isinstance(usage, dict):
+        raise TypeError("usage is an object")
+    error = usage.pop("error", None)
+    return End(usage, None if error is None else (error[0], error[1]))

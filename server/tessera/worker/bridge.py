@@ -133,3 +133,10 @@ def video_loader(model_config: Any) -> str | None:
         return None
     name: str | None = loader(processor(model_config))
     return name
+
+
+def system_fingerprint(app: Any) -> str | None:
+    """What the application gives as ``system_fingerprint``; None where it gives none (older versions)."""
+    serving = getattr(app.state, "openai_serving_chat", None) or getattr(app.state, "openai_serving_completion", None)
+    fingerprint: str | None = getattr(serving, "system_fingerprint", None)
+    return fingerprint

@@ -36,6 +36,7 @@ class Engine:
         self._client: Any = None
         self.app: Any = None
         self.card: ModelCard
+        self.fingerprint: str | None = None
 
     async def start(self) -> None:
         """Load the model; seconds to minutes.
@@ -55,6 +56,7 @@ class Engine:
         bridge.answer_errors(self.app, TesseraError, _answer_error)
         for kind in (RequestValidationError, ValidationError):
             bridge.answer_errors(self.app, kind, validation.answer)
+        self.fingerprint = bridge.system_fingerprint(self.app)
         self.card = self._describe(name, model)
         log.info("engine_ready", model=name, seconds=round(time.monotonic() - started, 1), limits=self.card.limits)
 

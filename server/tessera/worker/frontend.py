@@ -40,10 +40,18 @@ class Frontend:
         redis: for commands, and for the two waits (work, cancellations) that hold a connection each.
         app: vLLM's application (ASGI).
         engine_dead: whether the engine can no longer answer.
+        fingerprint: the engine's ``system_fingerprint``, where it has one.
     """
 
     def __init__(
-        self, settings: Settings, redis: aioredis.Redis, app: ASGIApp, card: ModelCard, engine_dead: Callable[[], bool]
+        self,
+        settings: Settings,
+        redis: aioredis.Redis,
+        app: ASGIApp,
+        card: ModelCard,
+        engine_dead: Callable[[], bool],
+        *,
+        fingerprint: str | None = None,
     ):
         self.worker_id = f"{card.model}-{secrets.token_hex(4)}"
         self._settings = settings
@@ -54,6 +62,7 @@ class Frontend:
         self._app = app
         self._card = card
         self._engine_dead = engine_dead
+        self._fingerprint = fingerprint
         self._writer = ReplyWriter(self._broker, card.model, self._abort)
         self._running: dict[str, _Running] = {}
         self._sequences = 0
@@ -118,7 +127,7 @@ class Frontend:
         return len(call.result())
 
     def _begin(self, lease: Lease) -> None:
-        replay = Replay(self._app, lease, self._writer, self._engine_dead)
+        replay = Replay(self._app, lease, self._writer, self._engine_dead, fingerprint=self._fingerprint)
         stale = self._running.get(lease.job.id)
         task = asyncio.create_task(self._run(lease, replay, stale))
         self._running[lease.job.id] = _Running(lease, replay, task)

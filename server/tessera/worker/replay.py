@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from dataclasses import replace
 
 import orjson
 import structlog
@@ -13,14 +13,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Scope
 
 from tessera.queue import Data, End, Failure, Head, Lease
+from tessera.worker.answer import Answer, Document, Stream
 from tessera.worker.writer import ReplyWriter
 
 log = structlog.get_logger()
 
 # What the client is to know besides status, content type and body: whether and when to send the request again.
 PASSED_HEADERS = (b"retry-after", b"x-should-retry")
-
-_DONE = b"data: [DONE]\n\n"
 
 
 class EngineDead(Exception):
@@ -32,21 +31,29 @@ class Replay:
 
     Args:
         engine_dead: asked before anything is passed on.
+        fingerprint: the engine's ``system_fingerprint``, where it has one.
     """
 
-    def __init__(self, app: ASGIApp, lease: Lease, writer: ReplyWriter, engine_dead: Callable[[], bool]):
+    def __init__(
+        self,
+        app: ASGIApp,
+        lease: Lease,
+        writer: ReplyWriter,
+        engine_dead: Callable[[], bool],
+        *,
+        fingerprint: str | None = None,
+    ):
         self._app = app
         self._lease = lease
         self._writer = writer
         self._engine_dead = engine_dead
+        self._fingerprint = fingerprint
         self._gone = asyncio.Event()
         self._body_sent = False
         self._head: Head | None = None
         self._head_written = False
+        self._answer: Answer | None = None
         self._complete = False
-        self._held: list[bytes] = []
-        self._streamed = False
-        self._usage: dict[str, Any] = {}
 
     def abort(self) -> None:
         """Nobody waits for the answer any more: vLLM drops the request, as when a client disconnects."""
@@ -81,12 +88,24 @@ class Replay:
             raise EngineDead
 
     def _last(self) -> list[bytes]:
-        if not self._complete:
-            why = "The model's application failed on this request; its worker logged why."
-            return [Failure("internal_error", why).encode()]
-        held = b"".join(self._held)
-        usage = self._usage if self._streamed else _usage_of(held)
-        return [*self._head_once(), *([Data(held).encode()] if held else []), End(usage).encode()]
+        answer = self._answer
+        if answer is None or not self._complete:
+            return [_gave_up("The model's application failed on this request; its worker logged why.")]
+        rest, error = answer.rest(), answer.error
+        if error is not None:
+            if error.status >= 500:
+                log.warning("engine_failed", job=self._lease.job.id, status=error.status, code=error.code)
+            end = End(answer.usage, (error.status, error.code))
+        else:
+            end = End(answer.usage)
+        if answer.begun:
+            return [*self._head_once(), *([Data.stored(rest)] if rest else []), end.encode()]
+        if error is None:
+            return [_gave_up("The model's engine ended its answer before it began.")]
+        assert self._head is not None, "ASGI: a body before its start"
+        headers = {name.lower(): value for name, value in error.headers().items()} | self._head.headers
+        self._head = replace(self._head, status=error.status, content_type="application/json", headers=headers)
+        return [*self._head_once(), Data.stored(orjson.dumps(error.body())), end.encode()]
 
     def _scope(self) -> Scope:
         job = self._lease.job
@@ -134,19 +153,14 @@ class Replay:
         content_type = headers.get(b"content-type", b"application/octet-stream").decode("latin-1")
         passed = {name.decode(): headers[name].decode("latin-1") for name in PASSED_HEADERS if name in headers}
         self._head = Head(status, content_type, self._lease.wait_ms, self._lease.attempts, passed)
-        self._streamed = content_type.startswith("text/event-stream")
+        job = self._lease.job
+        streamed = status < 400 and content_type.startswith("text/event-stream")
+        self._answer = Stream(job, self._fingerprint) if streamed else Document(status, job)
 
     async def _body(self, body: bytes) -> None:
-        assert self._head is not None, "ASGI: a body before its start"
-        if not self._streamed or body == _DONE:
-            # Written with the end: a client that has the last byte may leave, and must not seem to leave too early.
-            self._held.append(body)
-            return
-        if _is_usage_event(body):
-            self._usage = _usage_of(body[len(b"data: ") :])
-            if self._lease.job.hide_usage:
-                return
-        await self._writer.write(self._lease.job.id, *self._head_once(), Data(body).encode())
+        assert self._answer is not None, "ASGI: a body before its start"
+        if passed := self._answer.feed(body):
+            await self._writer.write(self._lease.job.id, *self._head_once(), Data.stored(passed))
 
     def _head_once(self) -> list[bytes]:
         # Together with the first bytes, so that a log that exists means an answer that has begun.
@@ -156,14 +170,5 @@ class Replay:
         return [self._head.encode()]
 
 
-def _is_usage_event(body: bytes) -> bool:
-    """Whether an SSE event is the one that ``stream_options.include_usage`` adds at the end."""
-    return body.startswith(b"data: {") and b'"choices":[]' in body
-
-
-def _usage_of(document: bytes) -> dict[str, Any]:
-    try:
-        usage = orjson.loads(document).get("usage")
-    except (orjson.JSONDecodeError, AttributeError):
-        return {}
-    return usage if isinstance(usage, dict) else {}
+def _gave_up(why: str) -> bytes:
+    return Failure("internal_error", why).encode()

@@ -45,7 +45,9 @@ class Replica:
         if settings.engine_port:
             await stack.enter_async_context(serve_engine_port(self._engine.app, settings.engine_port))
         engine = self._engine
-        self._frontend = Frontend(settings, redis, engine.app, engine.card, lambda: engine.dead)
+        self._frontend = Frontend(
+            settings, redis, engine.app, engine.card, lambda: engine.dead, fingerprint=engine.fingerprint
+        )
         self._serving = asyncio.create_task(self._frontend.run())
         log.info("worker_ready", worker=self._frontend.worker_id, sequences=engine.card.sequences)
 
