@@ -41,5 +41,5 @@ def _comparable(stream: bytes) -> list[str]:
     """Its events without what differs between any two requests, in an order that does not depend on timing."""
     text = re.sub(r'"id":"[^"]*"', '"id":""', stream.decode())
     text = re.sub(r'"(created|cached_tokens|created_cache_tokens)":\d+', r'"\1":0', text)
-    *chunks, done, end = text.split("\n\n")
+    *chunks, done, end = [event for event in text.split("\n\n") if not event.startswith(":")]
     return [*sorted(chunks, key=lambda chunk: re.findall(r'"index":\d+', chunk)), done, end]

@@ -6,6 +6,7 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
+from tessera.gateway import relay
 from tessera.queue import Data, End, Failure, Head
 from tests.gateway.scripted import DOCUMENT, STREAM, USAGE, chat, event, sent
 from tests.polling import eventually
@@ -276,6 +277,28 @@ async def test_a_failure_that_nobody_thought_of_is_a_500_and_a_log_line(gateway,
     assert (answer.status, answer.error["code"]) == (500, "internal_error")
     assert b"secret" not in answer.body
     assert "unexpected_error" in [line["event"] for line in logs]
+
+
+async def test_a_failure_that_nobody_thought_of_in_the_middle_ends_the_stream_with_an_event(
+    gateway, worker, monkeypatch
+):
+    def broken(failure):
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(relay, "error_of", broken)
+    url = f"{gateway.url}/v1/chat/completions"
+    asked = asyncio.create_task(gateway.http.post(url, json=chat(worker.card.model, stream=True)))
+    lease = await worker.take()
+    await worker.say(lease, STREAM, event("one"))
+    with capture_logs() as logs:
+        async with await asked as answer:
+            await worker.say(lease, Failure("internal_error", "It broke."))
+            _, error, done, end = (await answer.content.read()).split(b"\n\n")
+    assert json.loads(error.removeprefix(b"data: "))["error"]["code"] == "internal_error"
+    assert b"secret" not in error
+    assert (done, end) == (b"data: [DONE]", b"")
+    assert [(line["event"], line["job"]) for line in logs if "exc_info" in line] == [("relay_failed", lease.job.id)]
+    assert await gateway.metric("tessera_requests_total", model=worker.card.model, code="internal_error") == 1
 
 
 async def test_what_waits_for_a_model_that_was_retired_is_answered_in_time(start_gateway, settings, worker):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -15,9 +16,10 @@ from tessera.gateway.disconnect import cancel_on_disconnect
 from tessera.gateway.failures import error_of
 from tessera.gateway.observation import Observation
 from tessera.gateway.services import Services
+from tessera.gateway.wire import STREAM_HEAD, Wire, is_stream
 from tessera.queue import Data, End, Failure, Head, Job, ReplyStream, new_job_id
 
-_STREAM_HEADERS = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+log = structlog.get_logger()
 
 
 class Relay(Response):
@@ -35,7 +37,8 @@ class Relay(Response):
         self._request = body
         self._options = options
         self._seen = seen
-        self._started = False
+        self._head: Head | None = None
+        self._pieces: list[bytes] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the request (ASGI)."""
@@ -45,10 +48,15 @@ class Relay(Response):
                 try:
                     await self._services.broker.enqueue(job, reply_to=self._services.gateway_id)
                     stream.enqueued = True
-                    await self._relay(stream, send)
+                    with Wire(send, job.id, heartbeat_s=self._heartbeat_s) as wire:
+                        await self._answer(stream, wire)
                 except BaseException:
                     self._services.abandon(job)
                     raise
+
+    @property
+    def _heartbeat_s(self) -> float:
+        return self._services.settings.stream_heartbeat_s if self._options.stream else 0
 
     async def _job(self) -> Job:
         services, body = self._services, self._request
@@ -63,54 +71,58 @@ class Relay(Response):
         self._seen.job_id = job.id
         return job
 
-    async def _relay(self, stream: ReplyStream, send: Send) -> None:
-        head: Head | None = None
-        pieces: list[bytes] = []
+    async def _answer(self, stream: ReplyStream, wire: Wire) -> None:
         try:
-            while True:
-                for entry in await stream.next():
-                    if isinstance(entry, Data):
-                        pieces.append(entry.body)
-                    elif isinstance(entry, Head):
-                        head = entry
-                        self._seen.head(head)
-                    elif isinstance(entry, Failure):
-                        raise error_of(entry)
-                    else:
-                        await self._finish(stream.job, head, pieces, entry, send)
-                        return
-                if head is not None and pieces and self._streams(head):
-                    await self._start(stream.job, head, send)
-                    self._seen.piece()
-                    await send({"type": "http.response.body", "body": b"".join(pieces), "more_body": True})
-                    pieces.clear()
-        except TesseraError as error:
-            if not self._started:
+            await self._relay(stream, wire)
+        except Exception as error:
+            if not wire.started:
                 raise
-            self._seen.failed(error)
             self._services.abandon(stream.job)
-            event = b"data: " + orjson.dumps(error.body()) + b"\n\ndata: [DONE]\n\n"
-            await send({"type": "http.response.body", "body": b"".join(pieces) + event})
+            await self._fail(error, wire)
 
-    @staticmethod
-    def _streams(head: Head) -> bool:
-        return head.content_type.startswith("text/event-stream")
+    async def _relay(self, stream: ReplyStream, wire: Wire) -> None:
+        while True:
+            for entry in await stream.next():
+                if isinstance(entry, Data):
+                    self._pieces.append(entry.body)
+                elif isinstance(entry, Head):
+                    self._head = entry
+                    self._seen.head(entry)
+                elif isinstance(entry, Failure):
+                    raise error_of(entry)
+                else:
+                    await self._finish(entry, wire)
+                    return
+            if self._head is not None and self._pieces and is_stream(self._head):
+                self._seen.piece()
+                await wire.write(self._head, self._taken(), more=True)
 
-    async def _start(self, job: Job, head: Head, send: Send, length: int | None = None) -> None:
-        if self._started:
-            return
-        self._started = True
-        headers = [(b"content-type", head.content_type.encode()), (b"x-request-id", job.id.encode())]
-        headers += [(name.encode(), value.encode("latin-1")) for name, value in head.headers.items()]
-        headers += _STREAM_HEADERS if length is None else [(b"content-length", str(length).encode())]
-        await send({"type": "http.response.start", "status": head.status, "headers": headers})
-
-    async def _finish(self, job: Job, head: Head | None, pieces: list[bytes], end: End, send: Send) -> None:
-        if head is None:
+    async def _finish(self, end: End, wire: Wire) -> None:
+        if self._head is None:
             raise TesseraError("The worker sent an empty answer.")
-        body = b"".join(pieces)
-        if pieces:
+        if self._pieces:
             self._seen.piece()
         self._seen.end(end)
-        await self._start(job, head, send, None if self._streams(head) else len(body))
-        await send({"type": "http.response.body", "body": body})
+        body = self._taken()
+        if wire.started and not is_stream(self._head):
+            body = _as_event(body)
+        await wire.write(self._head, body, more=False)
+
+    async def _fail(self, error: Exception, wire: Wire) -> None:
+        """End a stream whose head is out with an event that says what went wrong."""
+        if not isinstance(error, TesseraError):
+            log.exception("relay_failed", job=self._seen.job_id)
+            error = TesseraError("The gateway failed on this request; its log says why.")
+        self._seen.failed(error)
+        whole = self._taken() if self._head is not None and is_stream(self._head) else b""
+        await wire.write(STREAM_HEAD, whole + _as_event(orjson.dumps(error.body())), more=False)
+
+    def _taken(self) -> bytes:
+        body = b"".join(self._pieces)
+        self._pieces.clear()
+        return body
+
+
+def _as_event(document: bytes) -> bytes:
+    """A document as the only, or last, event of a stream; line ends in JSON stand between its tokens."""
+    return b"data: " + document.replace(b"\r", b"").replace(b"\n", b"") + b"\n\ndata: [DONE]\n\n"

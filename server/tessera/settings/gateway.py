@@ -18,5 +18,10 @@ class GatewaySettings(BaseSettings):
     queue_timeout_s: float = Field(300.0, gt=0, description="Longest wait of a job for a worker.")
     worker_grace_s: float = Field(180.0, ge=0, description="How long requests are queued for a model without workers.")
     reply_timeout_s: float = Field(300.0, gt=0, description="Longest silence of a running job before it is given up.")
+    stream_heartbeat_s: float = Field(
+        5.0,
+        ge=0,
+        description="Silence of a stream after which a comment goes out, so that proxies keep it open; 0: never.",
+    )
     reply_ttl_s: int = Field(120, gt=0, description="How long a finished job's reply log is kept.")
     drain_timeout_s: float = Field(30.0, ge=0, description="Time for running requests to end at shutdown.")
