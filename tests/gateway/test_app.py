@@ -6,6 +6,7 @@ from pathlib import Path
 import openapi_spec_validator
 import pytest
 import yaml
+import yarl
 
 from tessera import __version__
 from tessera.gateway.description import openapi_yaml
@@ -30,20 +31,32 @@ async def test_an_unknown_path(gateway, method, path):
     [
         ("GET", "/v1/chat/completions", "POST"),
         ("OPTIONS", "/v1/completions", "POST"),
-        ("DELETE", "/v1/models", "GET"),
-        ("POST", "/readyz", "GET"),
-        ("PROPFIND", "/metrics", "GET"),
+        ("DELETE", "/v1/models", "GET, HEAD"),
+        ("POST", "/readyz", "GET, HEAD"),
+        ("PROPFIND", "/metrics", "GET, HEAD"),
+        ("PUT", "/docs", "GET, HEAD"),
+        ("HEAD", "/v1/chat/completions", "POST"),
     ],
 )
 async def test_a_method_that_the_path_does_not_take(gateway, method, path, allowed):
     async with gateway.http.request(method, gateway.url + path) as response:
         assert (response.status, response.headers["Allow"]) == (405, allowed)
-        assert (await response.json())["error"]["code"] == "method_not_allowed"
+        if method != "HEAD":
+            assert (await response.json())["error"]["code"] == "method_not_allowed"
 
 
-async def test_head_has_no_body(gateway):
-    async with gateway.http.head(gateway.url + "/v1/models") as response:
-        assert (response.status, await response.read()) == (405, b"")
+@pytest.mark.parametrize("path", ["/v1/models", "/livez", "/readyz", "/health", "/metrics", "/openapi.json"])
+async def test_head_answers_as_get_does_but_for_the_body(gateway, worker, path):
+    async with gateway.http.head(gateway.url + path) as response:
+        assert (response.status, await response.read()) == (200, b"")
+        assert int(response.headers["Content-Length"]) > 0
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions%0A", "/v1/models%0A", "/docs%0A", "/livez%0A", "/livez%0D%0A"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_path_matches_to_its_last_character(gateway, method, path):
+    async with gateway.http.request(method, yarl.URL(gateway.url + path, encoded=True)) as response:
+        assert (response.status, (await response.json())["error"]["code"]) == (404, "not_found")
 
 
 async def test_the_documentation_is_served(gateway):
@@ -55,6 +68,10 @@ async def test_the_documentation_is_served(gateway):
 async def test_nothing_tells_what_serves(gateway):
     async with gateway.http.get(gateway.url + "/livez") as response:
         assert "Server" not in response.headers
+
+
+async def test_the_version_is_told(gateway):
+    assert await gateway.get("/version") == (200, {"version": __version__})
 
 
 async def test_models_are_listed(gateway, worker):
@@ -96,6 +113,9 @@ def test_the_description_has_every_path_and_resolves():
         "/v1/models/{model}",
         "/livez",
         "/readyz",
+        "/health",
+        "/ping",
+        "/version",
         "/metrics",
     }
     for reference in _references(described):

@@ -37,6 +37,19 @@ async def test_readiness_follows_the_workers(start_gateway, settings, redis_clie
     assert await gateway.get("/readyz") == (503, {"ready": False, "redis": "ok", "workers": {}})
 
 
+async def test_probers_of_vllm_hear_whether_a_worker_serves_a_model(gateway, worker):
+    async def status(method, path):
+        async with gateway.http.request(method, gateway.url + path) as response:
+            return response.status
+
+    async def statuses():
+        return {await status(*asked) for asked in [("GET", "/health"), ("GET", "/ping"), ("POST", "/ping")]}
+
+    assert await statuses() == {200}
+    await worker.withdraw()
+    assert await statuses() == {503}
+
+
 async def test_every_promised_series_is_there(gateway, worker):
     model = worker.card.model
     async with worker.serving(worker.echo):
@@ -64,6 +77,7 @@ async def test_what_clients_make_up_adds_no_series(gateway, worker):
     for i in range(10):
         await gateway.post(chat(f"made-up-{i}"))
         await gateway.post(chat(f"made-up-{i}"), f"/made/up/{i}")
+        await gateway.post(chat(f"made-up-{i}"), "/v1/chat/completions\n")
         await gateway.get(f"/v1/models/made-up-{i}")
     assert await series() == before
 

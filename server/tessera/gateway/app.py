@@ -13,6 +13,8 @@ from starlette.exceptions import HTTPException
 from tessera import __version__
 from tessera.errors import MethodNotAllowed, RouteNotFound, TesseraError
 from tessera.gateway import generation, health, models
+from tessera.gateway.failsafe import Failsafe
+from tessera.gateway.routes import HeadAsGet, match_exactly
 from tessera.gateway.services import open_services
 from tessera.settings import Settings
 
@@ -38,9 +40,12 @@ def create_app(settings: Settings) -> FastAPI:
     )
     for resource in (generation, models, health):
         app.include_router(resource.router)
+    match_exactly(app.routes)
     app.add_exception_handler(TesseraError, _tessera_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _unexpected_error)
+    # What is added last comes first.
+    app.add_middleware(Failsafe)
+    app.add_middleware(HeadAsGet)
     return app
 
 
@@ -54,10 +59,8 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     path, method = request.url.path, request.method
     if error.status_code == 405:
         wrong_method = MethodNotAllowed(f"{path} does not take {method}. See GET /docs.")
-        return JSONResponse(wrong_method.body(), wrong_method.status, error.headers)
+        allowed = set((error.headers or {})["Allow"].split(", "))
+        if "GET" in allowed:
+            allowed.add("HEAD")
+        return JSONResponse(wrong_method.body(), wrong_method.status, {"Allow": ", ".join(sorted(allowed))})
     return await _tessera_error(request, RouteNotFound(f"There is no {method} {path}. GET /docs lists what there is."))
-
-
-async def _unexpected_error(request: Request, error: Exception) -> JSONResponse:
-    log.error("unexpected_error", path=request.url.path, exc_info=error)
-    return await _tessera_error(request, TesseraError("The gateway failed on this request; its log says why."))

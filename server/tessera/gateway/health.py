@@ -1,13 +1,15 @@
-"""``/livez``, ``/readyz`` and ``/metrics``."""
+"""``/livez``, ``/readyz``, ``/version`` and ``/metrics``."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from tessera import __version__
 from tessera.errors import QueueUnavailable
 from tessera.gateway.services import Services
 from tessera.telemetry import metrics
@@ -21,7 +23,22 @@ async def livez() -> str:
     return "ok"
 
 
-@router.get("/readyz", responses={503: {"description": "Redis does not answer, or no worker serves a model."}})
+@router.get("/version")
+async def version() -> dict[str, str]:
+    """The server's version."""
+    return {"version": __version__}
+
+
+_UNREADY: dict[int | str, dict[str, Any]] = {
+    503: {"description": "Redis does not answer, or no worker serves a model."}
+}
+
+
+# The other names are those under which vLLM is asked whether its engine is healthy.
+@router.get("/readyz", responses=_UNREADY)
+@router.get("/health", responses=_UNREADY)
+@router.get("/ping", responses=_UNREADY)
+@router.post("/ping", include_in_schema=False)
 async def readyz(request: Request) -> JSONResponse:
     """200 when a worker serves a model, 503 otherwise, with what is missing."""
     services: Services = request.app.state.services

@@ -22,6 +22,8 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "ws": "none",
         "access_log": False,
         "log_level": "warning",
+        # As everything else is logged.
+        "log_config": None,
         "timeout_graceful_shutdown": int(settings.drain_timeout_s),
         # Longer than load balancers keep idle connections (60 s): what they send as we close is lost.
         "timeout_keep_alive": 75,
