@@ -9,11 +9,13 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from tessera import __version__
 from tessera.errors import MethodNotAllowed, RouteNotFound, TesseraError
 from tessera.gateway import generation, health, models
 from tessera.gateway.failsafe import Failsafe
+from tessera.gateway.request_id import RequestIds
 from tessera.gateway.routes import HeadAsGet, match_exactly
 from tessera.gateway.services import open_services
 from tessera.settings import Settings
@@ -46,6 +48,15 @@ def create_app(settings: Settings) -> FastAPI:
     # What is added last comes first.
     app.add_middleware(Failsafe)
     app.add_middleware(HeadAsGet)
+    if origins := settings.allowed_origins():
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After", "X-Request-Id"],
+        )
+    app.add_middleware(RequestIds)
     return app
 
 

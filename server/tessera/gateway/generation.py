@@ -31,7 +31,8 @@ class Generation(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the request (ASGI)."""
-        path: str = scope["path"]
+        # Of the table of routes, not what the client sent: it becomes a label of metrics.
+        path: str = scope["route"].path
         # Counted and logged within; there is nobody left to answer.
         with suppress(Cancelled), observe(path) as seen:
             options = read_options(body := await self._body(), self._required)

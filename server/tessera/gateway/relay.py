@@ -43,12 +43,12 @@ class Relay(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the request (ASGI)."""
         async with cancel_on_disconnect(receive):
-            job = await self._job()
+            job = await self._job(scope["state"]["request_id"])
             with self._services.hub.open(job) as stream:
                 try:
                     await self._services.broker.enqueue(job, reply_to=self._services.gateway_id)
                     stream.enqueued = True
-                    with Wire(send, job.id, heartbeat_s=self._heartbeat_s) as wire:
+                    with Wire(send, heartbeat_s=self._heartbeat_s) as wire:
                         await self._answer(stream, wire)
                 except BaseException:
                     self._services.abandon(job)
@@ -58,7 +58,7 @@ class Relay(Response):
     def _heartbeat_s(self) -> float:
         return self._services.settings.stream_heartbeat_s if self._options.stream else 0
 
-    async def _job(self) -> Job:
+    async def _job(self, request_id: str) -> Job:
         services, body = self._services, self._request
         card = services.catalogue.require(self._options.model).card
         self._seen.model = card.model
@@ -67,7 +67,7 @@ class Relay(Response):
             await prepare_media(body, parts, card, services.stage)
         # A job that is wider than its engine is only as wide as it: it needs all of it, whatever number was asked for.
         width = min(sequences(body), card.sequences)
-        job = Job(new_job_id(), card.model, self._path, dump_json(body), width, self._options.hide_usage)
+        job = Job(new_job_id(request_id), card.model, self._path, dump_json(body), width, self._options.hide_usage)
         self._seen.job_id = job.id
         return job
 

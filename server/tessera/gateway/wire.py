@@ -27,10 +27,9 @@ class Wire:
         started: the head is out; what comes now can no longer have a status of its own.
     """
 
-    def __init__(self, send: Send, request_id: str, *, heartbeat_s: float):
+    def __init__(self, send: Send, *, heartbeat_s: float):
         self.started = False
         self._send = send
-        self._request_id = request_id
         self._heartbeat_s = heartbeat_s
         self._loop = asyncio.get_running_loop()
         self._last_write = self._loop.time()
@@ -82,7 +81,7 @@ class Wire:
 
     async def _start(self, head: Head, length: int | None) -> None:
         self.started = True
-        headers = [(b"content-type", head.content_type.encode()), (b"x-request-id", self._request_id.encode())]
+        headers = [(b"content-type", head.content_type.encode())]
         headers += [(name.encode(), value.encode("latin-1")) for name, value in head.headers.items()]
         headers += _STREAM_HEADERS if length is None else [(b"content-length", str(length).encode())]
         await self._send({"type": "http.response.start", "status": head.status, "headers": headers})

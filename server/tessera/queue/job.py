@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 
 
-def new_job_id() -> str:
-    """A fresh job id: 96 random bits in hexadecimal."""
-    return secrets.token_hex(12)
+def new_job_id(request_id: str = "job") -> str:
+    """A fresh job id: the id of its request, which clients choose and repeat as they like, and 48 random bits."""
+    return f"{request_id}-{secrets.token_hex(6)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,3 +25,10 @@ class GatewaySettings(BaseSettings):
     )
     reply_ttl_s: int = Field(120, gt=0, description="How long a finished job's reply log is kept.")
     drain_timeout_s: float = Field(30.0, ge=0, description="Time for running requests to end at shutdown.")
+    cors_allow_origins: str = Field(
+        "", description="Origins of web pages that may use the API, separated by commas; `*`: all; empty: none."
+    )
+
+    def allowed_origins(self) -> list[str]:
+        """The origins of ``TESSERA_CORS_ALLOW_ORIGINS``, one by one."""
+        return [origin for part in self.cors_allow_origins.split(",") if (origin := part.strip())]

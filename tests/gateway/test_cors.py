@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.gateway.scripted import chat
+
+PAGE = "https://app.example"
+PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization, content-type"}
+
+
+@pytest.fixture
+async def open_to_pages(start_gateway, settings, worker):
+    origins = f"{PAGE}, https://other.example"
+    return await start_gateway(settings.model_copy(update={"cors_allow_origins": origins}))
+
+
+async def preflight(gateway, origin):
+    url = gateway.url + "/v1/chat/completions"
+    async with gateway.http.options(url, headers={"Origin": origin, **PREFLIGHT}) as response:
+        return response.status, response.headers
+
+
+async def test_web_pages_may_not_use_the_api_unless_somebody_says_so(gateway):
+    status, headers = await preflight(gateway, PAGE)
+    assert status == 405
+    assert "Access-Control-Allow-Origin" not in headers
+
+
+async def test_a_page_of_an_allowed_origin_may(open_to_pages):
+    status, headers = await preflight(open_to_pages, PAGE)
+    assert status == 200
+    assert headers["Access-Control-Allow-Origin"] == PAGE
+    assert "POST" in headers["Access-Control-Allow-Methods"]
+    assert headers["Access-Control-Allow-Headers"] == "authorization, content-type"
+
+
+async def test_a_page_of_another_may_not(open_to_pages):
+    status, headers = await preflight(open_to_pages, "https://evil.example")
+    assert status == 400
+    assert "Access-Control-Allow-Origin" not in headers
+
+
+async def test_a_page_reads_answers_and_errors_and_their_ids(open_to_pages, worker):
+    async with worker.serving(worker.echo):
+        answered = await open_to_pages.post(chat(worker.card.model), headers={"Origin": PAGE})
+    refused = await open_to_pages.post(b"{", headers={"Origin": PAGE})
+    assert (answered.status, refused.status) == (200, 400)
+    for answer in (answered, refused):
+        assert answer.headers["Access-Control-Allow-Origin"] == PAGE
+        assert "X-Request-Id" in answer.headers["Access-Control-Expose-Headers"]
+
+
+async def test_all_origins_may(start_gateway, settings, worker):
+    gateway = await start_gateway(settings.model_copy(update={"cors_allow_origins": "*"}))
+    _, headers = await preflight(gateway, PAGE)
+    assert headers["Access-Control-Allow-Origin"] == "*"
