@@ -7,43 +7,15 @@ import pytest
 import redis.asyncio as aioredis
 
 from tessera.errors import Overloaded, QueueUnavailable
-from tessera.queue import Append, Broker, Data, End, Failure, Head, Job, Lease, connect, new_job_id
-from tessera.queue.entry import Entry, decode
+from tessera.queue import Broker, Data, End, Failure, Job, Lease, connect, new_job_id
+from tessera.queue.entry import decode
 from tessera.settings import Settings
 from tests.polling import eventually
-from tests.queue.corner import MODEL, with_other
+from tests.queue.corner import HEAD, MODEL, entries_of, lapse, log_of, overdue, state_of, with_other
 from tests.queue.redis_process import RedisProcess
 
 Add = Callable[..., Awaitable[Job]]
 Take = Callable[..., Awaitable[list[Lease]]]
-
-HEAD = Head(200, "text/event-stream").encode()
-
-
-def entries_of(lease: Lease, offset: int, *entries: bytes, final: bool = False) -> Append:
-    return Append(lease.job.id, lease.epoch, offset, entries, final)
-
-
-async def log_of(broker: Broker, job: Job, model: str = MODEL) -> list[Entry]:
-    [(entries, _, _)] = await broker.read([(model, job.id, 0)])
-    return [decode(raw) for raw in entries]
-
-
-async def state_of(redis: aioredis.Redis, broker: Broker, job: Job) -> str | None:
-    state = await redis.hget(broker.keys.job(MODEL, job.id), "state")
-    return None if state is None else state.decode()
-
-
-async def lapse(redis: aioredis.Redis, broker: Broker) -> None:
-    """Let all leases run out now."""
-    key = broker.keys.leases(MODEL)
-    for job_id in await redis.zrange(key, 0, -1):
-        await redis.zadd(key, {job_id: 1})
-
-
-async def overdue(redis: aioredis.Redis, broker: Broker, job: Job) -> None:
-    await redis.hset(broker.keys.job(MODEL, job.id), "deadline_ms", 1)
-
 
 # --- enqueue and lease --------------------------------------------------------------------------------
 
@@ -209,22 +181,24 @@ async def test_a_large_reply_of_many_bytes_values(broker: Broker, add: Add, take
 # --- fencing ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("taken", [False, True], ids=["while it waits again", "while another holds it"])
 async def test_an_older_epoch_can_write_nothing(
-    broker: Broker, redis_client: aioredis.Redis, add: Add, take: Take
+    broker: Broker, redis_client: aioredis.Redis, add: Add, take: Take, taken: bool
 ) -> None:
     job = await add()
     [old] = await take(worker="old")
-    await lapse(redis_client, broker)
-    assert await broker.reap(MODEL) == (1, 0)
-    for newer in (False, True):  # while it waits again, and while another worker holds it
-        if newer:
-            [lease] = await take(worker="new")
-            assert lease.epoch > old.epoch
-        assert await broker.append(MODEL, [entries_of(old, 0, HEAD, b"dold")]) == [job.id]
-        assert await broker.renew(MODEL, [old]) == [job.id]
-        assert await broker.release(MODEL, [old], failed=False) == 0
-        assert await log_of(broker, job) == []
-        assert await broker.depth(MODEL) == ((0, 1) if newer else (1, 0))
+    if taken:
+        await lapse(redis_client, broker)
+        assert await broker.reap(MODEL) == (1, 0)
+        [lease] = await take(worker="new")
+        assert lease.epoch > old.epoch
+    else:
+        assert await broker.release(MODEL, [old], failed=False) == 1
+    assert await broker.append(MODEL, [entries_of(old, 0, HEAD, b"dold")]) == [job.id]
+    assert await broker.renew(MODEL, [old]) == [job.id]
+    assert await broker.release(MODEL, [old], failed=False) == 0
+    assert await log_of(broker, job) == []
+    assert await broker.depth(MODEL) == ((0, 1) if taken else (1, 0))
 
 
 async def test_an_epoch_that_redis_forgot_is_not_given_out_again(
@@ -291,21 +265,6 @@ async def test_a_job_that_had_begun_is_answered_with_a_failure(
     assert await broker.reap(MODEL) == (0, 0)
     *begun, failure = await log_of(broker, job)
     assert begun == [decode(HEAD), Data(b"1")]
-    assert isinstance(failure, Failure)
-    assert failure.code == "worker_lost"
-    assert await take() == []
-
-
-async def test_a_job_is_delivered_only_so_often(
-    broker: Broker, redis_client: aioredis.Redis, settings: Settings, add: Add, take: Take
-) -> None:
-    job = await add()
-    for attempt in range(1, settings.max_attempts + 1):
-        [lease] = await take()
-        assert lease.attempts == attempt
-        await lapse(redis_client, broker)
-        assert await broker.reap(MODEL) == ((1, 0) if attempt < settings.max_attempts else (0, 1))
-    [failure] = await log_of(broker, job)
     assert isinstance(failure, Failure)
     assert failure.code == "worker_lost"
     assert await take() == []

@@ -1,4 +1,15 @@
-"""Histories of many workers and gateways at random, checked after each step against a model of what must hold."""
+"""Histories of many workers and gateways at random, checked after each step against a model of what must hold.
+
+- A job is in one place: it waits, is leased, or has ended; and what has ended stays as it is.
+- Waiting jobs are taken in the order of their arrival, as many as fit; one that is given back keeps its place.
+- An epoch is given out once, and they rise. Only who holds a job by its newest epoch can write, renew or give it back.
+- A worker whose lease ran out holds its job again, by the same epoch, if it is heard of before another has taken it.
+- Entries of a reply are never lost, written twice or in another order.
+- A job is given up when its reply has begun, or when as many workers as ``TESSERA_MAX_ATTEMPTS`` died under it: their
+  engines failed, or they fell silent and have not been heard of since. Otherwise another worker gets it.
+- Any call may be repeated, may have its answer lost, and may arrive late, when it changes nothing any more.
+- Whatever happened, one worker brings what is left to its end.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +23,63 @@ import hypothesis
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from tessera.queue import Append, Broker, End, Failure, Job, Lease, connect
+from tessera.errors import QueueUnavailable
+from tessera.queue import Append, End, Failure, Job, Lease, connect
 from tessera.queue.entry import decode
 from tessera.settings import Settings
+from tests.queue.unreliable import UnreliableBroker
 
 MODEL = "m"
-WORKERS = ("w0", "w1", "w2")
 CAPACITY = 4
 CHANCE = st.integers(0, 10_000)
 
 
 @dataclass
 class Known:
-    """What the model knows of a job."""
+    """What the model knows of a job.
+
+    Attributes:
+        epoch: the newest that was given out, 0 once nobody holds the job by it.
+        deaths: epochs of workers that fell silent, and one object for each engine that failed.
+    """
 
     job: Job
-    order: int
     state: str = "queued"
     attempts: int = 0
+    epoch: int = 0
     epochs: list[int] = field(default_factory=list)
-    holder: str = ""
+    deaths: set[object] = field(default_factory=set)
+    holder: Worker | None = None
     log: list[bytes] = field(default_factory=list)
     failure: str = ""
+
+    @property
+    def id(self) -> str:
+        return self.job.id
+
+    def held_by(self, epoch: int) -> bool:
+        """Whether a worker holds the job by this epoch, now that it is heard of."""
+        self.deaths.discard(epoch)
+        if self.epoch != epoch or self.state not in {"queued", "leased"}:
+            return False
+        self.state = "leased"
+        return True
+
+    def end(self, state: str, failure: str = "") -> None:
+        self.state, self.failure = state, failure
+
+
+@dataclass(eq=False)
+class Worker:
+    """What a worker believes to hold.
+
+    Attributes:
+        record: number of its last claim that Redis remembers, and what it gave.
+    """
+
+    id: str
+    held: dict[str, Lease] = field(default_factory=dict)
+    record: tuple[int, dict[str, int]] = (0, {})
 
 
 class History(RuleBasedStateMachine):
@@ -44,10 +90,11 @@ class History(RuleBasedStateMachine):
         self.settings = Settings(redis_url=redis_url, redis_prefix=f"h-{secrets.token_hex(6)}", max_attempts=3)
         self.runner = asyncio.Runner()
         self.redis = connect(self.settings, name="history")
-        self.broker = Broker(self.redis, self.settings)
+        self.broker = UnreliableBroker(self.redis, self.settings)
         self.known: dict[str, Known] = {}
-        self.held: dict[str, dict[str, Lease]] = {w: {} for w in WORKERS}
-        self.zombies: list[Lease] = []
+        self.workers = [Worker(f"w{n}") for n in range(3)]
+        self.dead: list[Lease] = []
+        self.late: list[tuple[Worker, tuple[Any, ...]]] = []
 
     def teardown(self) -> None:
         self.run(self._drain())
@@ -57,51 +104,70 @@ class History(RuleBasedStateMachine):
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(work)
 
-    # --- rules
+    # --- gateways
 
-    @rule(sequences=st.integers(1, CAPACITY + 2), again=st.booleans())
-    def enqueue(self, sequences: int, again: bool) -> None:
-        job = Job(f"j{len(self.known):03}", MODEL, "/", b"{}", sequences)
-        self.known[job.id] = Known(job, len(self.known))
-        for _ in range(1 + again):
-            self.run(self.broker.enqueue(job, reply_to="g"))
+    @rule(widths=st.lists(st.sampled_from([1, 1, 1, 2, CAPACITY + 2]), min_size=1, max_size=4), again=st.booleans())
+    def enqueue(self, widths: list[int], again: bool) -> None:
+        for sequences in widths:
+            known = Known(Job(f"j{len(self.known):03}", MODEL, "/", b"{}", sequences))
+            self.known[known.id] = known
+            for _ in range(1 + again):
+                self.run(self.broker.enqueue(known.job, reply_to="g"))
 
     @precondition(lambda self: self.known)
     @rule(chance=CHANCE)
     def enqueue_an_old_one_again(self, chance: int) -> None:
-        known = list(self.known.values())[chance % len(self.known)]
-        self.run(self.broker.enqueue(known.job, reply_to="g"))
+        self.run(self.broker.enqueue(self._some(chance).job, reply_to="g"))
 
-    @rule(worker=st.sampled_from(WORKERS), most=st.integers(1, 4))
-    def lease(self, worker: str, most: int) -> None:
-        mine = self.held[worker]
-        free = CAPACITY - sum(lease.job.sequences for lease in mine.values())
-        idle = not mine
-        expected, room, alone = [], free, idle
-        for known in self._waiting():
-            if len(expected) == most or (known.job.sequences > room and not alone) or (expected and room <= 0):
-                break
-            expected.append(known.job.id)
-            room, alone = room - known.job.sequences, False
-        leases = self.run(self.broker.lease(MODEL, worker, free=free, idle=idle, most=most))
-        assert [lease.job.id for lease in leases] == expected
-        for lease in leases:
-            known = self.known[lease.job.id]
-            assert lease.job == known.job
-            assert all(lease.epoch > epoch for epoch in known.epochs)
-            known.epochs.append(lease.epoch)
-            known.attempts += 1
-            assert lease.attempts == known.attempts
-            known.state, known.holder = "leased", worker
-            mine[lease.job.id] = lease
-        assert sum(lease.job.sequences for lease in mine.values()) <= CAPACITY or len(mine) == 1
+    @precondition(lambda self: self._waiting() or self._leased())
+    @rule(chance=CHANCE)
+    def cancel(self, chance: int) -> None:
+        known = self._some(chance)
+        assert self.run(self.broker.cancel(MODEL, known.id)) == known.state
+        if known.state in {"queued", "leased"}:
+            known.end("cancelled")
 
-    @precondition(lambda self: any(self.held.values()))
+    @precondition(lambda self: self._waiting())
+    @rule()
+    def let_the_oldest_wait_too_long(self) -> None:
+        known = self._waiting()[0]
+        self.run(self.redis.hset(self.broker.keys.job(MODEL, known.id), "deadline_ms", 1))
+        assert self.run(self.broker.reap(MODEL)) == (0, 1)
+        known.end("evicted", "queue_timeout")
+
+    # --- workers
+
+    @precondition(lambda self: self._waiting() or self.broker._unanswered)
+    @rule(which=st.integers(0, 2), most=st.integers(1, 4), lost=st.sampled_from(["", "answer", "call"]))
+    def lease(self, which: int, most: int, lost: str) -> None:
+        worker = self.workers[which]
+        free, idle = CAPACITY - sum(lease.job.sequences for lease in worker.held.values()), not worker.held
+        self.broker.lost = lost
+        try:
+            leases = self.run(self.broker.lease(MODEL, worker.id, free=free, idle=idle, most=most))
+        except QueueUnavailable:
+            leases = []
+        if lost == "call":
+            self.late.append((worker, self.broker.called))
+            return
+        given = self._given(worker, self.broker.called)
+        if not lost:
+            assert [(e.job, e.epoch, e.attempts) for e in leases] == [(k.job, k.epoch, k.attempts) for k in given]
+            worker.held |= {lease.job.id: lease for lease in leases}
+
+    @precondition(lambda self: self.late)
+    @rule(chance=CHANCE)
+    def a_call_arrives_late(self, chance: int) -> None:
+        worker, call = self.late.pop(chance % len(self.late))
+        answer = self.run(self.broker.deliver(call))
+        assert [row[0].decode() for row in answer] == [known.id for known in self._given(worker, call)]
+
+    @precondition(lambda self: self._held())
     @rule(chance=CHANCE, count=st.integers(0, 3), final=st.booleans(), overlap=st.integers(0, 2), again=st.booleans())
     def append(self, chance: int, count: int, final: bool, overlap: int, again: bool) -> None:
         worker, lease = self._some_lease(chance)
         known = self.known[lease.job.id]
-        still = known.state == "leased" and known.epochs[-1] == lease.epoch
+        still = known.held_by(lease.epoch)
         new = [f"d{lease.epoch}:{len(known.log) + i}".encode() for i in range(count)]
         if final:
             new.append(End().encode())
@@ -113,78 +179,86 @@ class History(RuleBasedStateMachine):
         if still:
             known.log += new
             if final:
-                known.state = "finished"
+                known.end("finished")
         if final or not still:
-            del self.held[worker][lease.job.id]
+            del worker.held[lease.job.id]
 
-    @rule(worker=st.sampled_from(WORKERS))
-    def renew(self, worker: str) -> None:
-        mine = self.held[worker]
-        lost = self.run(self.broker.renew(MODEL, mine.values()))
-        assert sorted(lost) == sorted(i for i in mine if self.known[i].state != "leased")
-        for job_id in lost:
-            del mine[job_id]
-
-    @rule(worker=st.sampled_from(WORKERS), failed=st.booleans())
-    def release(self, worker: str, failed: bool) -> None:
-        mine, self.held[worker] = self.held[worker], {}
-        given = [self.known[i] for i in mine if self.known[i].state == "leased"]
-        for known in given:
-            known.attempts -= not failed
-            self._give_back(known)
-        requeued = self.run(self.broker.release(MODEL, mine.values(), failed=failed))
-        assert requeued == sum(known.state == "queued" for known in given)
-        self.zombies += mine.values()
-
-    @rule(worker=st.sampled_from(WORKERS))
-    def die(self, worker: str) -> None:
-        mine, self.held[worker] = self.held[worker], {}
-        given = [self.known[i] for i in mine if self.known[i].state == "leased"]
-        self.run(self._lapse(mine))
-        for known in given:
-            self._give_back(known)
-        requeued = sum(known.state == "queued" for known in given)
-        assert self.run(self.broker.reap(MODEL)) == (requeued, len(given) - requeued)
-        self.zombies += mine.values()
-
-    @precondition(lambda self: self.zombies)
-    @rule(chance=CHANCE, final=st.booleans())
-    def write_from_the_grave(self, chance: int, final: bool) -> None:
-        lease = self.zombies[chance % len(self.zombies)]
-        written = Append(lease.job.id, lease.epoch, 0, [b"dghost"], final)
-        assert self.run(self.broker.append(MODEL, [written])) == [lease.job.id]
-        assert self.run(self.broker.renew(MODEL, [lease])) == [lease.job.id]
-        assert self.run(self.broker.release(MODEL, [lease], failed=True)) == 0
-
-    @precondition(lambda self: self.known)
+    @precondition(lambda self: self._held())
     @rule(chance=CHANCE)
-    def cancel(self, chance: int) -> None:
-        known = list(self.known.values())[chance % len(self.known)]
-        assert self.run(self.broker.cancel(MODEL, known.job.id)) == known.state
-        if known.state in {"queued", "leased"}:
-            known.state = "cancelled"
+    def renew(self, chance: int) -> None:
+        worker, _ = self._some_lease(chance)
+        lost = self.run(self.broker.renew(MODEL, worker.held.values()))
+        assert set(lost) == {i for i, lease in worker.held.items() if not self.known[i].held_by(lease.epoch)}
+        for job_id in lost:
+            del worker.held[job_id]
 
-    @precondition(lambda self: self._waiting())
-    @rule()
-    def let_the_oldest_wait_too_long(self) -> None:
-        known = self._waiting()[0]
-        self.run(self.redis.hset(self.broker.keys.job(MODEL, known.job.id), "deadline_ms", 1))
-        assert self.run(self.broker.reap(MODEL)) == (0, 1)
-        known.state, known.failure = "evicted", "queue_timeout"
+    @precondition(lambda self: self._held())
+    @rule(chance=CHANCE, failed=st.booleans())
+    def release(self, chance: int, failed: bool) -> None:
+        worker, _ = self._some_lease(chance)
+        requeued = self.run(self.broker.release(MODEL, worker.held.values(), failed=failed))
+        expected = 0
+        for job_id, lease in worker.held.items():
+            known = self.known[job_id]
+            if known.epoch != lease.epoch or known.state not in {"queued", "leased"}:
+                continue
+            if not failed:
+                known.deaths.discard(lease.epoch)
+            if known.state == "leased":
+                known.attempts -= not failed
+                self._give_back(known, object() if failed else None)
+                expected += known.state == "queued"
+            known.epoch = 0
+        assert requeued == expected
+        self.dead += worker.held.values()
+        worker.held = {}
 
-    @rule()
-    def reap(self) -> None:
-        assert self.run(self.broker.reap(MODEL)) == (0, 0)
+    @precondition(lambda self: self._leased())
+    @rule(chance=CHANCE)
+    def fall_silent(self, chance: int) -> None:
+        self._lapse(self._some_holder(chance))
+
+    @precondition(lambda self: self._leased())
+    @rule(chance=CHANCE)
+    def die(self, chance: int) -> None:
+        worker = self._some_holder(chance)
+        self._lapse(worker)
+        self.dead += worker.held.values()
+        self.workers = [Worker(f"{w.id}'") if w is worker else w for w in self.workers]
+
+    @precondition(lambda self: self.dead)
+    @rule(chance=CHANCE)
+    def an_append_arrives_after_its_worker_died(self, chance: int) -> None:
+        lease = self.dead[chance % len(self.dead)]
+        known = self.known[lease.job.id]
+        written = Append(known.id, lease.epoch, len(known.log), [b"dlate"], False)
+        still = known.held_by(lease.epoch)
+        assert self.run(self.broker.append(MODEL, [written])) == ([] if still else [known.id])
+        known.log += [b"dlate"] * still
+        if still:
+            self._lapse(self._holder(known))
+
+    @precondition(lambda self: self.dead)
+    @rule(chance=CHANCE, failed=st.booleans())
+    def what_is_lost_cannot_be_given_back(self, chance: int, failed: bool) -> None:
+        lease = self.dead[chance % len(self.dead)]
+        known = self.known[lease.job.id]
+        if known.epoch != lease.epoch or known.state not in {"queued", "leased"}:
+            known.deaths.discard(lease.epoch)
+            assert self.run(self.broker.renew(MODEL, [lease])) == [known.id]
+            assert self.run(self.broker.release(MODEL, [lease], failed=failed)) == 0
 
     # --- what must hold
 
     @invariant()
     def redis_holds_what_the_model_holds(self) -> None:
+        assert self.run(self.broker.reap(MODEL)) == (0, 0)
         waiting, leased, found = self.run(self._look())
-        assert waiting == [known.job.id.encode() for known in self._waiting()]
-        assert leased == {k.job.id.encode() for k in self.known.values() if k.state == "leased"}
-        for known, state, log in zip(self.known.values(), found[::2], found[1::2], strict=True):
+        assert waiting == [known.id.encode() for known in self._waiting()]
+        assert leased == {known.id.encode() for known in self._leased()}
+        for known, (state, deaths), log in zip(self.known.values(), found[::2], found[1::2], strict=True):
             assert state.decode() == known.state
+            assert int(deaths or 0) == len(known.deaths) or known.failure
             own = log[:-1] if known.failure else log
             assert own == known.log
             if known.failure:
@@ -197,19 +271,69 @@ class History(RuleBasedStateMachine):
     def _waiting(self) -> list[Known]:
         return [known for known in self.known.values() if known.state == "queued"]
 
-    def _some_lease(self, chance: int) -> tuple[str, Lease]:
-        held = [(worker, lease) for worker, mine in self.held.items() for lease in mine.values()]
-        return held[chance % len(held)]
+    def _leased(self) -> list[Known]:
+        return [known for known in self.known.values() if known.state == "leased"]
 
-    def _give_back(self, known: Known) -> None:
-        if known.log or known.attempts >= self.settings.max_attempts:
-            known.state, known.failure = "evicted", "worker_lost"
+    def _holder(self, known: Known) -> Worker:
+        assert known.holder is not None
+        return known.holder
+
+    def _some_holder(self, chance: int) -> Worker:
+        return self._holder(self._leased()[chance % len(self._leased())])
+
+    def _some(self, chance: int) -> Known:
+        return list(self.known.values())[chance % len(self.known)]
+
+    def _held(self) -> list[tuple[Worker, Lease]]:
+        return [(worker, lease) for worker in self.workers for lease in worker.held.values()]
+
+    def _some_lease(self, chance: int) -> tuple[Worker, Lease]:
+        return self._held()[chance % len(self._held())]
+
+    def _given(self, worker: Worker, call: tuple[Any, ...]) -> list[Known]:
+        """What a claim gives."""
+        claim, again, free, idle, most = call[3:8]
+        newest, earlier = worker.record
+        if claim <= newest:
+            return [self.known[i] for i, epoch in earlier.items() if claim == newest and self.known[i].held_by(epoch)]
+        given: list[Known] = []
+        for known in self._waiting():
+            if len(given) == most or (known.job.sequences > free and not idle) or (given and free <= 0):
+                break
+            given.append(known)
+            free, idle = free - known.job.sequences, False
+        for known in given:
+            self._give(known, worker)
+        if given or again:
+            worker.record = (claim, {known.id: known.epoch for known in given})
+        return given
+
+    def _give(self, known: Known, worker: Worker) -> None:
+        epoch = self.run(self._epoch(known))
+        assert all(epoch > earlier for earlier in known.epochs)
+        known.state, known.holder, known.epoch = "leased", worker, epoch
+        known.epochs.append(epoch)
+        known.attempts += 1
+
+    def _give_back(self, known: Known, death: object | None) -> None:
+        if death is not None:
+            known.deaths.add(death)
+        if known.log or len(known.deaths) >= self.settings.max_attempts:
+            known.end("evicted", "worker_lost")
         else:
             known.state = "queued"
 
-    async def _lapse(self, mine: dict[str, Lease]) -> None:
-        for job_id in mine:
-            await self.redis.zadd(self.broker.keys.leases(MODEL), {job_id: 1}, xx=True)
+    def _lapse(self, worker: Worker) -> None:
+        """All of a worker's leases run out, and somebody looks."""
+        lapsed = [known for known in self._leased() if known.holder is worker]
+        for known in lapsed:
+            self.run(self.redis.zadd(self.broker.keys.leases(MODEL), {known.id: 1}, xx=True))
+            self._give_back(known, known.epoch)
+        requeued = sum(known.state == "queued" for known in lapsed)
+        assert self.run(self.broker.reap(MODEL)) == (requeued, len(lapsed) - requeued)
+
+    async def _epoch(self, known: Known) -> int:
+        return int(await self.redis.hget(self.broker.keys.job(MODEL, known.id), "epoch"))
 
     async def _look(self) -> tuple[list[bytes], set[bytes], list[Any]]:
         keys = self.broker.keys
@@ -217,15 +341,15 @@ class History(RuleBasedStateMachine):
             pipe.zrange(keys.queue(MODEL), 0, -1)
             pipe.zrange(keys.leases(MODEL), 0, -1)
             for job_id in self.known:
-                pipe.hget(keys.job(MODEL, job_id), "state")
+                pipe.hmget(keys.job(MODEL, job_id), "state", "deaths")
                 pipe.lrange(keys.log(MODEL, job_id), 0, -1)
             waiting, leased, *found = await pipe.execute()
         return waiting, set(leased), found
 
     async def _drain(self) -> None:
         """Everything that is left can be brought to its end by one worker."""
-        for mine in self.held.values():
-            await self._lapse(mine)
+        for job_id in await self.redis.zrange(self.broker.keys.leases(MODEL), 0, -1):
+            await self.redis.zadd(self.broker.keys.leases(MODEL), {job_id: 1})
         await self.broker.reap(MODEL)
         while leases := await self.broker.lease(MODEL, "last", free=1, idle=True, most=1):
             for lease in leases:
@@ -238,7 +362,7 @@ class History(RuleBasedStateMachine):
 
 def test_no_history_loses_or_doubles_a_job(redis_url: str) -> None:
     settings = hypothesis.settings(
-        max_examples=40,
+        max_examples=100,
         stateful_step_count=40,
         deadline=None,
         derandomize=True,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -13,11 +13,12 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from tessera.errors import QueueUnavailable
-from tessera.queue import Broker, Directory, End, Failure, Job, Lease, ModelCard, connect
+from tessera.queue import Broker, Data, Directory, End, Failure, Job, Lease, ModelCard, connect
 from tessera.settings import Settings
 from tessera.worker import frontend as frontends
 from tessera.worker.frontend import Frontend
 from tests.polling import eventually
+from tests.worker.blocked_frontend import BlockedFrontend
 from tests.worker.jobs import MODEL, answered, enqueue, log_of, text_of
 
 
@@ -373,6 +374,58 @@ async def test_a_worker_that_gets_its_own_lost_job_again_answers_once(
     await all_answered(broker, [job])
     assert await text_of(broker, job) == b"done"
     assert await broker.depth(MODEL) == (0, 0)
+
+
+@pytest.fixture
+def blocked(settings: Settings) -> Iterator[BlockedFrontend]:
+    frontend = BlockedFrontend(settings.model_copy(update={"lease_s": 0.5}))
+    yield frontend
+    frontend.end()
+
+
+async def lapsed(broker: Broker) -> None:
+    async def back() -> bool:
+        await broker.reap(MODEL)
+        return await broker.depth(MODEL) == (1, 0)
+
+    await eventually(back, "its lease has run out")
+
+
+async def test_a_worker_whose_loop_stands_still_goes_on_with_what_nobody_else_has_taken(
+    blocked: BlockedFrontend, broker: Broker, settings: Settings
+) -> None:
+    job = await enqueue(broker)
+
+    async def held() -> bool:
+        return await broker.depth(MODEL) == (0, 1)
+
+    await eventually(lambda: blocked.begun[job.id] == 1, "it runs")
+    for _ in range(settings.max_attempts + 1):
+        blocked.block()
+        await lapsed(broker)
+        blocked.unblock()
+        await eventually(held, "it holds the job again")
+    blocked.go.set()
+    await all_answered(broker, [job])
+    assert await text_of(broker, job) == b"done"
+    assert blocked.begun[job.id] == 1
+
+
+async def test_what_a_worker_whose_loop_stands_still_had_not_begun_is_run_elsewhere(
+    blocked: BlockedFrontend, floor: Floor, broker: Broker
+) -> None:
+    job = await enqueue(broker)
+    await eventually(lambda: blocked.begun[job.id] == 1, "it runs")
+    blocked.block()
+    await lapsed(broker)
+    app = Application()
+    floor.start(app)
+    await eventually(lambda: app.running == 1, "another worker has it")
+    blocked.unblock()
+    await eventually(lambda: blocked.running == 0, "the first has dropped it", within_s=2)
+    app.go.set()
+    await all_answered(broker, [job])
+    assert (await log_of(broker, job))[1:] == [Data(b"done"), End()]
 
 
 async def test_redis_errors_and_bugs_do_not_stop_a_frontend(

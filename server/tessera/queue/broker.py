@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class Broker:
         self._enqueue, self._lease, self._append = (script(redis, n) for n in ("enqueue", "lease", "append"))
         self._renew, self._release = (script(redis, n) for n in ("renew", "release"))
         self._cancel, self._reap = (script(redis, n) for n in ("cancel", "reap"))
+        self._unanswered: dict[tuple[str, str], int] = {}
 
     async def ping(self) -> None:
         """Ask whether Redis answers."""
@@ -87,13 +89,18 @@ class Broker:
     async def lease(self, model: str, worker_id: str, *, free: int, idle: bool, most: int) -> list[Lease]:
         """Take waiting jobs, oldest first, while they fit.
 
+        Whatever a call that failed has taken, the worker's next one returns; one at a time for each worker.
+
         Args:
             free: sequences that the engine has room for.
             idle: the engine runs nothing, so that a job wider than ``free`` is taken too.
             most: jobs to take at the most.
         """
+        again = (model, worker_id) in self._unanswered
+        claim = self._unanswered.setdefault((model, worker_id), time.time_ns() // 1000)
         limits = (free, int(idle), most, self._lease_ms, self._reply_ttl_ms)
-        replies = await self._call(self._lease, model, worker_id, *limits)
+        replies = await self._call(self._lease, model, worker_id, claim, int(again), *limits)
+        del self._unanswered[model, worker_id]
         return [Lease.parse(model, reply) for reply in replies]
 
     async def append(self, model: str, appends: Iterable[Append]) -> list[str]:
@@ -101,11 +108,14 @@ class Broker:
         arguments: list[Any] = []
         for a in appends:
             arguments += (a.job_id, a.epoch, int(a.final), a.offset, len(a.entries), *a.entries)
-        lost = await self._call(self._append, model, self._reply_ttl_ms, *arguments)
+        lost = await self._call(self._append, model, self._lease_ms, self._reply_ttl_ms, *arguments)
         return [job_id.decode() for job_id in lost]
 
     async def renew(self, model: str, leases: Iterable[Lease]) -> list[str]:
-        """Keep leases for another ``TESSERA_LEASE_S``. Returns the ids of those that are lost."""
+        """Keep leases for another ``TESSERA_LEASE_S``. Returns the ids of those that are lost.
+
+        One that has run out is kept too, as long as no other worker has taken its job.
+        """
         held = [part for lease in leases for part in (lease.job.id, lease.epoch)]
         lost = await self._call(self._renew, model, self._lease_ms, self._reply_ttl_ms, *held)
         return [job_id.decode() for job_id in lost]
@@ -114,13 +124,13 @@ class Broker:
         """Give jobs back before their leases run out.
 
         Args:
-            failed: the engine failed under them, which counts as an attempt.
+            failed: the engine failed under them, which counts like the worker's death.
 
         Returns:
-            How many wait in the queue again; the others had begun to answer, or were tried too often.
+            How many wait in the queue again; the others had begun to answer, or too many workers died under them.
         """
         held = [part for lease in leases for part in (lease.job.id, lease.epoch)]
-        limits = (self._settings.max_attempts, self._reply_ttl_ms, int(failed))
+        limits = (self._settings.max_attempts, self._reply_ttl_ms, "failed" if failed else "unused")
         return int(await self._call(self._release, model, *limits, *held))
 
     async def cancel(self, model: str, job_id: str) -> str | None:

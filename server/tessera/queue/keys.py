@@ -9,6 +9,7 @@ All keys of one model share the hash tag ``{model}``, so that one script can tou
 ``P:{M}:leases``                      sorted set  ids of running jobs, by expiry (ms)
 ``P:{M}:wake``                        list        tokens that wake idle workers
 ``P:{M}:order``                       integer     the last order given out
+``P:{M}:claim:WORKER``                string      what a worker was given last, in case the answer was lost
 ``P:{directory}:workers``             sorted set  ids of workers, by expiry (ms)
 ``P:{directory}:cards``               hash        worker id to the card it announced
 ``P:{directory}:models``              hash        model to when a worker last served it (ms), and its card

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,6 +70,7 @@ class Frontend:
         self._changed = asyncio.Event()
         self._jobs: set[asyncio.Task[None]] = set()
         self._leasing: asyncio.Task[None] | None = None
+        self._renewed = time.monotonic()
         self._stopped = False
 
     async def run(self) -> None:
@@ -114,6 +116,9 @@ class Frontend:
         return self._sequences >= self._card.sequences
 
     async def _take(self) -> int:
+        if time.monotonic() - self._renewed > self._settings.lease_s:
+            # This process was stopped, or its loop was: what lapsed meanwhile goes on here rather than anew.
+            await self._renew()
         free, idle = self._card.sequences - self._sequences, not self._running
         call = asyncio.create_task(
             self._broker.lease(self._card.model, self.worker_id, free=free, idle=idle, most=LEASED_AT_ONCE)
@@ -181,10 +186,12 @@ class Frontend:
             log.warning("withdrawal_failed", worker=self.worker_id, error=str(error))  # it expires by itself
 
     async def _renew(self) -> None:
+        began = time.monotonic()
         held = [running.lease for running in self._running.values()]
         if held:
             lost = set(await self._broker.renew(self._card.model, held))
             self._abort([lease.job.id for lease in held if lease.job.id in lost and self._holds(lease)])
+        self._renewed = began
 
     async def _obey(self) -> None:
         async def subscribed() -> None:

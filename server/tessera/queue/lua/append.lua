@@ -1,9 +1,9 @@
 -- KEYS: any key of the model
--- ARGV: prefix, reply ttl ms, then for each job: id, epoch, 1 if this ends it, offset of the first entry, number of
+-- ARGV: prefix, lease ms, reply ttl ms, then for each job: id, epoch, 1 if this ends it, offset of the first entry, number of
 -- entries, entries. Entries that the log already holds are skipped, so a call may be repeated.
 -- Returns the ids of jobs that the caller no longer holds (their entries were not written).
-local prefix, reply_ttl_ms = ARGV[1], ARGV[2]
-local lost, messages, i = {}, {}, 3
+local prefix, lease_ms, reply_ttl_ms = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local lost, messages, i = {}, {}, 4
 while i <= #ARGV do
   local id, epoch, final = ARGV[i], ARGV[i + 1], ARGV[i + 2] == '1'
   local offset, count, first = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), i + 5
@@ -11,7 +11,7 @@ while i <= #ARGV do
   local job = redis.call('HMGET', job_key(prefix, id), 'epoch', 'state', 'reply_to')
   local log = log_key(prefix, id)
   local length = redis.call('LLEN', log)
-  if job[1] ~= epoch or job[2] ~= 'leased' or length < offset then
+  if not holds(prefix, id, job, epoch, lease_ms) or length < offset then
     lost[#lost + 1] = id
   else
     local entries = {unpack(ARGV, first + length - offset, i - 1)}

@@ -29,19 +29,43 @@ local function conclude(prefix, id, state, reply_ttl_ms)
   redis.call('PEXPIRE', log_key(prefix, id), reply_ttl_ms)
 end
 
--- Puts a job whose worker is gone back to its place in the queue, or gives it up: its reply has begun (a second
--- worker would write other tokens after those that the client has), or it was delivered too often already.
--- Returns 'requeued' or 'evicted'.
-local function give_back(prefix, id, max_attempts, reply_ttl_ms, counts)
+-- A worker that was silent and is heard of again has not died under its job.
+local function forgive(key, epoch)
+  if redis.call('HDEL', key, 'silent:' .. epoch) == 1 then redis.call('HINCRBY', key, 'deaths', -1) end
+end
+
+-- Whether a job is still with the worker that has this epoch; `job` is the job's {epoch, state, …}. A lease that ran
+-- out lets others take the job; as long as nobody has, a worker that was only slow goes on.
+local function holds(prefix, id, job, epoch, lease_ms)
+  if job[1] == epoch and job[2] == 'leased' then return true end
   local key = job_key(prefix, id)
-  local job = redis.call('HMGET', key, 'attempts', 'order', 'reply_to', 'deadline_ms')
+  forgive(key, epoch)
+  if job[1] ~= epoch or job[2] ~= 'queued' then return false end
+  redis.call('HSET', key, 'state', 'leased')
+  redis.call('ZREM', prefix .. 'queue', id)
+  redis.call('ZADD', prefix .. 'leases', now_ms() + lease_ms, id)
+  keep(prefix .. 'leases', lease_ms)
+  return true
+end
+
+-- Puts a job back to its place in the queue, or gives it up: its reply has begun (a second worker would write other
+-- tokens after those that the client has), or too many workers died under it.
+-- how: 'silent' (its lease ran out; the epoch stays, see `holds`), 'failed' (its engine did), or 'unused'.
+-- Returns 'requeued' or 'evicted'.
+local function give_back(prefix, id, max_deaths, reply_ttl_ms, how)
+  local key = job_key(prefix, id)
+  local job = redis.call('HMGET', key, 'epoch', 'order', 'reply_to', 'deadline_ms')
   redis.call('ZREM', prefix .. 'leases', id)
-  redis.call('HINCRBY', key, 'epoch', 1)
-  local attempts = tonumber(job[1])
-  if not counts then attempts = redis.call('HINCRBY', key, 'attempts', -1) end
+  if how == 'silent' then
+    redis.call('HSET', key, 'silent:' .. job[1], 1)
+  else
+    redis.call('HINCRBY', key, 'epoch', 1)
+  end
+  if how == 'unused' then redis.call('HINCRBY', key, 'attempts', -1) end
+  local deaths = redis.call('HINCRBY', key, 'deaths', how == 'unused' and 0 or 1)
   local begun = redis.call('EXISTS', log_key(prefix, id)) == 1
-  if begun or attempts >= max_attempts then
-    local why = begun and 'after the reply had begun' or (attempts .. ' times before the first token')
+  if begun or deaths >= max_deaths then
+    local why = begun and 'after the reply had begun' or (deaths .. ' times before the first token')
     reply(prefix, id, job[3], {'x' .. cjson.encode({code = 'worker_lost',
       message = 'The worker that ran this request died ' .. why .. '. Send it again.'})})
     conclude(prefix, id, 'evicted', reply_ttl_ms)

@@ -1,5 +1,5 @@
 -- KEYS: any key of the model
--- ARGV: prefix, max attempts, reply ttl ms, most jobs to look at
+-- ARGV: prefix, max deaths, reply ttl ms, most jobs to look at
 -- Gives back the jobs of workers that went silent, and answers those that waited too long.
 -- Returns {requeued, evicted}.
 local prefix, now, limit = ARGV[1], now_ms(), tonumber(ARGV[4])
@@ -7,7 +7,7 @@ local requeued, evicted = 0, 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'leases', '-inf', now, 'LIMIT', 0, limit)) do
   if redis.call('EXISTS', job_key(prefix, id)) == 0 then
     redis.call('ZREM', prefix .. 'leases', id)
-  elseif give_back(prefix, id, tonumber(ARGV[2]), ARGV[3], true) == 'requeued' then
+  elseif give_back(prefix, id, tonumber(ARGV[2]), ARGV[3], 'silent') == 'requeued' then
     requeued = requeued + 1
   else
     evicted = evicted + 1
