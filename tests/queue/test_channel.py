@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import redis.asyncio as aioredis
+from structlog.testing import capture_logs
 
 from tessera.errors import QueueUnavailable
 from tessera.queue import channel, connect, listen
@@ -70,10 +71,9 @@ async def test_a_host_that_vanished_is_noticed(own_redis: RedisProcess, monkeypa
         own_redis.pause()
         await asyncio.sleep(0)
         # A Redis that is stopped accepts connections and says nothing, so that it is asked again and again.
-        with pytest.MonkeyPatch.context() as patch:
-            lost: list[str] = []
-            patch.setattr(channel.log, "warning", lambda event, **_: lost.append(event))
-            await eventually(lambda: "channel_lost" in lost, "the silence was noticed")
+        with capture_logs() as logs:
+            await eventually(lambda: bool(logs), "the silence was noticed")
+        assert [line["event"] for line in logs] == ["channel_lost"]
         own_redis.resume()
         await eventually(lambda: listener.subscribed >= 2, "subscribed again")
 

@@ -3,93 +3,21 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 import redis.asyncio as aioredis
-from starlette.responses import JSONResponse, StreamingResponse
+from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from tessera.errors import QueueUnavailable
-from tessera.queue import Broker, Data, Directory, End, Failure, Job, Lease, ModelCard, connect
+from tessera.queue import Broker, Directory, End, Failure, Lease
 from tessera.settings import Settings
 from tessera.worker import frontend as frontends
-from tessera.worker.frontend import Frontend
 from tests.polling import eventually
-from tests.worker.blocked_frontend import BlockedFrontend
+from tests.worker.floor import Application, Floor, all_answered
 from tests.worker.jobs import MODEL, answered, enqueue, log_of, text_of
-
-
-class Application:
-    """Answers each request once it is let go; remembers who ran what, and how many at once."""
-
-    def __init__(self) -> None:
-        self.go = asyncio.Event()
-        self.begun: Counter[str] = Counter()
-        self.dropped: list[str] = []
-        self.running = self.most_running = 0
-        self.dead = False
-        self.first_piece = False
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        job_id = dict(scope["headers"])[b"x-request-id"].decode()
-        self.begun[job_id] += 1
-        self.running += 1
-        self.most_running = max(self.most_running, self.running)
-        try:
-            await StreamingResponse(self._body(), media_type="text/event-stream")(scope, receive, send)
-        except asyncio.CancelledError:
-            self.dropped.append(job_id)
-            raise
-        finally:
-            self.running -= 1
-
-    async def _body(self) -> AsyncIterator[bytes]:
-        if self.first_piece:
-            yield b"begun\n\n"
-        await self.go.wait()
-        if self.dead:
-            raise RuntimeError("EngineDeadError")
-        yield b"done"
-
-
-class Floor:
-    """Workers over one Redis."""
-
-    def __init__(self, settings: Settings, stack: AsyncExitStack):
-        self.settings, self.stack = settings, stack
-        self.tasks: dict[Frontend, asyncio.Task[None]] = {}
-
-    def start(self, app: Application, *, sequences: int = 4, settings: Settings | None = None) -> Frontend:
-        redis = connect(self.settings, name="worker", blocking_s=2.0)
-        self.stack.push_async_callback(redis.aclose)
-        card = ModelCard(MODEL, "root", 1, sequences=sequences)
-        made = Frontend(settings or self.settings, redis, app, card, lambda: app.dead)
-        self.tasks[made] = asyncio.create_task(made.run())
-        self.stack.push_async_callback(self.kill, made)
-        return made
-
-    async def kill(self, frontend: Frontend) -> None:
-        self.tasks[frontend].cancel()
-        await asyncio.wait([self.tasks[frontend]])
-
-    async def ended(self, frontend: Frontend) -> None:
-        await asyncio.wait_for(asyncio.shield(self.tasks[frontend]), 15)
-
-
-@pytest.fixture
-async def floor(settings: Settings) -> AsyncIterator[Floor]:
-    async with AsyncExitStack() as stack:
-        yield Floor(settings, stack)
-
-
-async def all_answered(broker: Broker, jobs: list[Job]) -> None:
-    async def done() -> bool:
-        return all([await answered(broker, job) for job in jobs])
-
-    await eventually(done, "all jobs are answered", within_s=20)
 
 
 async def workers(redis: aioredis.Redis, broker: Broker) -> int:
@@ -374,58 +302,6 @@ async def test_a_worker_that_gets_its_own_lost_job_again_answers_once(
     await all_answered(broker, [job])
     assert await text_of(broker, job) == b"done"
     assert await broker.depth(MODEL) == (0, 0)
-
-
-@pytest.fixture
-def blocked(settings: Settings) -> Iterator[BlockedFrontend]:
-    frontend = BlockedFrontend(settings.model_copy(update={"lease_s": 0.5}))
-    yield frontend
-    frontend.end()
-
-
-async def lapsed(broker: Broker) -> None:
-    async def back() -> bool:
-        await broker.reap(MODEL)
-        return await broker.depth(MODEL) == (1, 0)
-
-    await eventually(back, "its lease has run out")
-
-
-async def test_a_worker_whose_loop_stands_still_goes_on_with_what_nobody_else_has_taken(
-    blocked: BlockedFrontend, broker: Broker, settings: Settings
-) -> None:
-    job = await enqueue(broker)
-
-    async def held() -> bool:
-        return await broker.depth(MODEL) == (0, 1)
-
-    await eventually(lambda: blocked.begun[job.id] == 1, "it runs")
-    for _ in range(settings.max_attempts + 1):
-        blocked.block()
-        await lapsed(broker)
-        blocked.unblock()
-        await eventually(held, "it holds the job again")
-    blocked.go.set()
-    await all_answered(broker, [job])
-    assert await text_of(broker, job) == b"done"
-    assert blocked.begun[job.id] == 1
-
-
-async def test_what_a_worker_whose_loop_stands_still_had_not_begun_is_run_elsewhere(
-    blocked: BlockedFrontend, floor: Floor, broker: Broker
-) -> None:
-    job = await enqueue(broker)
-    await eventually(lambda: blocked.begun[job.id] == 1, "it runs")
-    blocked.block()
-    await lapsed(broker)
-    app = Application()
-    floor.start(app)
-    await eventually(lambda: app.running == 1, "another worker has it")
-    blocked.unblock()
-    await eventually(lambda: blocked.running == 0, "the first has dropped it", within_s=2)
-    app.go.set()
-    await all_answered(broker, [job])
-    assert (await log_of(broker, job))[1:] == [Data(b"done"), End()]
 
 
 async def test_redis_errors_and_bugs_do_not_stop_a_frontend(

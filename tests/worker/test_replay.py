@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from tessera.queue import Append, Broker, Data, End, Failure, Head, Lease
+from tessera.telemetry.outage import Outage
 from tessera.worker.replay import EngineDead, Replay
 from tessera.worker.writer import ReplyWriter
 from tests.polling import eventually
@@ -41,7 +42,7 @@ def events(*pieces: bytes) -> ASGIApp:
 
 @pytest.fixture
 def writer(broker: Broker) -> ReplyWriter:
-    return ReplyWriter(broker, MODEL, lambda _: None)
+    return ReplyWriter(broker, MODEL, lambda _: None, Outage("lost", "back"))
 
 
 async def run(app: ASGIApp, lease: Lease, writer: ReplyWriter, *, dead: Callable[[], bool] = lambda: False) -> None:

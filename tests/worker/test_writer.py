@@ -5,10 +5,12 @@ from collections.abc import Iterable
 
 import pytest
 import redis.asyncio as aioredis
+from structlog.testing import capture_logs
 
 from tessera.errors import QueueUnavailable
 from tessera.queue import Append, Broker, Data, End, Head, Lease
 from tessera.settings import Settings
+from tessera.telemetry.outage import Outage
 from tessera.worker import writer as writers
 from tessera.worker.writer import ReplyWriter
 from tests.polling import eventually
@@ -55,7 +57,7 @@ def lost() -> list[str]:
 
 @pytest.fixture
 def writer(watched: WatchedBroker, lost: list[str]) -> ReplyWriter:
-    return ReplyWriter(watched, MODEL, lost.extend, high_water_bytes=1000)
+    return ReplyWriter(watched, MODEL, lost.extend, Outage("lost", "back"), high_water_bytes=1000)
 
 
 async def begin(watched: WatchedBroker, writer: ReplyWriter) -> Lease:
@@ -86,8 +88,10 @@ async def test_an_outage_delays_and_keeps_the_order(watched: WatchedBroker, writ
         await writer.write(lease.job.id, f"d{n} ".encode())
     await writer.write(lease.job.id, END.encode(), final=True)
     assert await log_of(watched, lease.job) == []
-    watched.outage.clear()
-    await writer.drain()
+    with capture_logs() as logs:
+        watched.outage.clear()
+        await writer.drain()
+    assert [line["event"] for line in logs] == ["back"]
     log = await log_of(watched, lease.job)
     assert (log[0], log[-1]) == (HEAD, END)
     assert b"".join(e.body for e in log if isinstance(e, Data)) == b"".join(f"{n} ".encode() for n in range(20))

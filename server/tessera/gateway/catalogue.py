@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
-
 from tessera.errors import ModelNotFound, NoWorker, QueueUnavailable
 from tessera.queue import REDIS_UNAVAILABLE, Directory, ServedModel
 from tessera.settings import Settings
-
-log = structlog.get_logger()
+from tessera.telemetry.outage import Outage
 
 REFRESH_EVERY_S = 1.0
 
@@ -22,6 +19,7 @@ class Catalogue:
         self._directory = directory
         self._settings = settings
         self._models: dict[str, ServedModel] = {}
+        self._outage = Outage("redis_unreachable", "redis_reached")
         self.reachable = False
 
     def served(self) -> list[ServedModel]:
@@ -65,13 +63,12 @@ class Catalogue:
         """Read the directory once."""
         try:
             self._models = {m.card.model: m for m in await self._directory.models()}
-            if not self.reachable:
-                log.info("redis_reached", models=list(self._models))
-            self.reachable = True
         except REDIS_UNAVAILABLE as error:
-            if self.reachable:
-                log.warning("redis_unreachable", error=str(error))
+            self._outage.failed("refresh", error)
             self.reachable = False
+        else:
+            self._outage.works("refresh")
+            self.reachable = True
 
     async def run(self) -> None:
         """Refresh until cancelled."""

@@ -13,6 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tessera.errors import QueueUnavailable
 from tessera.queue.connection import REDIS_UNAVAILABLE
+from tessera.telemetry.outage import Outage
 
 log = structlog.get_logger()
 
@@ -35,6 +36,7 @@ async def listen(
             meanwhile is lost, and this is the place to catch up. Where it raises, the channel is opened again.
     """
     backoff_s = 0.05
+    outage = Outage("channel_lost", "channel_back", channel=channel)
     while True:
         pubsub = redis.pubsub()
         try:
@@ -42,11 +44,12 @@ async def listen(
             async for message in _messages(pubsub):
                 if message["type"] == "subscribe":
                     await on_subscribed()
+                    outage.works("listen")
                     backoff_s = 0.05
                 elif message["type"] == "message":
                     on_message(message["data"])
         except (QueueUnavailable, *REDIS_UNAVAILABLE) as error:
-            log.warning("channel_lost", channel=channel, error=str(error), retry_s=backoff_s)
+            outage.failed("listen", error)
         except Exception:
             # Whatever it was: without this channel nothing would be heard any more, and nobody would notice.
             log.exception("channel_failed", channel=channel, retry_s=backoff_s)

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from tessera.errors import QueueUnavailable
 from tessera.queue import REDIS_UNAVAILABLE, Broker, Directory, Lease, ModelCard, Wakeup, listen
 from tessera.settings import Settings
+from tessera.telemetry.outage import Outage
 from tessera.worker.replay import EngineDead, Replay
 from tessera.worker.writer import ReplyWriter
 
@@ -64,7 +65,8 @@ class Frontend:
         self._card = card
         self._engine_dead = engine_dead
         self._fingerprint = fingerprint
-        self._writer = ReplyWriter(self._broker, card.model, self._abort)
+        self._outage = Outage("queue_unreachable", "queue_reached", worker=self.worker_id)
+        self._writer = ReplyWriter(self._broker, card.model, self._abort, self._outage)
         self._running: dict[str, _Running] = {}
         self._sequences = 0
         self._changed = asyncio.Event()
@@ -76,8 +78,8 @@ class Frontend:
     async def run(self) -> None:
         """Serve until ``stop``, or until the engine dies; then let running jobs end, and give back what remains."""
         period_s = self._settings.lease_s / 4
-        announcing = asyncio.create_task(_repeat(self._announce, period_s))
-        keepers = [asyncio.create_task(work) for work in (_repeat(self._renew, period_s), self._obey())]
+        announcing = asyncio.create_task(self._repeat(self._announce, period_s))
+        keepers = [asyncio.create_task(work) for work in (self._repeat(self._renew, period_s), self._obey())]
         self._leasing = asyncio.create_task(self._lease())
         try:
             await asyncio.wait([self._leasing])
@@ -101,11 +103,13 @@ class Frontend:
                 if self._full:
                     self._changed.clear()
                     await self._changed.wait()
-                elif await self._take() < LEASED_AT_ONCE and not self._full:
+                    continue
+                if await self._take() < LEASED_AT_ONCE and not self._full:
                     # No more work, or no room for the next job.
                     await self._wakeup.wait()
+                self._outage.works("lease")
             except (QueueUnavailable, *REDIS_UNAVAILABLE) as error:
-                log.warning("queue_unreachable", error=str(error), retry_s=RETRY_S)
+                self._outage.failed("lease", error)
                 await asyncio.sleep(RETRY_S)
             except Exception:
                 log.exception("leasing_failed", retry_s=RETRY_S)
@@ -174,6 +178,21 @@ class Frontend:
                 log.info("job_aborted", job=job_id)
                 self._running[job_id].replay.abort()
 
+    async def _repeat(self, work: Callable[[], Awaitable[None]], period_s: float) -> None:
+        """Do some work in every period, sooner where it failed: a worker that does not may lose its jobs."""
+        activity = work.__name__.strip("_")
+        while True:
+            pause_s = period_s
+            try:
+                await work()
+                self._outage.works(activity)
+            except (QueueUnavailable, *REDIS_UNAVAILABLE) as error:
+                pause_s = min(period_s, RETRY_S)
+                self._outage.failed(activity, error)
+            except Exception:
+                log.exception("keeper_failed", activity=activity)
+            await asyncio.sleep(pause_s)
+
     async def _announce(self) -> None:
         if not self._engine_dead():
             await self._directory.announce(self.worker_id, self._card, ttl_s=self._settings.lease_s)
@@ -215,20 +234,6 @@ class Frontend:
             with suppress(QueueUnavailable):  # otherwise their leases run out
                 requeued = await self._broker.release(self._card.model, held, failed=self._engine_dead())
                 log.warning("jobs_given_back", jobs=len(held), requeued=requeued)
-
-
-async def _repeat(work: Callable[[], Awaitable[None]], period_s: float) -> None:
-    """Do some work in every period, sooner where it failed: a worker that does not may lose its jobs."""
-    while True:
-        pause_s = period_s
-        try:
-            await work()
-        except (QueueUnavailable, *REDIS_UNAVAILABLE) as error:
-            pause_s = min(period_s, RETRY_S)
-            log.warning("queue_unreachable", error=str(error), retry_s=pause_s)
-        except Exception:
-            log.exception("keeper_failed", work=work.__name__)
-        await asyncio.sleep(pause_s)
 
 
 async def _end(*tasks: asyncio.Task[None]) -> None:

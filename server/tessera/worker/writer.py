@@ -14,6 +14,7 @@ import structlog
 
 from tessera.errors import QueueUnavailable
 from tessera.queue import Append, Broker, Lease
+from tessera.telemetry.outage import Outage
 
 log = structlog.get_logger()
 
@@ -33,15 +34,23 @@ class ReplyWriter:
 
     Args:
         on_lost: called with the ids of jobs that this worker no longer holds.
+        outage: told when Redis cannot take what is written, and when it can again.
         high_water_bytes: unwritten bytes above which ``write`` waits.
     """
 
     def __init__(
-        self, broker: Broker, model: str, on_lost: Callable[[list[str]], None], *, high_water_bytes: int = 8 << 20
+        self,
+        broker: Broker,
+        model: str,
+        on_lost: Callable[[list[str]], None],
+        outage: Outage,
+        *,
+        high_water_bytes: int = 8 << 20,
     ):
         self._broker = broker
         self._model = model
         self._on_lost = on_lost
+        self._outage = outage
         self._high_water = high_water_bytes
         self._open: dict[str, _Pending] = {}
         self._changed: dict[str, _Pending] = {}
@@ -118,12 +127,15 @@ class ReplyWriter:
     async def _written(self, appends: list[Append]) -> list[str]:
         while True:
             try:
-                return await self._broker.append(self._model, appends)
-            except QueueUnavailable:
+                lost = await self._broker.append(self._model, appends)
+            except QueueUnavailable as error:
                 # Tokens wait here until Redis is back; `high_water_bytes` bounds them.
-                log.warning("replies_delayed", jobs=len(appends), retry_s=RETRY_S)
+                self._outage.failed("append", error)
                 await asyncio.sleep(RETRY_S)
             except Exception:
                 # Nothing that another try would mend; the jobs' leases run out, which answers them.
                 log.exception("replies_lost", jobs=len(appends))
                 return [a.job_id for a in appends]
+            else:
+                self._outage.works("append")
+                return lost
