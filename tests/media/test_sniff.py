@@ -9,6 +9,9 @@ from tessera.errors import InvalidMedia
 from tessera.media.item import Modality
 from tessera.media.sniff import holds, identify, sniff
 
+# With a picture of 5000 bytes: longer than what is looked at otherwise.
+_TAG = b"ID3\x04\x00\x00\x00\x00\x27\x08" + bytes(5000)
+
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"])
 def test_images_are_known(samples, format):
@@ -66,6 +69,10 @@ def test_audio_containers_are_known(samples, format, codec, mime):
         (b"\x00\x00\x00\x18ftypmif1\x00\x00\x00\x00mif1avif", "image/avif"),
         (b"\x00\x00\x00\x08wide\x00\x00\x00\x08mdat", "video/quicktime"),
         (b"ID3\x04\x00", "audio/mpeg"),
+        (_TAG, "audio/mpeg"),
+        (_TAG + b"\xff\xfb\x90\x00", "audio/mpeg"),
+        (_TAG + b"\xff\xf1\x50\x80", "audio/aac"),
+        (_TAG + b"fLaC", "audio/flac"),
         (b"OggS\x00\x02" + bytes(22) + b"\x80theora", "video/ogg"),
         (b"#!AMR\n", "audio/amr"),
     ],

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from io import BytesIO
-from typing import Any, cast
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
-import av
 import numpy as np
-import numpy.typing as npt
-import soundfile
-import soxr
 
-from tessera.errors import InvalidMedia, MediaTooLarge
-from tessera.media.container import open_container
+from tessera.errors import InvalidMedia
+from tessera.media import audio_readers, mpeg_audio
 from tessera.media.item import MediaSpec
 from tessera.media.limits import Deadline, media_errors
+from tessera.media.pieces import Piece, split
 from tessera.media.sniff import Kind
+from tessera.media.waveform import Samples, Waveform
 from tessera.settings import Settings
 
-Samples = npt.NDArray[np.float32]
-_Block = tuple[Samples, int]
-"""mono samples, and their rate in Hz"""
-
-_SOUNDFILE_TYPES = frozenset({"audio/wav", "audio/flac", "audio/ogg", "audio/mpeg", "audio/aiff"})
-_BLOCK_SAMPLES = 1 << 18
-_MIN_RATE_HZ, _MAX_RATE_HZ = 1000, 768_000
+_LIBSNDFILE_TYPES = frozenset({"audio/wav", "audio/flac", "audio/ogg", "audio/mpeg", "audio/aiff"})
 
 
 def decode(
@@ -34,8 +25,10 @@ def decode(
 ) -> tuple[Samples, dict[str, Any]]:
     """Decode audio, or the sound of a video.
 
-    Channels are averaged as in vLLM 0.32 (``vllm/multimodal/media/audio.py``). Decoding, downmix and resampling
-    go block by block: what is held is bounded by the duration limit at the model's rate, whatever a header says.
+    Channels are averaged as in vLLM 0.32 (``vllm/multimodal/media/audio.py``), and as there libsndfile reads what it
+    can. But libsndfile stops at damage, and where the rate or the channels change: what it gives counts only if it is
+    all that there is, and else FFmpeg reads the file. Decoding, downmix and resampling go block by block: what is
+    held is bounded by the duration limit at the model's rate, whatever a header says.
 
     Args:
         data: encoded audio, or a video.
@@ -63,104 +56,34 @@ def decode_track(
     data: bytes, kind: Kind, spec: MediaSpec, settings: Settings, deadline: Deadline
 ) -> tuple[Samples, dict[str, Any]] | None:
     """As ``decode``, but None for a file without an audio stream."""
+    rate = spec.audio_sample_rate_hz
     with media_errors("audio"):
-        samples: Samples | None = np.empty(0, dtype=np.float32)
-        if kind.mime in _SOUNDFILE_TYPES:
-            # libsndfile reads fewer codecs than FFmpeg does, and a stream it calls damaged may still play.
-            with contextlib.suppress(soundfile.LibsndfileError):
-                samples = _collect(_soundfile_blocks(data), spec, settings, deadline)
-        if samples is not None and samples.size == 0:
-            samples = _decode_with_ffmpeg(data, kind, spec, settings, deadline)
-        if samples is None:
+        parts: list[Samples] = []
+        seconds = 0.0
+        for piece in split(data, kind, deadline):
+            part = _read(piece, kind, partial(Waveform, rate, settings.media_max_audio_s, seconds), deadline)
+            if part is not None:
+                parts.append(part)
+                seconds += part.size / rate
+        if not parts:
             return None
+        samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
         if samples.size == 0:
             raise InvalidMedia("The audio is empty: 0 samples.")
-        rate = spec.audio_sample_rate_hz
         return samples, {"sample_rate": rate, "duration": samples.size / rate}
 
 
-def _decode_with_ffmpeg(
-    data: bytes, kind: Kind, spec: MediaSpec, settings: Settings, deadline: Deadline
-) -> Samples | None:
-    with open_container(data, kind) as container:
-        if not container.streams.audio:
-            return None
-    return _collect(_ffmpeg_blocks(data, kind), spec, settings, deadline)
-
-
-def _collect(blocks: Iterator[_Block], spec: MediaSpec, settings: Settings, deadline: Deadline) -> Samples:
-    collector = _Collector(spec.audio_sample_rate_hz, settings.media_max_audio_s)
-    for samples, rate in blocks:
-        deadline.check()
-        collector.add(samples, rate)
-    return collector.finish()
-
-
-class _Collector:
-    """Resamples and joins blocks, and enforces the duration limit on what is really there.
-
-    Args:
-        rate: rate of the result, Hz.
-        max_s: longest audio.
-    """
-
-    def __init__(self, rate: int, max_s: float):
-        self._rate = rate
-        self._max_s = max_s
-        self._seconds = 0.0
-        self._source_rate = 0
-        self._resampler: soxr.ResampleStream | None = None
-        self._parts: list[Samples] = []
-
-    def add(self, samples: Samples, rate: int) -> None:
-        """Take one block of mono samples."""
-        if not self._source_rate:
-            if not _MIN_RATE_HZ <= rate <= _MAX_RATE_HZ:
-                raise InvalidMedia(f"The audio has a sample rate of {rate} Hz, which is not supported.")
-            self._source_rate = rate
-            if rate != self._rate:
-                self._resampler = soxr.ResampleStream(rate, self._rate, 1, dtype="float32")
-        if rate != self._source_rate:
-            raise InvalidMedia("The audio changes its sample rate.")
-        self._seconds += samples.size / rate
-        if self._seconds > self._max_s:
-            raise MediaTooLarge(f"The audio lasts longer than the {self._max_s:g} s that are allowed.")
-        # One NaN would spread through the feature extractor's normalisation over the whole prompt.
-        samples = np.nan_to_num(samples, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
-        self._parts.append(samples if self._resampler is None else self._resampler.resample_chunk(samples))
-
-    def finish(self) -> Samples:
-        """All samples, at the rate of the result; empty if there were none."""
-        if self._resampler is not None:
-            self._parts.append(self._resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True))
-        return np.concatenate(self._parts) if self._parts else np.empty(0, dtype=np.float32)
-
-
-def _soundfile_blocks(data: bytes) -> Iterator[_Block]:
-    with soundfile.SoundFile(BytesIO(data)) as file:
-        frames = max(1, _BLOCK_SAMPLES // file.channels)
-        while (block := file.read(frames, dtype="float32", always_2d=True)).size:
-            yield _mono(block.T), file.samplerate
-
-
-def _ffmpeg_blocks(data: bytes, kind: Kind) -> Iterator[_Block]:
-    with open_container(data, kind) as container:
-        stream = container.streams.audio[0]
-        planes: av.AudioResampler | None = None
-        for packet in container.demux(stream):
-            try:
-                decoded = packet.decode()
-            except av.error.InvalidDataError:
-                # A damaged packet is a click in the sound; players pass over it too.
-                continue
-            for frame in decoded:
-                # Only to planar float: vLLM leaves integers as they are, 32768 times too loud.
-                planes = planes or av.AudioResampler(format="fltp", layout=frame.layout, rate=frame.sample_rate)
-                for converted in planes.resample(frame):
-                    yield _mono(cast("Samples", converted.to_ndarray())), converted.sample_rate
-
-
-def _mono(channels: Samples) -> Samples:
-    """``[channels, n]`` to ``[n]``; a lone channel is copied, because decoders reuse their buffers."""
-    mono: Samples = channels[0].copy() if len(channels) == 1 else np.mean(channels, axis=0)
-    return mono
+def _read(piece: Piece, kind: Kind, new_waveform: Callable[[], Waveform], deadline: Deadline) -> Samples | None:
+    """Samples at the rate of the result; None without an audio stream."""
+    if kind.mime in _LIBSNDFILE_TYPES and piece.intact:
+        waveform = new_waveform()
+        complete = audio_readers.read_with_libsndfile(piece, waveform, deadline)
+        samples = waveform.finish() if complete else None
+        if samples is not None and samples.size:
+            return samples
+    data = piece.data
+    if kind.mime == "audio/mpeg":
+        # Nothing is left where the frames are none of those known here: then FFmpeg may know them.
+        data = mpeg_audio.repair(data, deadline) or data
+    waveform = new_waveform()
+    return waveform.finish() if audio_readers.read_with_ffmpeg(data, kind, waveform, deadline) else None

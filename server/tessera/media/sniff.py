@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tessera.errors import InvalidMedia
+from tessera.media.id3 import end_of_tag
 from tessera.media.item import Modality
 
 SNIFF_BYTES = 4096
@@ -26,6 +27,7 @@ _HEIC = Kind(_IMAGE, "image/heic")
 _AVIF = Kind(_IMAGE, "image/avif")
 _MP3 = Kind(_AUDIO, "audio/mpeg", "mp3")
 _AAC = Kind(_AUDIO, "audio/aac", "aac")
+_FLAC = Kind(_AUDIO, "audio/flac", "flac")
 _QUICKTIME = Kind(_VIDEO, "video/quicktime", "mov")
 
 _MAGIC: tuple[tuple[bytes, Kind], ...] = (
@@ -36,8 +38,7 @@ _MAGIC: tuple[tuple[bytes, Kind], ...] = (
     (b"BM", Kind(_IMAGE, "image/bmp")),
     (b"II*\x00", Kind(_IMAGE, "image/tiff")),
     (b"MM\x00*", Kind(_IMAGE, "image/tiff")),
-    (b"fLaC", Kind(_AUDIO, "audio/flac", "flac")),
-    (b"ID3", _MP3),
+    (b"fLaC", _FLAC),
     (b"FLV\x01", Kind(_VIDEO, "video/x-flv", "flv")),
     (b"0&\xb2u\x8ef\xcf\x11", Kind(_VIDEO, "video/x-ms-asf", "asf")),
     (b"\x00\x00\x01\xba", Kind(_VIDEO, "video/mpeg", "mpeg")),
@@ -58,6 +59,8 @@ _TS_PACKET_BYTES = 188
 def sniff(data: bytes) -> Kind | None:
     """The format of ``data``, or None if it is none of those that the server reads."""
     head = bytes(data[:SNIFF_BYTES])
+    if head.startswith(b"ID3"):
+        return _behind_tag(data)
     for magic, kind in _MAGIC:
         if head.startswith(magic) and (magic != b"BM" or head[6:10] == b"\x00\x00\x00\x00"):
             return kind
@@ -136,6 +139,14 @@ def _iso_base_media(head: bytes) -> Kind:
     if brand[:2] == b"3g":
         return Kind(_VIDEO, "video/3gpp", "mov")
     return Kind(_VIDEO, "video/mp4", "mov")
+
+
+def _behind_tag(data: bytes) -> Kind:
+    """What a tag stands in front of; nearly always that is MP3, whose first frame may be anywhere behind it."""
+    start = end_of_tag(data, 0)
+    if data.startswith(b"fLaC", start):
+        return _FLAC
+    return _AAC if _mpeg_audio_frame(data[start : start + 4]) is _AAC else _MP3
 
 
 def _mpeg_audio_frame(head: bytes) -> Kind | None:
