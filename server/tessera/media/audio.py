@@ -11,10 +11,11 @@ import numpy as np
 from tessera.errors import InvalidMedia
 from tessera.media import audio_readers, mpeg_audio
 from tessera.media.item import MediaSpec
+from tessera.media.levels import Samples
 from tessera.media.limits import Deadline, media_errors
 from tessera.media.pieces import Piece, split
 from tessera.media.sniff import Kind
-from tessera.media.waveform import Samples, Waveform
+from tessera.media.waveform import Waveform
 from tessera.settings import Settings
 
 _LIBSNDFILE_TYPES = frozenset({"audio/wav", "audio/flac", "audio/ogg", "audio/mpeg", "audio/aiff"})
@@ -38,10 +39,11 @@ def decode(
         deadline: checked for every block.
 
     Returns:
-        Samples ``[n]`` float32, and their ``sample_rate`` (Hz) and ``duration`` (s).
+        Samples ``[n]`` float32, finite and within ``levels.MAX_LEVEL``; their ``sample_rate`` (Hz) and
+        ``duration`` (s).
 
     Raises:
-        InvalidMedia: damaged, empty, or without an audio stream.
+        InvalidMedia: damaged, empty, without an audio stream, or numbers that are not sound.
         MediaTooLarge: longer than ``media_max_audio_s``.
         MediaDecodeTimeout: too slow to decode.
     """

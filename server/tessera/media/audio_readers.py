@@ -12,10 +12,11 @@ from av.audio.frame import AudioFrame
 
 from tessera.media.container import open_container
 from tessera.media.damage import check_damage
+from tessera.media.levels import Samples
 from tessera.media.limits import Deadline
 from tessera.media.pieces import Piece
 from tessera.media.sniff import Kind
-from tessera.media.waveform import Samples, Waveform
+from tessera.media.waveform import Waveform
 
 _BLOCK_SAMPLES = 1 << 18
 # What libsndfile says of a file that does not say how long it is.

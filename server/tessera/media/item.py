@@ -134,11 +134,15 @@ def pack(array: npt.NDArray[Any], modality: Modality, metadata: Mapping[str, Any
         metadata: JSON object; its keys are sorted.
 
     Raises:
-        ValueError: dtype or shape does not fit the modality.
+        ValueError: dtype or shape does not fit the modality, or a number is not finite.
     """
     _check_shape(modality, array.shape)
     if array.dtype != _DTYPES[modality]:
         raise ValueError(f"{modality} has dtype {array.dtype}, not {_DTYPES[modality]}")
+    # The last look at it before an engine, where one NaN can reach the answers of others. Least and largest are NaN
+    # where one number is, and need no memory.
+    if array.dtype.kind == "f" and not (math.isfinite(array.min()) and math.isfinite(array.max())):
+        raise ValueError(f"{modality} has numbers that are not finite")
     fields_ = {"modality": modality.value, "shape": list(array.shape), "metadata": dict(metadata)}
     header = orjson.dumps(fields_, option=orjson.OPT_SORT_KEYS)
     padding = b" " * (-(_PREFIX.size + len(header)) % _ALIGNMENT)

@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import soxr
 
 from tessera.errors import InvalidMedia, MediaTooLarge
-
-Samples = npt.NDArray[np.float32]
+from tessera.media.levels import MAX_LEVEL, Levels, Samples
 
 _MIN_RATE_HZ, _MAX_RATE_HZ = 1000, 768_000
 
 
 class Waveform:
-    """Averages channels, resamples and joins blocks, and enforces the duration limit on what is there.
+    """Averages channels, resamples and joins blocks; bounds levels, and enforces the duration limit on what is there.
 
     Rate and channels may change from block to block, as they do in broadcasts and joined files.
 
@@ -30,6 +28,7 @@ class Waveform:
         self._rate_hz = rate_hz
         self._max_s = max_s
         self._seconds = before_s
+        self._levels = Levels()
         self._source_rate_hz = 0
         self._resampler: soxr.ResampleStream | None = None
         # Grows in place: a list of blocks, joined at the end, needs twice the memory and leaves holes behind.
@@ -51,13 +50,19 @@ class Waveform:
         self._seconds += channels.shape[1] / rate_hz
         if self._seconds > self._max_s:
             raise MediaTooLarge(f"The audio lasts longer than the {self._max_s:g} s that are allowed.")
-        # One NaN would spread through the feature extractor's normalisation over the whole prompt.
-        mono = np.nan_to_num(_mean(channels), nan=0.0, posinf=1.0, neginf=-1.0)
+        # Before anything is added up: the mean of large numbers and a resampler's filter overflow, and one NaN
+        # spreads through both, and through the feature extractor's normalisation over the whole prompt.
+        mono = _mean(self._levels.bound(channels))
         self._append(mono if self._resampler is None else self._resampler.resample_chunk(mono))
 
     def finish(self) -> Samples:
-        """All samples ``[n]`` at the rate of the result; empty if there were none."""
+        """All samples ``[n]`` at the rate of the result, finite and within ``MAX_LEVEL``; empty if there were none.
+
+        Raises:
+            InvalidMedia: too many numbers that are not sound, see ``Levels``.
+        """
         self._flush()
+        self._levels.check()
         return np.frombuffer(self._bytes, dtype=np.float32)
 
     def _change_rate(self, rate_hz: int) -> None:
@@ -74,7 +79,8 @@ class Waveform:
             self._resampler = None
 
     def _append(self, mono: Samples) -> None:
-        self._bytes += np.ascontiguousarray(mono).data
+        # The resampler overshoots what it was given.
+        self._bytes += np.ascontiguousarray(np.clip(mono, -MAX_LEVEL, MAX_LEVEL)).data
 
 
 def _mean(channels: Samples) -> Samples:
