@@ -62,6 +62,26 @@ class MissingField(InvalidRequest):
     code = "missing_required_parameter"
 
 
+class InvalidHTTP(InvalidRequest):
+    """Bytes that are no HTTP request."""
+
+    code = "invalid_http"
+
+
+class HeadTooLarge(InvalidRequest):
+    """A request's line and headers are above ``TESSERA_MAX_HEAD_BYTES`` or ``TESSERA_MAX_HEADERS``."""
+
+    status = 431
+    code = "request_head_too_large"
+
+
+class RequestTimeout(InvalidRequest):
+    """A request that did not arrive in time (``TESSERA_HEAD_TIMEOUT_S``, ``TESSERA_BODY_GAP_TIMEOUT_S``)."""
+
+    status = 408
+    code = "request_timeout"
+
+
 class RequestTooLarge(InvalidRequest):
     """The body is larger than ``TESSERA_MAX_BODY_BYTES``."""
 
@@ -152,6 +172,12 @@ class Unavailable(TesseraError):
     status = 503
     type = "service_unavailable_error"
     code = "unavailable"
+
+
+class TooManyConnections(Unavailable):
+    """All of ``TESSERA_MAX_CONNECTIONS`` are in use."""
+
+    code = "too_many_connections"
 
 
 class NoWorker(Unavailable):

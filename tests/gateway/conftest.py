@@ -10,11 +10,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 import redis.asyncio as aioredis
-import uvicorn
 from aiohttp import web
+from fastapi import FastAPI
 
 from tessera.gateway.app import create_app
-from tessera.gateway.server import server_options
+from tessera.gateway.server import GatewayServer
 from tessera.queue import ModelCard, connect
 from tessera.settings import Settings
 from tests.gateway.scripted import Gateway, OwnRedis, ScriptedWorker
@@ -50,18 +50,19 @@ async def worker(redis_client: aioredis.Redis, settings: Settings, card: ModelCa
     return worker
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config):
-        super().__init__(config)
+class _Server(GatewayServer):
+    def __init__(self, app: FastAPI, settings: Settings):
+        super().__init__(app, settings)
         self.over = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # they are pytest's
 
-    async def main_loop(self) -> None:
-        await self.on_tick(0)
+    async def on_tick(self, counter: int) -> bool:
+        await super().on_tick(counter)
         await self.over.wait()  # and not for the next tenth of a second
+        return True
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ async def start_gateway() -> AsyncIterator[StartGateway]:
 
         async def start(settings: Settings) -> Gateway:
             app = create_app(settings)
-            server = _Server(uvicorn.Config(app, **server_options(settings)))
+            server = _Server(app, settings)
             listener = socket.create_server(("127.0.0.1", 0))
             serving = asyncio.create_task(server.serve([listener]))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pydantic_settings import SettingsConfigDict
 
 from tessera.settings.gateway import GatewaySettings
+from tessera.settings.http import HttpSettings
 from tessera.settings.media import MediaSettings
 from tessera.settings.queue import QueueSettings
 from tessera.settings.telemetry import TelemetrySettings
@@ -17,7 +18,7 @@ from tessera.settings.worker import EMBEDDED_ENGINE_ARGS, EMBEDDED_MODEL, EMBEDD
 __all__ = ["EMBEDDED_ENGINE_ARGS", "EMBEDDED_MODEL", "EMBEDDED_MODEL_NAME", "MIB", "Settings"]
 
 
-class Settings(TelemetrySettings, MediaSettings, WorkerSettings, GatewaySettings, QueueSettings):
+class Settings(TelemetrySettings, MediaSettings, WorkerSettings, GatewaySettings, HttpSettings, QueueSettings):
     """Defaults suit one machine; every field's unit is in its name."""
 
     model_config = SettingsConfigDict(env_prefix="TESSERA_", env_file="tessera.env", extra="ignore", frozen=True)

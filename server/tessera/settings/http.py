@@ -1,0 +1,20 @@
+"""Connections of the gateway's clients."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+
+class HttpSettings(BaseSettings):
+    """What one connection may send, how long it may take for it, and how many there may be."""
+
+    max_head_bytes: int = Field(65_536, gt=0, description="Largest request line and headers together.")
+    max_headers: int = Field(128, gt=0, description="Most headers of a request.")
+    head_timeout_s: float = Field(20.0, gt=0, description="Longest arrival of a request's head.")
+    body_gap_timeout_s: float = Field(60.0, gt=0, description="Longest gap in the arrival of a request's body.")
+    # Clients and balancers keep idle connections for 60 to 90 s: what they send as the other side closes is lost.
+    keep_alive_timeout_s: float = Field(120.0, gt=0, description="How long connections are kept between requests.")
+    max_connections: int = Field(
+        16_384, gt=0, description="Most open connections; fewer where the limit on file descriptors demands it."
+    )

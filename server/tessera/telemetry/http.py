@@ -1,0 +1,13 @@
+"""Prometheus metrics of the gateway's connections. Labels are error codes: their number is bounded."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge
+
+connections_open = Gauge("tessera_connections_open", "Open connections of clients.")
+connections_evicted = Counter(
+    "tessera_connections_evicted", "Connections that waited for a request, closed to make room for new ones."
+)
+requests_refused = Counter(
+    "tessera_http_requests_refused", "Connections and requests refused before they had an endpoint.", ["code"]
+)
