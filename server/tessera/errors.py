@@ -237,6 +237,12 @@ class WorkerLost(Evicted):
     code = "worker_lost"
 
 
+class GatewayStopping(Evicted):
+    """The gateway was told to stop, and the request did not end within ``TESSERA_DRAIN_TIMEOUT_S``."""
+
+    code = "gateway_stopping"
+
+
 class ReplyLost(Evicted):
     """The queue no longer knows the request: its record was deleted or expired."""
 

@@ -33,6 +33,7 @@ def settings(redis_url: str) -> Settings:
         stream_heartbeat_s=0,
         media_allow_private_networks=True,
         media_threads=1,
+        drain_notice_s=0,
     )
 
 
@@ -85,7 +86,12 @@ async def start_gateway() -> AsyncIterator[StartGateway]:
             await eventually(lambda: server.started or serving.done(), "the gateway listens")
             port = listener.getsockname()[1]
             return Gateway(
-                f"http://127.0.0.1:{port}", http, app, stop, lambda: all(s.is_serving() for s in server.servers)
+                f"http://127.0.0.1:{port}",
+                http,
+                app,
+                stop,
+                listening=lambda: all(s.is_serving() for s in server.servers),
+                requests=lambda: len(server.server_state.tasks),
             )
 
         yield start

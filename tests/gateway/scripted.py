@@ -132,6 +132,7 @@ class Gateway:
     Attributes:
         app: for what only shows in its memory.
         listening: whether it takes new connections.
+        requests: how many it is answering.
     """
 
     url: str
@@ -139,6 +140,7 @@ class Gateway:
     app: Any
     stop: Callable[[], Awaitable[None]]
     listening: Callable[[], bool]
+    requests: Callable[[], int]
 
     @property
     def port(self) -> int:

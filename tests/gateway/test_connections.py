@@ -128,7 +128,7 @@ async def test_connections_that_were_just_made_are_not_closed_for_newer_ones(sma
 @pytest.mark.usefixtures("no_grace")
 async def test_a_crowd_at_the_limit_is_told_of_again_and_summed_up(monkeypatch):
     class Silent:
-        def make_room(self):
+        def abort(self):
             pass
 
         def enforce_deadline(self, now):

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from tessera.errors import Cancelled
+from tessera.errors import Cancelled, GatewayStopping
 from tessera.gateway.disconnect import cancel_on_disconnect
 
 
@@ -67,6 +67,21 @@ async def test_the_cancellation_of_somebody_else_stays_one(client, gone):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_work_that_the_server_gives_up_is_cancelled_with_its_reason(client):
+    async def receive():
+        await client.gone.wait()
+        raise GatewayStopping("It stops.")
+
+    async def work():
+        async with cancel_on_disconnect(receive):
+            client.gone.set()
+            await asyncio.Event().wait()
+
+    with pytest.raises(GatewayStopping):
+        await work()
+    assert asyncio.current_task().cancelling() == 0
 
 
 async def test_other_errors_pass(client):

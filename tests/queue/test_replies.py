@@ -9,7 +9,7 @@ import msgpack
 import pytest
 import redis.asyncio as aioredis
 
-from tessera.errors import QueueUnavailable, ReplyLost, TesseraError, WorkerLost
+from tessera.errors import GatewayStopping, QueueUnavailable, ReplyLost, TesseraError, WorkerLost
 from tessera.queue import (
     Append,
     Broker,
@@ -339,6 +339,17 @@ async def test_an_error_that_nobody_thought_of_does_not_stop_the_sweep(
         await there.unheard(lease, 0, HEAD, END, final=True)
         assert len(await whole(stream)) == 2
         assert failures >= 2
+
+
+async def test_all_streams_end_and_later_ones_too_when_the_gateway_stops(there: Bench) -> None:
+    with there.hub.open(job()) as begun, there.hub.open(job()) as waiting:
+        begun.feed(0, [HEAD])
+        there.hub.end_all(GatewayStopping("The gateway has stopped."))
+        assert await begun.next() == [Head(200, "text/event-stream")]
+        with there.hub.open(job()) as late:
+            for stream in (begun, waiting, late):
+                with pytest.raises(GatewayStopping):
+                    await stream.next()
 
 
 async def test_an_error_comes_after_what_has_arrived() -> None:

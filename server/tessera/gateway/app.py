@@ -40,6 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Tessera", version=__version__, description=DESCRIPTION, lifespan=lifespan, redirect_slashes=False
     )
+    app.state.draining = False
     for resource in (generation, models, health):
         app.include_router(resource.router)
     match_exactly(app.routes)

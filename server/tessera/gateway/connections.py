@@ -8,6 +8,7 @@ from typing import Protocol
 
 import structlog
 
+from tessera.errors import TesseraError
 from tessera.telemetry import http
 
 log = structlog.get_logger()
@@ -27,8 +28,12 @@ class Connection(Protocol):
         """End what takes too long; ``now`` is the event loop's time."""
         ...
 
-    def make_room(self) -> None:
-        """Close; it waits for a request."""
+    def stop(self, error: TesseraError) -> None:
+        """Answer the request with an error, where its answer has not begun."""
+        ...
+
+    def abort(self) -> None:
+        """Close at once."""
         ...
 
 
@@ -86,6 +91,16 @@ class Connections:
         self._waiting.pop(connection, None)
         http.connections_open.set(len(self._open))
 
+    def stop(self, error: TesseraError) -> None:
+        """Answer all requests whose answers have not begun with an error."""
+        for connection in list(self._open):
+            connection.stop(error)
+
+    def abort(self) -> None:
+        """Close all at once."""
+        for connection in [*self._open, *self._lingering]:
+            connection.abort()
+
     async def run(self, every_s: float = SWEEP_EVERY_S) -> None:
         """Enforce deadlines until cancelled."""
         loop = asyncio.get_running_loop()
@@ -101,7 +116,7 @@ class Connections:
         if connection is None or time.monotonic() - since < GRACE_S:
             return False
         self.forget(connection)
-        connection.make_room()
+        connection.abort()
         http.connections_evicted.inc()
         self._evicted += 1
         self._tell()

@@ -1,4 +1,4 @@
-"""Stops the work on a request whose client has gone."""
+"""Stops the work on a request whose client has gone, or that the server gives up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from starlette.types import Receive
 
-from tessera.errors import Cancelled
+from tessera.errors import Cancelled, TesseraError
 
 # `asyncio.wait_for` of Python 3.11, which libraries call, loses a cancellation that comes as it is about to return.
 CANCEL_AGAIN_S = 0.25
@@ -20,15 +20,20 @@ async def cancel_on_disconnect(receive: Receive) -> AsyncIterator[None]:
 
     Raises:
         Cancelled: the client disconnected.
+        TesseraError: what ``receive`` raised, which cancels as well.
     """
     task = asyncio.current_task()
     assert task is not None, "needs a running task"
     cancelled = 0
+    why: TesseraError = Cancelled("The client closed the connection.")
 
     async def watch() -> None:
-        nonlocal cancelled
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        nonlocal cancelled, why
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        except TesseraError as error:
+            why = error
         while True:
             cancelled += 1
             task.cancel()
@@ -42,7 +47,7 @@ async def cancel_on_disconnect(receive: Receive) -> AsyncIterator[None]:
         for _ in range(cancelled):
             task.uncancel()
         if cancelled and not others:
-            raise Cancelled("The client closed the connection.") from None
+            raise why from None
         raise
     finally:
         watcher.cancel()

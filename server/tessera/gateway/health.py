@@ -30,7 +30,7 @@ async def version() -> dict[str, str]:
 
 
 _UNREADY: dict[int | str, dict[str, Any]] = {
-    503: {"description": "Redis does not answer, or no worker serves a model."}
+    503: {"description": "Redis does not answer, no worker serves a model, or the gateway is about to stop."}
 }
 
 
@@ -41,6 +41,8 @@ _UNREADY: dict[int | str, dict[str, Any]] = {
 @router.post("/ping", include_in_schema=False)
 async def readyz(request: Request) -> JSONResponse:
     """200 when a worker serves a model, 503 otherwise, with what is missing."""
+    if request.app.state.draining:
+        return JSONResponse({"ready": False, "draining": True}, 503)
     services: Services = request.app.state.services
     try:
         await services.broker.ping()

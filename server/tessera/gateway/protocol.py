@@ -84,14 +84,14 @@ class GatewayProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def make_room(self) -> None:
-        """Close; it waits for a request."""
-        self.transport.abort()
-
     def stop(self, error: TesseraError) -> None:
         """Answer the request with an error, where its answer has not begun; the connection ends with it."""
         if self._answering is not None and self._busy and not self._answering.response_started:
             self._raise_in_application(self._answering, error)
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.transport.abort()
 
     # --- Transport -----------------------------------------------------------------------------------------
 
@@ -222,7 +222,12 @@ class GatewayProtocol(HttpToolsProtocol):
                 raise self._fault
             return message
 
-        await app(scope, receive_or_raise, unchunked(cycle) if scope["http_version"] == "1.0" else send)
+        try:
+            await app(scope, receive_or_raise, unchunked(cycle) if scope["http_version"] == "1.0" else send)
+        except asyncio.CancelledError:
+            # By the server, which has cut the connection; to uvicorn it would be an error with a traceback.
+            if not cycle.disconnected:
+                raise
 
     def on_response_complete(self) -> None:
         """An answer is out."""

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from types import FrameType
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from tessera.errors import GatewayStopping
 from tessera.gateway.app import create_app
 from tessera.gateway.connections import Connections
 from tessera.gateway.descriptors import most_connections, raise_descriptor_limit
+from tessera.gateway.disconnect import CANCEL_AGAIN_S
 from tessera.gateway.protocol import GatewayProtocol
 from tessera.settings import Settings
+
+log = structlog.get_logger()
+
+POLL_S = 0.05
+# After the drain: for the last words of requests that are given up, and again for those that end when they are cut off.
+ENDING_S = 2.0
 
 
 def run_gateway(settings: Settings) -> None:
@@ -22,10 +35,15 @@ def run_gateway(settings: Settings) -> None:
 
 
 class GatewayServer(uvicorn.Server):
-    """Uvicorn with the gateway's connections."""
+    """Uvicorn with the gateway's connections, and a shutdown that tells every client how its request ends."""
 
     def __init__(self, app: FastAPI, settings: Settings):
+        self._app = app
+        self._settings = settings
         self._connections = Connections(most_connections(settings.max_connections))
+        self._keeping: asyncio.Task[None] | None = None
+        # The event loop's time at which a part of the shutdown has taken long enough.
+        self._deadline = 0.0
         config = uvicorn.Config(
             app,
             host=settings.host,
@@ -37,16 +55,79 @@ class GatewayServer(uvicorn.Server):
             log_level="warning",
             # As everything else is logged.
             log_config=None,
-            timeout_graceful_shutdown=int(settings.drain_timeout_s),
             timeout_keep_alive=settings.keep_alive_timeout_s,  # type: ignore[arg-type]
             server_header=False,
         )
         super().__init__(config)
 
-    async def main_loop(self) -> None:
-        """Serve until told to exit."""
-        keeping = asyncio.create_task(self._connections.run())
-        try:
-            await super().main_loop()
-        finally:
-            keeping.cancel()
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        self._keeping = asyncio.create_task(self._connections.run())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, wait for requests, and end those that take too long."""
+        loop = asyncio.get_running_loop()
+        drain_s, notice_s = self._settings.drain_timeout_s, self._settings.drain_notice_s
+        log.info("gateway_draining", requests=len(self.server_state.tasks), at_most_s=drain_s)
+        self._deadline = loop.time() + drain_s
+        self._app.state.draining = True
+        self._connections.ending = True
+        noticed = loop.time() + notice_s
+        await self._wait(lambda: loop.time() >= noticed)
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        if not await self._wait(self._all_gone):
+            await self._end_requests()
+        if self._keeping is not None:
+            self._keeping.cancel()
+        await self.lifespan.shutdown()
+        log.info("gateway_stopped")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal begins the shutdown; each further one ends the part of it that is on its way."""
+        self._deadline = 0.0
+        super().handle_exit(sig, frame)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Uvicorn's, which would raise the signals again: a gateway that stops when it is told to has not failed."""
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
+
+    async def _wait(self, over: Callable[[], bool]) -> bool:
+        """Wait until something is over. Returns False where it is not at the deadline."""
+        while not over():
+            if asyncio.get_running_loop().time() >= self._deadline:
+                return False
+            await asyncio.sleep(POLL_S)
+        return True
+
+    def _all_gone(self) -> bool:
+        return not (self.server_state.connections or self.server_state.tasks)
+
+    async def _end_requests(self) -> None:
+        tasks, loop = self.server_state.tasks, asyncio.get_running_loop()
+        log.warning("requests_given_up", requests=len(tasks))
+        error = GatewayStopping("The gateway has stopped. Send the request again.", retry_after_s=1)
+        # First those that wait for a worker, whose answers may have begun; then those that are not so far.
+        self._app.state.services.hub.end_all(error)
+        await asyncio.sleep(POLL_S)
+        self._connections.stop(error)
+        self._deadline = loop.time() + ENDING_S
+        if await self._wait(self._all_gone):
+            return
+        # Clients that do not read what they get.
+        self._connections.abort()
+        self._deadline = loop.time() + ENDING_S
+        if await self._wait(self._all_gone):
+            return
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=CANCEL_AGAIN_S)

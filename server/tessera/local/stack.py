@@ -20,6 +20,8 @@ from tessera.queue import REDIS_UNAVAILABLE, connect
 from tessera.settings import Settings
 
 POLL_S = 0.2
+# What a gateway needs beyond its drain to end what has not ended.
+STOP_GATEWAY_S = 10.0
 # What a worker needs beyond its drain to end Ray and the engine.
 STOP_WORKER_S = 30.0
 STOP_REDIS_S = 5.0
@@ -72,6 +74,9 @@ class Stack:
         """The gateway, until it answers; port 0 is replaced by a free one."""
         if not self.settings.port:
             self.settings = self.settings.model_copy(update={"port": free_port()})
+        if "drain_notice_s" not in self.settings.model_fields_set:
+            # No load balancer is to notice that it stops.
+            self.settings = self.settings.model_copy(update={"drain_notice_s": 0.0})
         _check_port(self.settings.host, self.settings.port)
         child = await self._start("gateway", [sys.executable, "-m", "tessera", "gateway"])
         async with aiohttp.ClientSession() as session:
@@ -86,7 +91,7 @@ class Stack:
     async def stop(self) -> None:
         """Stop everything: first what takes requests, last what keeps them."""
         limits = {
-            "gateway": self.settings.drain_timeout_s + STOP_REDIS_S,
+            "gateway": self.settings.drain_timeout_s + STOP_GATEWAY_S,
             "worker": self.settings.drain_timeout_s + STOP_WORKER_S,
             "redis": STOP_REDIS_S,
             "media-redis": STOP_REDIS_S,

@@ -109,6 +109,7 @@ class ReplyHub:
         self._channel = broker.keys.gateway(gateway_id)
         self._streams: dict[bytes, ReplyStream] = {}
         self._unreachable_since: float | None = None
+        self._over: TesseraError | None = None
 
     @property
     def open_streams(self) -> int:
@@ -121,10 +122,18 @@ class ReplyHub:
         stream = ReplyStream(job)
         key = job.id.encode()
         self._streams[key] = stream
+        if self._over is not None:
+            stream.fail(self._over)
         try:
             yield stream
         finally:
             del self._streams[key]
+
+    def end_all(self, error: TesseraError) -> None:
+        """End all streams with an error, and from now on each new one."""
+        self._over = error
+        for stream in self._streams.values():
+            stream.fail(error)
 
     async def run(self) -> None:
         """Receive replies until cancelled."""

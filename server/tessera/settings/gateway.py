@@ -25,6 +25,9 @@ class GatewaySettings(BaseSettings):
     )
     reply_ttl_s: int = Field(120, gt=0, description="How long a finished job's reply log is kept.")
     drain_timeout_s: float = Field(30.0, ge=0, description="Time for running requests to end at shutdown.")
+    drain_notice_s: float = Field(
+        3.0, ge=0, description="The first part of it, in which `/readyz` says 503 and new requests are still taken."
+    )
     cors_allow_origins: str = Field(
         "", description="Origins of web pages that may use the API, separated by commas; `*`: all; empty: none."
     )
