@@ -232,7 +232,7 @@ class QueueTimeout(Evicted):
 
 
 class WorkerLost(Evicted):
-    """The worker died, too often before its first token or once after it."""
+    """As many workers as ``TESSERA_MAX_ATTEMPTS`` died under the request."""
 
     code = "worker_lost"
 
@@ -241,6 +241,12 @@ class GatewayStopping(Evicted):
     """The gateway was told to stop, and the request did not end within ``TESSERA_DRAIN_TIMEOUT_S``."""
 
     code = "gateway_stopping"
+
+
+class StreamNotResumed(Evicted):
+    """The worker died in the middle of a stream, and another one could not go on behind its last token."""
+
+    code = "stream_not_resumed"
 
 
 class ReplyLost(Evicted):

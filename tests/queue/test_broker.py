@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 import redis.asyncio as aioredis
@@ -254,15 +255,48 @@ async def test_a_job_that_had_not_begun_goes_back_to_its_place(
     assert [lease.job.id for lease in await take()] == [job.id for job in jobs]
 
 
-async def test_a_job_that_had_begun_is_answered_with_a_failure(
+async def test_a_job_that_had_begun_is_given_to_another_worker_with_what_was_written(
     broker: Broker, redis_client: aioredis.Redis, add: Add, take: Take
 ) -> None:
     job = await add()
     [lease] = await take()
-    await broker.append(MODEL, [entries_of(lease, 0, HEAD, b"d1")])
+    begun = replace(entries_of(lease, 0, HEAD, b"d1"), steps=b"s")
+    await broker.append(MODEL, [begun])
+    await broker.append(MODEL, [begun])
     await lapse(redis_client, broker)
-    assert await broker.reap(MODEL) == (0, 1)
-    assert await broker.reap(MODEL) == (0, 0)
+    assert await broker.reap(MODEL) == (1, 0)
+    [again] = await take()
+    assert (again.job, again.written, again.attempts) == (job, 2, 2)
+    assert await broker.recall(again) == ([HEAD, b"d1"], [b"s"])
+    assert await broker.append(MODEL, [entries_of(lease, 2, b"dlate")]) == [job.id]
+    assert await broker.append(MODEL, [entries_of(again, 2, b"d2")]) == []
+    assert await log_of(broker, job) == [decode(HEAD), Data(b"1"), Data(b"2")]
+
+
+async def test_a_job_that_had_begun_may_wait_as_long_again_for_its_next_worker(
+    broker: Broker, redis_client: aioredis.Redis, add: Add, take: Take
+) -> None:
+    job, behind = await add(), await add()
+    [lease] = await take(1)
+    await broker.append(MODEL, [entries_of(lease, 0, HEAD, b"d1")])
+    # Enqueued long ago, with 300 s to wait.
+    await redis_client.hset(broker.keys.job(MODEL, job.id), mapping={"enqueued_ms": 1000, "deadline_ms": 301_000})
+    await lapse(redis_client, broker)
+    assert await broker.reap(MODEL) == (1, 0)
+    await overdue(redis_client, broker, behind)
+    assert await broker.reap(MODEL) == (0, 1), "one that waits longer hides none that waited too long"
+    assert [lease.job.id for lease in await take()] == [job.id]
+
+
+async def test_a_job_under_which_too_many_workers_died_is_answered_with_a_failure(
+    broker: Broker, redis_client: aioredis.Redis, settings: Settings, add: Add, take: Take
+) -> None:
+    job = await add()
+    for death in range(settings.max_attempts):
+        [lease] = await take()
+        await broker.append(MODEL, [entries_of(lease, lease.written, *([] if death else [HEAD, b"d1"]))])
+        await lapse(redis_client, broker)
+        assert await broker.reap(MODEL) == ((1, 0) if death + 1 < settings.max_attempts else (0, 1))
     *begun, failure = await log_of(broker, job)
     assert begun == [decode(HEAD), Data(b"1")]
     assert isinstance(failure, Failure)
@@ -369,17 +403,17 @@ async def test_nothing_stays_for_ever(
         await add()
     finished, begun, lapsed, released = await take()
     await broker.append(MODEL, [entries_of(finished, 0, HEAD, End().encode(), final=True)])
-    await broker.append(MODEL, [entries_of(begun, 0, HEAD)])
+    await broker.append(MODEL, [replace(entries_of(begun, 0, HEAD), steps=b"s")])
     await broker.renew(MODEL, [begun])
     await broker.release(MODEL, [released], failed=False)
     await lapse(redis_client, broker)
     await broker.reap(MODEL)
     cancelled, _waiting = await add(), await add()
     await broker.cancel(MODEL, cancelled.id)
-    [running] = await take(1)
-    assert running.job.id == lapsed.job.id
+    running = await take(2)
+    assert [lease.job.id for lease in running] == [begun.job.id, lapsed.job.id]
     names = [key async for key in redis_client.scan_iter(f"{settings.redis_prefix}:*")]
-    assert len(names) >= 10
+    assert len(names) >= 11
     lasting = [name for name in names if await redis_client.ttl(name) < 0]
     assert lasting == [f"{broker.keys.model(MODEL)}order".encode()]
 

@@ -5,8 +5,9 @@
 - An epoch is given out once, and they rise. Only who holds a job by its newest epoch can write, renew or give it back.
 - A worker whose lease ran out holds its job again, by the same epoch, if it is heard of before another has taken it.
 - Entries of a reply are never lost, written twice or in another order.
-- A job is given up when its reply has begun, or when as many workers as ``TESSERA_MAX_ATTEMPTS`` died under it: their
-  engines failed, or they fell silent and have not been heard of since. Otherwise another worker gets it.
+- A job is given up when as many workers as ``TESSERA_MAX_ATTEMPTS`` died under it: their engines failed, or they fell
+  silent and have not been heard of since. Otherwise another worker gets it, with all that was written of its reply.
+- Steps are kept once for each entry that they led to, as long as the job may be gone on with, and no longer.
 - Any call may be repeated, may have its answer lost, and may arrive late, when it changes nothing any more.
 - Whatever happened, one worker brings what is left to its end.
 """
@@ -51,6 +52,7 @@ class Known:
     deaths: set[object] = field(default_factory=set)
     holder: Worker | None = None
     log: list[bytes] = field(default_factory=list)
+    steps: list[bytes] = field(default_factory=list)
     failure: str = ""
 
     @property
@@ -66,7 +68,7 @@ class Known:
         return True
 
     def end(self, state: str, failure: str = "") -> None:
-        self.state, self.failure = state, failure
+        self.state, self.failure, self.steps = state, failure, []
 
 
 @dataclass(eq=False)
@@ -152,7 +154,12 @@ class History(RuleBasedStateMachine):
             return
         given = self._given(worker, self.broker.called)
         if not lost:
-            assert [(e.job, e.epoch, e.attempts) for e in leases] == [(k.job, k.epoch, k.attempts) for k in given]
+            assert [(e.job, e.epoch, e.attempts, e.written) for e in leases] == [
+                (k.job, k.epoch, k.attempts, len(k.log)) for k in given
+            ]
+            for lease in leases:
+                known = self.known[lease.job.id]
+                assert self.run(self.broker.recall(lease)) == (known.log, known.steps)
             worker.held |= {lease.job.id: lease for lease in leases}
 
     @precondition(lambda self: self.late)
@@ -172,12 +179,15 @@ class History(RuleBasedStateMachine):
         if final:
             new.append(End().encode())
         offset = max(len(known.log) - overlap, 0) if still else 0
-        written = Append(lease.job.id, lease.epoch, offset, [*known.log[offset:], *new] if still else new, final)
+        steps = f"s{len(known.log)}".encode() * bool(new)
+        entries = [*known.log[offset:], *new] if still else new
+        written = Append(lease.job.id, lease.epoch, offset, entries, final, steps)
         for turn in range(1 + again):
             lost = self.run(self.broker.append(MODEL, [written]))
             assert lost == ([] if still and not (turn and final) else [lease.job.id])
         if still:
             known.log += new
+            known.steps += [steps] if steps else []
             if final:
                 known.end("finished")
         if final or not still:
@@ -256,7 +266,9 @@ class History(RuleBasedStateMachine):
         waiting, leased, found = self.run(self._look())
         assert waiting == [known.id.encode() for known in self._waiting()]
         assert leased == {known.id.encode() for known in self._leased()}
-        for known, (state, deaths), log in zip(self.known.values(), found[::2], found[1::2], strict=True):
+        columns = (found[::3], found[1::3], found[2::3])
+        for known, (state, deaths), log, steps in zip(self.known.values(), *columns, strict=True):
+            assert steps == known.steps
             assert state.decode() == known.state
             assert int(deaths or 0) == len(known.deaths) or known.failure
             own = log[:-1] if known.failure else log
@@ -318,7 +330,7 @@ class History(RuleBasedStateMachine):
     def _give_back(self, known: Known, death: object | None) -> None:
         if death is not None:
             known.deaths.add(death)
-        if known.log or len(known.deaths) >= self.settings.max_attempts:
+        if len(known.deaths) >= self.settings.max_attempts:
             known.end("evicted", "worker_lost")
         else:
             known.state = "queued"
@@ -343,6 +355,7 @@ class History(RuleBasedStateMachine):
             for job_id in self.known:
                 pipe.hmget(keys.job(MODEL, job_id), "state", "deaths")
                 pipe.lrange(keys.log(MODEL, job_id), 0, -1)
+                pipe.lrange(keys.steps(MODEL, job_id), 0, -1)
             waiting, leased, *found = await pipe.execute()
         return waiting, set(leased), found
 
@@ -353,7 +366,9 @@ class History(RuleBasedStateMachine):
         await self.broker.reap(MODEL)
         while leases := await self.broker.lease(MODEL, "last", free=1, idle=True, most=1):
             for lease in leases:
-                await self.broker.append(MODEL, [Append(lease.job.id, lease.epoch, 0, [End().encode()], final=True)])
+                await self.broker.append(
+                    MODEL, [Append(lease.job.id, lease.epoch, lease.written, [End().encode()], final=True)]
+                )
         assert await self.broker.depth(MODEL) == (0, 0)
         for job_id in self.known:
             state = await self.redis.hget(self.broker.keys.job(MODEL, job_id), "state")

@@ -15,6 +15,7 @@ from tessera.settings import Settings
 from tessera.worker.frontend import Frontend
 from tests.polling import eventually
 from tests.worker.jobs import MODEL, answered
+from tests.worker.plain_codec import PlainCodec
 
 
 class Application:
@@ -61,7 +62,7 @@ class Floor:
         redis = connect(self.settings, name="worker", blocking_s=2.0)
         self.stack.push_async_callback(redis.aclose)
         card = ModelCard(MODEL, "root", 1, sequences=sequences)
-        made = Frontend(settings or self.settings, redis, app, card, lambda: app.dead)
+        made = Frontend(settings or self.settings, redis, app, card, lambda: app.dead, codec=PlainCodec())
         self.tasks[made] = asyncio.create_task(made.run())
         self.stack.push_async_callback(self.kill, made)
         return made

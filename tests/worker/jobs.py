@@ -12,8 +12,8 @@ from tessera.queue.entry import Entry, decode
 MODEL = "m"
 
 
-def new_job(body: Any = None, *, sequences: int = 1, hide_usage: bool = False) -> Job:
-    return Job(new_job_id(), MODEL, "/v1/completions", orjson.dumps(body or {}), sequences, hide_usage)
+def new_job(body: Any = None, *, sequences: int = 1, hide_usage: bool = False, stream: bool = False) -> Job:
+    return Job(new_job_id(), MODEL, "/v1/completions", orjson.dumps(body or {}), sequences, hide_usage, stream)
 
 
 async def enqueue(broker: Broker, **options: Any) -> Job:

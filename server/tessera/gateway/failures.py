@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tessera.errors import Evicted, QueueTimeout, ReplyLost, TesseraError, WorkerLost
+from tessera.errors import Evicted, QueueTimeout, ReplyLost, StreamNotResumed, TesseraError, WorkerLost
 from tessera.queue import Failure
 
-_EVICTIONS: dict[str, type[Evicted]] = {e.code: e for e in (QueueTimeout, WorkerLost, ReplyLost)}
+_EVICTIONS: dict[str, type[Evicted]] = {e.code: e for e in (QueueTimeout, WorkerLost, ReplyLost, StreamNotResumed)}
 
 
 def error_of(failure: Failure) -> TesseraError:

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from tessera.errors import Cancelled, TesseraError
+from tessera.errors import Cancelled, StreamNotResumed, TesseraError
 from tessera.queue import End, Head
 from tessera.telemetry import metrics
 
@@ -62,6 +62,8 @@ class Observation:
             self.status, self.code = end.error
         elif self.status >= 400:
             self.code = "engine"  # a worker of an earlier version, which does not say more
+        if end.resumed:
+            metrics.RESUMED.labels(self.model, "resumed").inc()
         self._count(end.usage)
 
     def _count(self, usage: dict[str, Any]) -> None:
@@ -77,6 +79,8 @@ class Observation:
     def failed(self, error: TesseraError) -> None:
         """The request ends with one of the server's own errors."""
         self.status, self.code = error.status, error.code
+        if isinstance(error, StreamNotResumed):
+            metrics.RESUMED.labels(self.model, "failed").inc()
         self._error = {"param": error.param, "message": error.message}
 
     def _conclude(self) -> None:

@@ -67,7 +67,8 @@ class Relay(Response):
             await prepare_media(body, parts, card, services.stage)
         # A job that is wider than its engine is only as wide as it: it needs all of it, whatever number was asked for.
         width = min(sequences(body), card.sequences)
-        job = Job(new_job_id(request_id), card.model, self._path, dump_json(body), width, self._options.hide_usage)
+        identity, options = new_job_id(request_id), self._options
+        job = Job(identity, card.model, self._path, dump_json(body), width, options.hide_usage, options.stream)
         self._seen.job_id = job.id
         return job
 

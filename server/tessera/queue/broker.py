@@ -29,6 +29,7 @@ class Append:
     Attributes:
         offset: number of entries written before these.
         final: the reply is complete.
+        steps: what the engine gave for these entries, for whoever may have to go on behind them.
     """
 
     job_id: str
@@ -36,6 +37,7 @@ class Append:
     offset: int
     entries: Sequence[bytes]
     final: bool
+    steps: bytes = b""
 
 
 class Broker:
@@ -107,7 +109,7 @@ class Broker:
         """Write entries of several jobs. Returns the ids of those that the caller no longer holds."""
         arguments: list[Any] = []
         for a in appends:
-            arguments += (a.job_id, a.epoch, int(a.final), a.offset, len(a.entries), *a.entries)
+            arguments += (a.job_id, a.epoch, int(a.final), a.offset, len(a.entries), a.steps, *a.entries)
         lost = await self._call(self._append, model, self._lease_ms, self._reply_ttl_ms, *arguments)
         return [job_id.decode() for job_id in lost]
 
@@ -127,7 +129,7 @@ class Broker:
             failed: the engine failed under them, which counts like the worker's death.
 
         Returns:
-            How many wait in the queue again; the others had begun to answer, or too many workers died under them.
+            How many wait in the queue again; under the others too many workers died.
         """
         held = [part for lease in leases for part in (lease.job.id, lease.epoch)]
         limits = (self._settings.max_attempts, self._reply_ttl_ms, "failed" if failed else "unused")
@@ -165,6 +167,15 @@ class Broker:
             (entries, first, bool(known))
             for known, entries, first in zip(found[::3], found[1::3], found[2::3], strict=True)
         ]
+
+    async def recall(self, lease: Lease) -> tuple[list[bytes], list[bytes]]:
+        """What earlier workers wrote of a job's reply: its entries, and the engine's steps that led to them."""
+        model, job_id = lease.job.model, lease.job.id
+        async with self._reach(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.lrange(self.keys.log(model, job_id), 0, lease.written - 1)
+            pipe.lrange(self.keys.steps(model, job_id), 0, -1)
+            entries, steps = await pipe.execute()
+        return entries, steps
 
     async def depth(self, model: str) -> tuple[int, int]:
         """Jobs waiting and jobs running."""

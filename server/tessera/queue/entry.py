@@ -57,15 +57,20 @@ class End:
     Attributes:
         usage: vLLM's usage object, empty where it gave none.
         error: status and code of the error that the response is, or that its stream ended with.
+        resumed: a worker died in its middle, and another went on.
     """
 
     usage: dict[str, Any] = field(default_factory=dict)
     error: tuple[int, str] | None = None
+    resumed: bool = False
 
     def encode(self) -> bytes:
         """As stored."""
         # Beside the usage, where versions that do not know it pass over it.
-        return b"e" + orjson.dumps(self.usage if self.error is None else {**self.usage, "error": self.error})
+        beside: dict[str, Any] = {} if self.error is None else {"error": self.error}
+        if self.resumed:
+            beside["resumed"] = True
+        return b"e" + orjson.dumps({**self.usage, **beside} if beside else self.usage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,5 +119,5 @@ def _head(fields: Any) -> Head:
 def _end(usage: Any) -> End:
     if not isinstance(usage, dict):
         raise TypeError("usage is an object")
-    error = usage.pop("error", None)
-    return End(usage, None if error is None else (error[0], error[1]))
+    error, resumed = usage.pop("error", None), usage.pop("resumed", False)
+    return End(usage, None if error is None else (error[0], error[1]), resumed)

@@ -25,6 +25,7 @@ class Job:
         body: the JSON body, with references in place of media bytes.
         sequences: sequences that it occupies in the engine's batch (``n`` times the number of prompts).
         hide_usage: the client did not ask for the usage chunk that the worker asks vLLM for.
+        stream: the answer is a stream of events.
     """
 
     id: str
@@ -33,10 +34,11 @@ class Job:
     body: bytes
     sequences: int = 1
     hide_usage: bool = False
+    stream: bool = False
 
     def meta(self) -> bytes:
         """What travels beside the body."""
-        return orjson.dumps({"path": self.path, "hide_usage": self.hide_usage})
+        return orjson.dumps({"path": self.path, "hide_usage": self.hide_usage, "stream": self.stream})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +48,22 @@ class Lease:
     Attributes:
         epoch: rises with every delivery (it is the time of it, ms); what an older epoch writes is refused.
         attempts: deliveries so far, this one included.
-        wait_ms: time between enqueueing and this delivery.
+        wait_ms: time between enqueueing, or the loss of the worker before, and this delivery.
+        written: entries of the reply that earlier workers wrote; this one goes on behind them.
     """
 
     job: Job
     epoch: int
     attempts: int
     wait_ms: int
+    written: int = 0
 
     @classmethod
     def parse(cls, model: str, reply: list[Any]) -> Lease:
         """From one element of what ``lease.lua`` returns."""
-        job_id, epoch, attempts, wait_ms, sequences, meta, body = reply
+        job_id, epoch, attempts, wait_ms, sequences, meta, body, written = reply
         known = orjson.loads(meta)
-        job = Job(job_id.decode(), model, known["path"], body, sequences, known["hide_usage"])
-        return cls(job, epoch, attempts, wait_ms)
+        job = Job(
+            job_id.decode(), model, known["path"], body, sequences, known["hide_usage"], known.get("stream", False)
+        )
+        return cls(job, epoch, attempts, wait_ms, written)

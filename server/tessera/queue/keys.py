@@ -5,6 +5,7 @@ All keys of one model share the hash tag ``{model}``, so that one script can tou
 ====================================  ==========  ====================================================
 ``P:{M}:job:ID``                      hash        state, epoch, attempts, order, deadline, body, …
 ``P:{M}:log:ID``                      list        the reply's entries, in order
+``P:{M}:steps:ID``                    list        what the engine gave for them, while the job runs
 ``P:{M}:queue``                       sorted set  ids of waiting jobs, by order
 ``P:{M}:leases``                      sorted set  ids of running jobs, by expiry (ms)
 ``P:{M}:wake``                        list        tokens that wake idle workers
@@ -36,6 +37,10 @@ class Keys:
     def log(self, model: str, job_id: str) -> str:
         """Reply log of a job."""
         return f"{self.model(model)}log:{job_id}"
+
+    def steps(self, model: str, job_id: str) -> str:
+        """What the engine gave for a job's reply."""
+        return f"{self.model(model)}steps:{job_id}"
 
     def job(self, model: str, job_id: str) -> str:
         """Record of a job."""

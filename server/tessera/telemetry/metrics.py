@@ -26,4 +26,7 @@ QUEUE_DEPTH = Gauge("tessera_queue_depth", "Jobs waiting, over all gateways.", [
 JOBS_RUNNING = Gauge("tessera_jobs_running", "Jobs leased by workers, over all gateways.", ["model"])
 WORKERS = Gauge("tessera_workers", "Live workers.", ["model"])
 REDELIVERED = Counter("tessera_jobs_redelivered", "Jobs answered after more than one delivery.", ["model"])
+RESUMED = Counter(
+    "tessera_streams_resumed", "Streams that another worker went on with, or could not (failed).", ["model", "outcome"]
+)
 REAPED = Counter("tessera_jobs_reaped", "Jobs taken from silent workers or an overdue queue.", ["model", "outcome"])

@@ -23,6 +23,8 @@ _HOMES = {
     "MEDIA_CONNECTOR_REGISTRY": ("vllm.multimodal.media", "vllm.multimodal.media.connector"),
     "get_video_loader_backend_for_processor": ("vllm.multimodal.video",),
     "get_video_processor_cls_name": ("vllm.transformers_utils.processor",),
+    "MsgpackDecoder": ("vllm.v1.serial_utils",),
+    "MsgpackEncoder": ("vllm.v1.serial_utils",),
     "MediaConnector": ("vllm.multimodal.media", "vllm.multimodal.media.connector"),
 }
 

@@ -19,6 +19,8 @@ from tessera.media import MOST_FRAMES, MediaSpec
 from tessera.queue import ModelCard
 from tessera.settings import Settings
 from tessera.worker import bridge, checkpoint, connector, validation
+from tessera.worker.recorder import Recorder
+from tessera.worker.steps import StepCodec
 
 log = structlog.get_logger()
 
@@ -37,6 +39,7 @@ class Engine:
         self.app: Any = None
         self.card: ModelCard
         self.fingerprint: str | None = None
+        self.codec: StepCodec | None = None
 
     async def start(self) -> None:
         """Load the model; seconds to minutes.
@@ -53,6 +56,7 @@ class Engine:
         args = bridge.parse_engine_args(model, name, self._settings.resolved_engine_args(), small=embedded)
         started = time.monotonic()
         self._client, self.app = await self._stack.enter_async_context(bridge.open_application(args))
+        self.codec = _record(self._client)
         bridge.answer_errors(self.app, TesseraError, _answer_error)
         for kind in (RequestValidationError, ValidationError):
             bridge.answer_errors(self.app, kind, validation.answer)
@@ -98,6 +102,16 @@ def _media_spec(model_config: Any) -> MediaSpec:
         video_fps=configured.get("fps"),
         video_sampling=rule,
     )
+
+
+def _record(client: Any) -> StepCodec | None:
+    try:
+        codec = StepCodec()
+        Recorder(client)
+    except (AttributeError, ImportError) as error:
+        log.warning("streams_cannot_be_resumed", reason=f"this vLLM is built otherwise: {error}")
+        return None
+    return codec
 
 
 async def _answer_error(request: Request, error: Exception) -> JSONResponse:

@@ -18,7 +18,9 @@ from tessera.errors import QueueUnavailable
 from tessera.queue import REDIS_UNAVAILABLE, Broker, Directory, Lease, ModelCard, Wakeup, listen
 from tessera.settings import Settings
 from tessera.telemetry.outage import Outage
+from tessera.worker.journal import Journal
 from tessera.worker.replay import EngineDead, Replay
+from tessera.worker.transcript import Codec
 from tessera.worker.writer import ReplyWriter
 
 log = structlog.get_logger()
@@ -43,6 +45,7 @@ class Frontend:
         app: vLLM's application (ASGI).
         engine_dead: whether the engine can no longer answer.
         fingerprint: the engine's ``system_fingerprint``, where it has one.
+        codec: how the engine's steps are stored, where they are recorded.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Frontend:
         engine_dead: Callable[[], bool],
         *,
         fingerprint: str | None = None,
+        codec: Codec | None = None,
     ):
         self.worker_id = f"{card.model}-{secrets.token_hex(4)}"
         self._settings = settings
@@ -65,6 +69,7 @@ class Frontend:
         self._card = card
         self._engine_dead = engine_dead
         self._fingerprint = fingerprint
+        self._journal = Journal(self._broker, codec)
         self._outage = Outage("queue_unreachable", "queue_reached", worker=self.worker_id)
         self._writer = ReplyWriter(self._broker, card.model, self._abort, self._outage)
         self._running: dict[str, _Running] = {}
@@ -77,7 +82,7 @@ class Frontend:
 
     async def run(self) -> None:
         """Serve until ``stop``, or until the engine dies; then let running jobs end, and give back what remains."""
-        period_s = self._settings.lease_s / 4
+        period_s = self._settings.lease_s / 5
         announcing = asyncio.create_task(self._repeat(self._announce, period_s))
         keepers = [asyncio.create_task(work) for work in (self._repeat(self._renew, period_s), self._obey())]
         self._leasing = asyncio.create_task(self._lease())
@@ -136,7 +141,7 @@ class Frontend:
         return len(call.result())
 
     def _begin(self, lease: Lease) -> None:
-        replay = Replay(self._app, lease, self._writer, self._engine_dead, fingerprint=self._fingerprint)
+        replay = Replay(self._app, lease, self._writer, self._journal, self._engine_dead, fingerprint=self._fingerprint)
         stale = self._running.get(lease.job.id)
         task = asyncio.create_task(self._run(lease, replay, stale))
         self._running[lease.job.id] = _Running(lease, replay, task)

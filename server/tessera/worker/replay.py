@@ -12,8 +12,12 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Scope
 
+from tessera.errors import StreamNotResumed
 from tessera.queue import Data, End, Failure, Head, Lease
 from tessera.worker.answer import Answer, Document, Stream
+from tessera.worker.continuation import Continuation, Mismatch
+from tessera.worker.journal import Journal
+from tessera.worker.transcript import Transcript, current
 from tessera.worker.writer import ReplyWriter
 
 log = structlog.get_logger()
@@ -30,6 +34,7 @@ class Replay:
     """One job on its way through the application.
 
     Args:
+        journal: has what earlier workers wrote of the job, and what their engines gave for it.
         engine_dead: asked before anything is passed on.
         fingerprint: the engine's ``system_fingerprint``, where it has one.
     """
@@ -39,6 +44,7 @@ class Replay:
         app: ASGIApp,
         lease: Lease,
         writer: ReplyWriter,
+        journal: Journal,
         engine_dead: Callable[[], bool],
         *,
         fingerprint: str | None = None,
@@ -46,6 +52,10 @@ class Replay:
         self._app = app
         self._lease = lease
         self._writer = writer
+        self._journal = journal
+        self._transcript: Transcript | None = None
+        self._continuation: Continuation | None = None
+        self._mismatch = ""
         self._engine_dead = engine_dead
         self._fingerprint = fingerprint
         self._gone = asyncio.Event()
@@ -69,16 +79,36 @@ class Replay:
         self._writer.open(self._lease)
         try:
             with suppress(ClientDisconnect):
-                await self._call()
-            if not self._gone.is_set():
+                if await self._recall():
+                    await self._call()
+            if self._mismatch or not self._gone.is_set():
                 await self._writer.write(job_id, *self._last(), final=True)
         except BaseException:
             self._writer.discard(job_id)
             raise
-        if self._gone.is_set():
+        if self._gone.is_set() and not self._mismatch:
             self._writer.discard(job_id)
 
+    async def _recall(self) -> bool:
+        """Take up what earlier workers left. Returns whether the application is to be called."""
+        try:
+            record = await self._journal.open(self._lease)
+        except Mismatch as mismatch:
+            self._fail(mismatch)
+            return False
+        self._transcript, self._continuation, self._head = record.transcript, record.continuation, record.head
+        self._head_written = record.head is not None
+        if self._continuation is not None:
+            log.info("stream_resumed", job=self._lease.job.id, attempts=self._lease.attempts)
+        return True
+
+    def _fail(self, mismatch: Mismatch) -> None:
+        log.warning("stream_not_resumed", job=self._lease.job.id, reason=str(mismatch))
+        self._mismatch = str(mismatch)
+        self.abort()
+
     async def _call(self) -> None:
+        current.set(self._transcript)
         try:
             await self._app(self._scope(), self._receive, self._send)
         except Exception:
@@ -88,16 +118,28 @@ class Replay:
             raise EngineDead
 
     def _last(self) -> list[bytes]:
+        if not self._mismatch:
+            try:
+                return self._end()
+            except Mismatch as mismatch:
+                self._fail(mismatch)
+        return [
+            Failure(StreamNotResumed.code, "The worker died, and another could not go on with its answer.").encode()
+        ]
+
+    def _end(self) -> list[bytes]:
         answer = self._answer
         if answer is None or not self._complete:
             return [_gave_up("The model's application failed on this request; its worker logged why.")]
         rest, error = answer.rest(), answer.error
+        if self._continuation is not None:
+            rest = self._continuation.rest(rest)
         if error is not None:
             if error.status >= 500:
                 log.warning("engine_failed", job=self._lease.job.id, status=error.status, code=error.code)
-            end = End(answer.usage, (error.status, error.code))
+            end = End(answer.usage, (error.status, error.code), self._continuation is not None)
         else:
-            end = End(answer.usage)
+            end = End(answer.usage, resumed=self._continuation is not None)
         if answer.begun:
             return [*self._head_once(), *([Data.stored(rest)] if rest else []), end.encode()]
         if error is None:
@@ -152,15 +194,25 @@ class Replay:
     def _start(self, status: int, headers: Mapping[bytes, bytes]) -> None:
         content_type = headers.get(b"content-type", b"application/octet-stream").decode("latin-1")
         passed = {name.decode(): headers[name].decode("latin-1") for name in PASSED_HEADERS if name in headers}
-        self._head = Head(status, content_type, self._lease.wait_ms, self._lease.attempts, passed)
         job = self._lease.job
         streamed = status < 400 and content_type.startswith("text/event-stream")
+        if self._continuation is None:
+            self._head = Head(status, content_type, self._lease.wait_ms, self._lease.attempts, passed)
+        elif not streamed:
+            self._fail(Mismatch(f"the application answered {status}"))
         self._answer = Stream(job, self._fingerprint) if streamed else Document(status, job)
 
     async def _body(self, body: bytes) -> None:
         assert self._answer is not None, "ASGI: a body before its start"
-        if passed := self._answer.feed(body):
-            await self._writer.write(self._lease.job.id, *self._head_once(), Data.stored(passed))
+        passed = self._answer.feed(body)
+        if self._continuation is not None and not self._mismatch:
+            try:
+                passed = self._continuation.feed(passed)
+            except Mismatch as mismatch:
+                self._fail(mismatch)
+        if passed and not self._mismatch:
+            steps = b"" if self._transcript is None else self._transcript.drain()
+            await self._writer.write(self._lease.job.id, *self._head_once(), Data.stored(passed), steps=steps)
 
     def _head_once(self) -> list[bytes]:
         # Together with the first bytes, so that a log that exists means an answer that has begun.

@@ -46,7 +46,13 @@ class Replica:
             await stack.enter_async_context(serve_engine_port(self._engine.app, settings.engine_port))
         engine = self._engine
         self._frontend = Frontend(
-            settings, redis, engine.app, engine.card, lambda: engine.dead, fingerprint=engine.fingerprint
+            settings,
+            redis,
+            engine.app,
+            engine.card,
+            lambda: engine.dead,
+            fingerprint=engine.fingerprint,
+            codec=engine.codec,
         )
         self._serving = asyncio.create_task(self._frontend.run())
         log.info("worker_ready", worker=self._frontend.worker_id, sequences=engine.card.sequences)

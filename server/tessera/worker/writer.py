@@ -26,6 +26,7 @@ class _Pending:
     lease: Lease
     offset: int = 0
     entries: list[bytes] = field(default_factory=list)
+    steps: bytes = b""
     final: bool = False
 
 
@@ -59,18 +60,18 @@ class ReplyWriter:
         self._flusher: asyncio.Task[None] | None = None
 
     def open(self, lease: Lease) -> None:
-        """Begin the reply of a job."""
-        self._open[lease.job.id] = _Pending(lease)
+        """Begin the reply of a job, or go on with one that another worker began."""
+        self._open[lease.job.id] = _Pending(lease, lease.written)
 
     def discard(self, job_id: str) -> None:
         """Forget a job; what is not written yet is dropped."""
         self._open.pop(job_id, None)
         if (pending := self._changed.pop(job_id, None)) is not None:
-            self._bytes -= sum(map(len, pending.entries))
+            self._bytes -= sum(map(len, pending.entries)) + len(pending.steps)
             self._flushed.set()
 
-    async def write(self, job_id: str, *entries: bytes, final: bool = False) -> None:
-        """Add entries to a job's log, soon; waits only while too much is unwritten."""
+    async def write(self, job_id: str, *entries: bytes, final: bool = False, steps: bytes = b"") -> None:
+        """Add entries to a job's log, soon, and the steps that led to them; waits only while too much is unwritten."""
         pending = self._open.get(job_id)
         if pending is None:
             return
@@ -83,6 +84,9 @@ class ReplyWriter:
             else:
                 pending.entries.append(raw)
         pending.final |= final
+        if steps:
+            pending.steps += steps
+            self._bytes += len(steps)
         self._changed[job_id] = pending
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush())
@@ -99,12 +103,14 @@ class ReplyWriter:
         try:
             while self._changed:
                 taken, self._changed = self._changed, {}
-                appends = [Append(job_id, p.lease.epoch, p.offset, p.entries, p.final) for job_id, p in taken.items()]
+                appends = [
+                    Append(job_id, p.lease.epoch, p.offset, p.entries, p.final, p.steps) for job_id, p in taken.items()
+                ]
                 for p in taken.values():
                     p.offset += len(p.entries)
-                    p.entries = []
+                    p.entries, p.steps = [], b""
                 await self._append(appends)
-                self._bytes -= sum(len(raw) for a in appends for raw in a.entries)
+                self._bytes -= sum(sum(map(len, a.entries)) + len(a.steps) for a in appends)
                 self._flushed.set()
         finally:
             self._flusher = None

@@ -1,12 +1,13 @@
 -- KEYS: any key of the model
--- ARGV: prefix, lease ms, reply ttl ms, then for each job: id, epoch, 1 if this ends it, offset of the first entry, number of
--- entries, entries. Entries that the log already holds are skipped, so a call may be repeated.
+-- ARGV: prefix, lease ms, reply ttl ms, then for each job: id, epoch, 1 if this ends it, offset of the first entry,
+-- number of entries, the engine's steps that led to them, entries. Entries that the log already holds are skipped, with
+-- their steps, so a call may be repeated.
 -- Returns the ids of jobs that the caller no longer holds (their entries were not written).
 local prefix, lease_ms, reply_ttl_ms = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local lost, messages, i = {}, {}, 4
 while i <= #ARGV do
   local id, epoch, final = ARGV[i], ARGV[i + 1], ARGV[i + 2] == '1'
-  local offset, count, first = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), i + 5
+  local offset, count, steps, first = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), ARGV[i + 5], i + 6
   i = first + count
   local job = redis.call('HMGET', job_key(prefix, id), 'epoch', 'state', 'reply_to')
   local log = log_key(prefix, id)
@@ -17,6 +18,7 @@ while i <= #ARGV do
     local entries = {unpack(ARGV, first + length - offset, i - 1)}
     if #entries > 0 then
       redis.call('RPUSH', log, unpack(entries))
+      if steps ~= '' then redis.call('RPUSH', steps_key(prefix, id), steps) end
       -- One message a gateway, not one a job: a decode step of a full batch costs each gateway one wake-up.
       local message = messages[job[3]] or {}
       messages[job[3]] = message
@@ -28,7 +30,9 @@ while i <= #ARGV do
       redis.call('ZREM', prefix .. 'leases', id)
       conclude(prefix, id, 'finished', reply_ttl_ms)
     elseif length == 0 then
-      redis.call('PEXPIRE', log, redis.call('PTTL', job_key(prefix, id)))
+      local ttl_ms = redis.call('PTTL', job_key(prefix, id))
+      redis.call('PEXPIRE', log, ttl_ms)
+      redis.call('PEXPIRE', steps_key(prefix, id), ttl_ms)
     end
   end
 end

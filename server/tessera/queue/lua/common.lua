@@ -8,6 +8,7 @@ end
 
 local function job_key(prefix, id) return prefix .. 'job:' .. id end
 local function log_key(prefix, id) return prefix .. 'log:' .. id end
+local function steps_key(prefix, id) return prefix .. 'steps:' .. id end
 
 -- Nothing may stay for ever, whoever dies: whatever holds something lives this much longer, and then goes.
 local function keep(key, ms)
@@ -20,11 +21,12 @@ local function reply(prefix, id, reply_to, entries)
   redis.call('PUBLISH', reply_to, cmsgpack.pack({id, length - #entries, entries}))
 end
 
--- Ends a job: its body is no longer needed, its log stays readable for a while.
+-- Ends a job: its body and its steps are no longer needed, its log stays readable for a while.
 local function conclude(prefix, id, state, reply_ttl_ms)
   local key = job_key(prefix, id)
   redis.call('HSET', key, 'state', state)
   redis.call('HDEL', key, 'body')
+  redis.call('DEL', steps_key(prefix, id))
   redis.call('PEXPIRE', key, reply_ttl_ms)
   redis.call('PEXPIRE', log_key(prefix, id), reply_ttl_ms)
 end
@@ -48,13 +50,13 @@ local function holds(prefix, id, job, epoch, lease_ms)
   return true
 end
 
--- Puts a job back to its place in the queue, or gives it up: its reply has begun (a second worker would write other
--- tokens after those that the client has), or too many workers died under it.
+-- Puts a job back to its place in the queue, or gives it up where too many workers died under it. A reply that has begun
+-- stays, with its steps: the next worker goes on behind it.
 -- how: 'silent' (its lease ran out; the epoch stays, see `holds`), 'failed' (its engine did), or 'unused'.
 -- Returns 'requeued' or 'evicted'.
 local function give_back(prefix, id, max_deaths, reply_ttl_ms, how)
   local key = job_key(prefix, id)
-  local job = redis.call('HMGET', key, 'epoch', 'order', 'reply_to', 'deadline_ms')
+  local job = redis.call('HMGET', key, 'epoch', 'order', 'reply_to', 'deadline_ms', 'enqueued_ms')
   redis.call('ZREM', prefix .. 'leases', id)
   if how == 'silent' then
     redis.call('HSET', key, 'silent:' .. job[1], 1)
@@ -63,16 +65,22 @@ local function give_back(prefix, id, max_deaths, reply_ttl_ms, how)
   end
   if how == 'unused' then redis.call('HINCRBY', key, 'attempts', -1) end
   local deaths = redis.call('HINCRBY', key, 'deaths', how == 'unused' and 0 or 1)
-  local begun = redis.call('EXISTS', log_key(prefix, id)) == 1
-  if begun or deaths >= max_deaths then
-    local why = begun and 'after the reply had begun' or (deaths .. ' times before the first token')
+  if deaths >= max_deaths then
     reply(prefix, id, job[3], {'x' .. cjson.encode({code = 'worker_lost',
-      message = 'The worker that ran this request died ' .. why .. '. Send it again.'})})
+      message = 'The worker that ran this request died, ' .. deaths .. ' times in all. Send it again.'})})
     conclude(prefix, id, 'evicted', reply_ttl_ms)
     return 'evicted'
   end
-  local ttl_ms = math.max(tonumber(job[4]) - now_ms(), 0) + reply_ttl_ms
+  local deadline_ms, begun = tonumber(job[4]), redis.call('EXISTS', log_key(prefix, id)) == 1
+  -- It has waited for its first worker; for the next one it may wait as long again.
+  if begun then deadline_ms = now_ms() + deadline_ms - job[5] end
+  local ttl_ms = math.max(deadline_ms - now_ms(), 0) + reply_ttl_ms
   redis.call('HSET', key, 'state', 'queued')
+  if begun then
+    redis.call('HSET', key, 'deadline_ms', deadline_ms, 'enqueued_ms', now_ms())
+    redis.call('PEXPIRE', log_key(prefix, id), ttl_ms)
+    redis.call('PEXPIRE', steps_key(prefix, id), ttl_ms)
+  end
   redis.call('PEXPIRE', key, ttl_ms)
   redis.call('ZADD', prefix .. 'queue', job[2], id)
   redis.call('RPUSH', prefix .. 'wake', '1')

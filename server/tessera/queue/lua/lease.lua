@@ -1,7 +1,7 @@
 -- KEYS: any key of the model
 -- ARGV: prefix, worker, claim, 1 if the claim was made before, free sequences, 1 if the worker is idle, max jobs,
 -- lease ms, reply ttl ms
--- Returns an array of {id, epoch, attempts, wait ms, sequences, meta, body}.
+-- Returns an array of {id, epoch, attempts, wait ms, sequences, meta, body, entries that its log holds already}.
 -- The answer to a claim may be lost, and the claim itself delayed until its worker has long made it again: made twice
 -- it gives the same jobs twice, and made after a later one it gives none.
 local prefix, worker, claim, again = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
@@ -15,7 +15,8 @@ local function give(id, epoch, attempts, job)
   redis.call('PEXPIRE', job_key(prefix, id), lease_ms + reply_ttl_ms)
   redis.call('ZADD', leases, now + lease_ms, id)
   -- An epoch is the time of its delivery.
-  jobs[#jobs + 1] = {id, epoch, attempts, epoch - job[4], tonumber(job[5]), job[6], job[7]}
+  jobs[#jobs + 1] = {id, epoch, attempts, epoch - job[4], tonumber(job[5]), job[6], job[7],
+    redis.call('LLEN', log_key(prefix, id))}
   given[#given + 1] = id
   given[#given + 1] = epoch
 end

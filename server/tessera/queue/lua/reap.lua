@@ -13,15 +13,16 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'leases', '-inf', now,
     evicted = evicted + 1
   end
 end
--- The queue's order is that of arrival and the wait is the same for all, so the overdue ones are in front.
+-- The queue's order is that of arrival and the wait is the same for all, so the overdue ones are in front; between them
+-- those that some worker had before, which may wait longer.
 for _, id in ipairs(redis.call('ZRANGE', prefix .. 'queue', 0, limit - 1)) do
-  local job = redis.call('HMGET', job_key(prefix, id), 'deadline_ms', 'reply_to')
+  local job = redis.call('HMGET', job_key(prefix, id), 'deadline_ms', 'reply_to', 'attempts')
   if not job[1] then
     redis.call('ZREM', prefix .. 'queue', id)
   elseif tonumber(job[1]) <= now then
     expire(prefix, id, job[2], ARGV[3])
     evicted = evicted + 1
-  else
+  elseif job[3] == '0' then
     break
   end
 end

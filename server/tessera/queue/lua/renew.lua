@@ -9,6 +9,7 @@ for i = 4, #ARGV, 2 do
     redis.call('ZADD', prefix .. 'leases', expiry, id)
     redis.call('PEXPIRE', key, keep_ms)
     redis.call('PEXPIRE', log_key(prefix, id), keep_ms)
+    redis.call('PEXPIRE', steps_key(prefix, id), keep_ms)
   else
     lost[#lost + 1] = id
   end
