@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import struct
 
 import numpy as np
 import pytest
@@ -19,12 +18,6 @@ def decode(data, settings, spec=None, deadline=None):
 
 def greys(frames):
     return [round(float(frame.mean()) / 10) for frame in frames]
-
-
-def rotated(mp4, matrix):
-    """The same file with another display matrix in its track header."""
-    start = mp4.index(b"tkhd") + 44
-    return mp4[:start] + struct.pack(">9i", *matrix) + mp4[start + 36 :]
 
 
 def test_all_frames_of_a_short_video_in_order_with_metadata(samples, settings):
@@ -76,12 +69,6 @@ def test_one_frame_is_a_video(samples, settings):
     assert len(frames) == 1
     assert metadata["frames_indices"] == [0]
     assert len(decode(samples.image("GIF"), settings)[0]) == 1
-
-
-def test_rotation_is_applied(samples, settings):
-    one, full = 0x10000, 0x40000000
-    data = rotated(samples.video(3), (0, one, 0, -one, 0, 0, 0, 0, full))
-    assert decode(data, settings)[0].shape == (3, 64, 48, 3)
 
 
 def test_large_frames_are_scaled_down_keeping_their_aspect(samples, make_settings):

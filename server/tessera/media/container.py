@@ -11,6 +11,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from tessera.errors import InvalidMedia
 from tessera.media.sniff import Kind
 
 
@@ -27,7 +28,13 @@ def open_container(data: bytes, kind: Kind) -> Iterator[InputContainer]:
         yield container
 
 
-def video_stream(container: InputContainer) -> VideoStream | None:
-    """The first stream of moving pictures, or None; cover art does not count."""
-    pictures = (stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition)
-    return next(pictures, None)
+def moving_pictures(container: InputContainer) -> VideoStream:
+    """The first stream of moving pictures; cover art does not count.
+
+    Raises:
+        InvalidMedia: there is none.
+    """
+    for stream in container.streams.video:
+        if Disposition.attached_pic not in stream.disposition:
+            return stream
+    raise InvalidMedia("The file has no video stream.")

@@ -6,25 +6,20 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
-from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
-from av.video.stream import VideoStream
 
 from tessera.errors import InvalidMedia, MediaTooLarge
-from tessera.media.container import open_container, video_stream
+from tessera.media.container import moving_pictures, open_container
 from tessera.media.item import MediaSpec
 from tessera.media.limits import MAX_VIDEO_FRAMES, Deadline, max_item_bytes, media_errors
+from tessera.media.painter import Frames, Painter
 from tessera.media.sampling import sample
 from tessera.media.sniff import Kind
 from tessera.settings import Settings
-
-Frames = npt.NDArray[np.uint8]
 
 # What transformers assumes of a video that does not say.
 _UNKNOWN_FPS = 24.0
@@ -92,7 +87,7 @@ def decode(
 def _inspect(data: bytes, kind: Kind, settings: Settings, deadline: Deadline) -> _Facts:
     """Count the frames and find their rate, by reading the packets without decoding them."""
     with open_container(data, kind) as container:
-        stream = _moving_pictures(container)
+        stream = moving_pictures(container)
         _check_pixels(stream.codec_context.width, stream.codec_context.height, settings)
         rate = float(stream.guessed_rate or stream.average_rate or 0)
         header_s = max(container.duration or 0, 0) / av.time_base
@@ -143,11 +138,13 @@ def _read(
     wanted = set(indices)
     valid: list[int] = []
     frames: Frames | None = None
-    painter: _Painter | None = None
+    painter: Painter | None = None
+    # Many frames share the room of one item: a long video is sent smaller, not refused.
+    max_pixels = min(settings.media_max_frame_pixels, max_item_bytes(settings) // (3 * len(wanted)))
     for index, frame in enumerate(_frames(data, kind, settings, deadline)):
         if index in wanted:
             if painter is None or frames is None:
-                painter = _Painter(frame, len(wanted), settings)
+                painter = Painter(frame, max_pixels)
                 frames = np.empty((len(wanted), *painter.shape), dtype=np.uint8)
             frames[len(valid)] = painter.paint(frame)
             valid.append(index)
@@ -160,7 +157,7 @@ def _read(
 
 def _frames(data: bytes, kind: Kind, settings: Settings, deadline: Deadline) -> Iterator[VideoFrame]:
     with open_container(data, kind) as container:
-        stream = _moving_pictures(container)
+        stream = moving_pictures(container)
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = _CODEC_THREADS
         for packet in container.demux(stream):
@@ -174,50 +171,6 @@ def _frames(data: bytes, kind: Kind, settings: Settings, deadline: Deadline) -> 
                 deadline.check()
                 _check_pixels(frame.width, frame.height, settings)
                 yield frame
-
-
-class _Painter:
-    """Turns decoder frames into RGB arrays of one shape: that of the first frame, scaled and turned."""
-
-    def __init__(self, first: VideoFrame, count: int, settings: Settings):
-        # Many frames share the room of one item: a long video is sent smaller, not refused.
-        most = min(settings.media_max_frame_pixels, max_item_bytes(settings) // (3 * count))
-        self._width, self._height = _fit(first.width, first.height, most)
-        rotation = first.rotation or 0
-        self._turns = int(rotation // 90) % 4 if rotation % 90 == 0 else 0
-        self._reformatter = VideoReformatter()
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape of every painted frame."""
-        if self._turns % 2:
-            return self._width, self._height, 3
-        return self._height, self._width, 3
-
-    def paint(self, frame: VideoFrame) -> Frames:
-        """One frame ``[height, width, 3]`` RGB."""
-        # BGR with bicubic chroma, and the channels swapped afterwards: swscale takes other code paths for RGB
-        # whose pixels differ by up to 4 from OpenCV's for sources of more than 8 bits.
-        scaled = self._reformatter.reformat(
-            frame, self._width, self._height, "bgr24", interpolation=Interpolation.BICUBIC, threads=1
-        )
-        pixels = cast("Frames", scaled.to_ndarray())[..., ::-1]
-        return np.rot90(pixels, self._turns) if self._turns else pixels
-
-
-def _fit(width: int, height: int, max_pixels: int) -> tuple[int, int]:
-    """The size itself, or the largest even size of the same aspect within ``max_pixels``."""
-    if width * height <= max_pixels:
-        return width, height
-    scale = math.sqrt(max_pixels / (width * height))
-    return max(2, int(width * scale) // 2 * 2), max(2, int(height * scale) // 2 * 2)
-
-
-def _moving_pictures(container: InputContainer) -> VideoStream:
-    stream = video_stream(container)
-    if stream is None:
-        raise InvalidMedia("The file has no video stream.")
-    return stream
 
 
 def _check_pixels(width: int, height: int, settings: Settings) -> None:
