@@ -32,9 +32,11 @@ def moving_pictures(container: InputContainer) -> VideoStream:
     """The first stream of moving pictures; cover art does not count.
 
     Raises:
-        InvalidMedia: there is none.
+        InvalidMedia: there is none, or FFmpeg has no decoder for it.
     """
     for stream in container.streams.video:
         if Disposition.attached_pic not in stream.disposition:
+            if stream.codec_context is None:
+                raise InvalidMedia("The video is in a codec that this server does not read.")
             return stream
     raise InvalidMedia("The file has no video stream.")

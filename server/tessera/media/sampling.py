@@ -82,5 +82,13 @@ def sample(total: int, fps: float, *, max_frames: int, target_fps: float | None,
         target_fps: frames to take per second of video, or None.
         rule: a name in ``SAMPLERS``; None: ``opencv`` without ``target_fps``, ``qwen2_vl`` with it.
     """
-    name = rule or ("opencv" if target_fps is None else "qwen2_vl")
-    return SAMPLERS[name](total, fps, max_frames, target_fps)
+    return SAMPLERS[_name(rule, target_fps)](total, fps, max_frames, target_fps)
+
+
+def takes_all(count: int, *, max_frames: int, target_fps: float | None, rule: str | None) -> bool:
+    """Whether the rule takes all of ``count`` frames, whenever they are shown; other arguments as of ``sample``."""
+    return count <= max_frames and target_fps is None and _name(rule, target_fps) == "opencv"
+
+
+def _name(rule: str | None, target_fps: float | None) -> str:
+    return rule or ("opencv" if target_fps is None else "qwen2_vl")

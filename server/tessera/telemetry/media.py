@@ -18,5 +18,8 @@ decode_seconds = Histogram(
 bytes_in = Counter("tessera_media_bytes_in", "Encoded bytes fetched, or decoded from base64.", ["modality"])
 cache_hits = Counter("tessera_media_cache_hits", "Media that was neither decoded nor uploaded again.", ["modality"])
 cache_misses = Counter("tessera_media_cache_misses", "Media that had to be decoded.", ["modality"])
+video_packets = Counter(
+    "tessera_media_video_packets", "Packets of videos: decoded, or skipped as no wanted frame needs them.", ["outcome"]
+)
 errors = Counter("tessera_media_errors", "Media that was refused or failed, by error code.", ["code"])
 bytes_decoding = Gauge("tessera_media_bytes_decoding", "Bytes reserved for media in decode.")
