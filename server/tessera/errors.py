@@ -56,6 +56,12 @@ class InvalidJSON(InvalidRequest):
     code = "invalid_json"
 
 
+class RequestTooComplex(InvalidRequest):
+    """The body has more values than ``TESSERA_MAX_BODY_VALUES``."""
+
+    code = "request_too_complex"
+
+
 class MissingField(InvalidRequest):
     """A required field is missing."""
 

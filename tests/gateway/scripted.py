@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import secrets
@@ -151,7 +152,8 @@ class Gateway:
             return response.status, await response.json(content_type=None)
 
     async def post(self, body: Any, path: str = "/v1/chat/completions", **options: Any) -> Answer:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        # As a file, which is sent piece by piece: all at once would stop the loop that the gateway runs in, too.
+        data = io.BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
         async with self.http.post(self.url + path, data=data, **options) as response:
             return Answer(response.status, response.headers, await response.read())
 

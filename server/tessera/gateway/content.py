@@ -20,6 +20,7 @@ from tessera.errors import (
     UnsupportedModality,
     UnsupportedPart,
 )
+from tessera.gateway.body import Document, Path, written
 from tessera.media import MOST_FRAMES, MediaSource, MediaSpec, MediaStage, Modality
 from tessera.queue import ModelCard
 
@@ -38,25 +39,30 @@ class MediaPart:
     """A media part, and where it stands.
 
     Attributes:
-        path: as error messages name it, such as ``messages[0].content[2]``.
-        part: the part itself, to be replaced in place.
+        part: the part itself.
     """
 
-    path: str
+    at: Path
     modality: Modality
     source: MediaSource
     part: dict[str, Any]
 
+    @property
+    def path(self) -> str:
+        """As error messages name it, such as ``messages[0].content[2]``."""
+        return written(self.at)
 
-def find_media(messages: Any) -> list[MediaPart]:
-    """All media parts, in order.
+
+def find_media(document: Document) -> list[MediaPart]:
+    """All media parts of its messages, in order.
 
     Raises:
         InvalidRequest, MissingField, UnsupportedPart: naming the part.
     """
+    messages = document.value.get("messages", [])
     if not isinstance(messages, list):
         raise InvalidRequest("`messages` must be an array.", param="messages")
-    return [found for path, part in _parts(messages) if (found := _media_part(path, part))]
+    return [found for at, part in _parts(messages) if (found := _media_part(document, at, part))]
 
 
 def check_media(parts: list[MediaPart], card: ModelCard) -> None:
@@ -80,77 +86,79 @@ def check_media(parts: list[MediaPart], card: ModelCard) -> None:
             )
 
 
-async def prepare_media(body: dict[str, Any], parts: list[MediaPart], card: ModelCard, stage: MediaStage) -> None:
-    """Fetch, decode and store all media at once, and put references in its place.
+async def prepare_media(document: Document, parts: list[MediaPart], card: ModelCard, stage: MediaStage) -> None:
+    """Fetch, decode and store all media at once, and put references in its place in what goes on.
 
     Raises:
         TesseraError: of the first part that failed, with its path as ``param``.
     """
-    spec = _spec(body, card)
-    options = body.get("mm_processor_kwargs")
+    spec = _spec(document.value, card)
+    options = document.value.get("mm_processor_kwargs")
     with_audio = isinstance(options, dict) and bool(options.get("use_audio_in_video"))
     try:
         async with asyncio.TaskGroup() as tasks:
             for p in parts:
-                tasks.create_task(_prepare(p, spec, stage, with_audio))
+                tasks.create_task(_prepare(document, p, spec, stage, with_audio))
     except* TesseraError as failed:
         raise failed.exceptions[0] from None
 
 
-async def _prepare(p: MediaPart, spec: MediaSpec, stage: MediaStage, with_audio: bool) -> None:
+async def _prepare(document: Document, p: MediaPart, spec: MediaSpec, stage: MediaStage, with_audio: bool) -> None:
     with _naming(p.path):
         with_audio = with_audio and p.modality is Modality.VIDEO
         item = await stage.prepare(p.modality, p.source, spec, with_audio=with_audio)
     kind = f"{p.modality}_url"
     detail = p.part.get(kind)
     kept = {"detail": detail["detail"]} if isinstance(detail, dict) and "detail" in detail else {}
-    p.part.clear()
     # vLLM caches by `uuid`; one that a client chose could name somebody else's image.
-    p.part.update({"type": kind, kind: {"url": item.url, **kept}, "uuid": item.digest})
+    document.set(p.at, {"type": kind, kind: {"url": item.url, **kept}, "uuid": item.digest})
 
 
-def _parts(messages: list[Any]) -> Iterator[tuple[str, Any]]:
+def _parts(messages: list[Any]) -> Iterator[tuple[Path, Any]]:
     for i, message in enumerate(messages):
         if not isinstance(message, dict):
             raise InvalidRequest(f"`messages[{i}]` must be an object.", param=f"messages[{i}]")
         content = message.get("content")
         if isinstance(content, list):
             for j, part in enumerate(content):
-                yield f"messages[{i}].content[{j}]", part
+                yield ("messages", i, "content", j), part
         elif not isinstance(content, str | None):
             path = f"messages[{i}].content"
             raise InvalidRequest("`content` must be a string or an array of parts.", param=path)
 
 
-def _media_part(path: str, part: Any) -> MediaPart | None:
+def _media_part(document: Document, at: Path, part: Any) -> MediaPart | None:
     if isinstance(part, str):
         return None
     if not isinstance(part, dict):
-        raise InvalidRequest("A content part must be an object.", param=path)
+        raise InvalidRequest("A content part must be an object.", param=written(at))
     kind = part.get("type")
     if kind is None:
         kind = next((name for name in (*_MEDIA_PARTS, "text") if name in part), None)
     if isinstance(kind, str) and kind in _TEXT_PARTS:
         # Without a `type`, or with a `uuid`, vLLM takes a part for the medium that any of its other fields names.
-        part["type"] = kind
-        part.pop("uuid", None)
+        if part.get("type") is None:
+            document.set((*at, "type"), kind)
+        if "uuid" in part:
+            document.remove((*at, "uuid"))
         return None
     modality = _MEDIA_PARTS.get(kind) if isinstance(kind, str) else None
     if modality is None:
         known = ", ".join(("text", *_MEDIA_PARTS))
         shown = repr(kind)[:100]
-        raise UnsupportedPart(f"Content parts of type {shown} are not supported. Supported: {known}.", param=path)
+        message = f"Content parts of type {shown} are not supported. Supported: {known}."
+        raise UnsupportedPart(message, param=written(at))
     value = part.get(kind)
     if kind == "input_audio":
         if not isinstance(value, dict) or not isinstance(value.get("data"), str) or not value["data"]:
-            raise MissingField("`input_audio` must have `data` (base64) and `format`.", param=path)
-        source = MediaSource.from_base64(value["data"], str(value.get("format", "")))
-        return MediaPart(path, modality, source, part)
+            raise MissingField("`input_audio` must have `data` (base64) and `format`.", param=written(at))
+        source = MediaSource.from_base64(document.string(value["data"]), str(value.get("format", "")))
+        return MediaPart(at, modality, source, part)
     url = value.get("url") if isinstance(value, dict) else value
     if not isinstance(url, str) or not url:
-        raise MissingField(f"`{kind}` must have a `url`.", param=path)
-    with _naming(path):
-        return MediaPart(path, modality, MediaSource.from_url(url), part)
+        raise MissingField(f"`{kind}` must have a `url`.", param=written(at))
+    with _naming(written(at)):
+        return MediaPart(at, modality, MediaSource.from_url(document.string(url)), part)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.requests import ClientDisconnect
@@ -12,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from tessera.errors import Cancelled
 from tessera.gateway import schema
-from tessera.gateway.body import read_json, read_options
+from tessera.gateway.body import Document, read_body, read_options
 from tessera.gateway.observation import observe
 from tessera.gateway.relay import Relay
 from tessera.gateway.services import Services
@@ -35,15 +34,19 @@ class Generation(Response):
         path: str = scope["route"].path
         # Counted and logged within; there is nobody left to answer.
         with suppress(Cancelled), observe(path) as seen:
-            options = read_options(body := await self._body(), self._required)
-            await Relay(self._services, path, body, options, seen)(scope, receive, send)
+            document = await self._read()
+            options = read_options(document, self._required)
+            relay = Relay(self._services, path, document, options, seen)
+            del document
+            await relay(scope, receive, send)
 
-    async def _body(self) -> dict[str, Any]:
-        length = self._request.headers.get("content-length")
+    async def _read(self) -> Document:
+        settings, length = self._services.settings, self._request.headers.get("content-length")
         try:
-            return await read_json(self._request.stream(), length, self._services.settings.max_body_bytes)
+            raw = await read_body(self._request.stream(), length, settings.max_body_bytes)
         except ClientDisconnect as error:
             raise Cancelled("The client closed the connection before its request was complete.") from error
+        return await Document.read(raw, settings.max_body_values)
 
 
 @router.post("/v1/chat/completions", **schema.chat_completions)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tessera.errors import TesseraError
-from tessera.gateway.body import Options, dump_json, sequences
+from tessera.gateway.body import Document, Options, sequences
 from tessera.gateway.content import check_media, find_media, prepare_media
 from tessera.gateway.disconnect import cancel_on_disconnect
 from tessera.gateway.failures import error_of
@@ -27,14 +25,14 @@ class Relay(Response):
 
     Args:
         path: path in vLLM's application.
-        body: the request, which this object may change.
+        document: the request.
     """
 
-    def __init__(self, services: Services, path: str, body: dict[str, Any], options: Options, seen: Observation):
+    def __init__(self, services: Services, path: str, document: Document, options: Options, seen: Observation):
         super().__init__()
         self._services = services
         self._path = path
-        self._request = body
+        self._document: Document | None = document
         self._options = options
         self._seen = seen
         self._head: Head | None = None
@@ -59,16 +57,19 @@ class Relay(Response):
         return self._services.settings.stream_heartbeat_s if self._options.stream else 0
 
     async def _job(self, request_id: str) -> Job:
-        services, body = self._services, self._request
+        services, document = self._services, self._document
+        assert document is not None, "it is read once"
         card = services.catalogue.require(self._options.model).card
         self._seen.model = card.model
-        if "messages" in body and (parts := find_media(body["messages"])):
+        if parts := await document.run(find_media):
             check_media(parts, card)
-            await prepare_media(body, parts, card, services.stage)
+            await prepare_media(document, parts, card, services.stage)
         # A job that is wider than its engine is only as wide as it: it needs all of it, whatever number was asked for.
-        width = min(sequences(body), card.sequences)
+        width = min(sequences(document.value), card.sequences)
+        body = await document.run(Document.encode)
+        self._document = None  # it may be large, and the answer may take long
         identity, options = new_job_id(request_id), self._options
-        job = Job(identity, card.model, self._path, dump_json(body), width, options.hide_usage, options.stream)
+        job = Job(identity, card.model, self._path, body, width, options.hide_usage, options.stream)
         self._seen.job_id = job.id
         return job
 

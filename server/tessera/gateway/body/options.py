@@ -1,48 +1,15 @@
-"""Reading a request's body: what the gateway must understand of it. Everything else passes through untouched."""
+"""What the gateway itself needs to know of a generation request."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from tessera.errors import InvalidJSON, InvalidRequest, MissingField, RequestTooLarge
+from tessera.errors import InvalidRequest, MissingField
+from tessera.gateway.body.document import Document
 
 # Characters; error messages and the log repeat a model's name.
 LONGEST_NAME = 512
-
-
-async def read_json(chunks: AsyncIterator[bytes], declared: str | None, most_bytes: int) -> dict[str, Any]:
-    """The body as a JSON object.
-
-    Args:
-        chunks: the body as it arrives.
-        declared: the Content-Length header.
-        most_bytes: limit, checked before and while reading.
-
-    Raises:
-        RequestTooLarge, InvalidJSON.
-    """
-    too_large = RequestTooLarge(
-        f"The request body is larger than {most_bytes:,} bytes. Send large media as URLs instead of data URLs."
-    )
-    if declared is not None and declared.isdecimal() and int(declared) > most_bytes:
-        raise too_large
-    parts, total = [], 0
-    async for chunk in chunks:
-        total += len(chunk)
-        if total > most_bytes:
-            raise too_large
-        parts.append(chunk)
-    try:
-        body = orjson.loads(b"".join(parts))
-    except orjson.JSONDecodeError as error:
-        raise InvalidJSON(f"The request body is not valid JSON: {error}.") from error
-    if not isinstance(body, dict):
-        raise InvalidJSON("The request body must be a JSON object.")
-    return body
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,33 +25,37 @@ class Options:
     hide_usage: bool
 
 
-def read_options(body: dict[str, Any], required: str) -> Options:
+def read_options(document: Document, required: str) -> Options:
     """Check the fields that the gateway itself uses, and ask for the usage of a stream.
 
     Args:
-        body: changed in place: ``stream_options.include_usage`` is set on streams.
+        document: on streams, ``stream_options.include_usage`` is set in what goes on.
         required: the field that carries the prompt.
 
     Raises:
         MissingField, InvalidRequest: naming the field.
     """
+    body = document.value
     for name in ("model", required):
         if body.get(name) in (None, "", []):
             raise MissingField(f"The field `{name}` is required and must not be empty.", param=name)
-    if not isinstance(body["model"], str) or len(body["model"]) > LONGEST_NAME:
+    model = body["model"]
+    if not isinstance(model, str) or len(document.string(model)) > LONGEST_NAME:
         raise InvalidRequest(f"`model` must be a string of at most {LONGEST_NAME} characters.", param="model")
     stream = body.get("stream")
     if not isinstance(stream, bool | None):
         raise InvalidRequest("`stream` must be true or false.", param="stream")
     wanted = _stream_options(body)
     if not stream:
-        return Options(body["model"], False, False)
+        return Options(model, False, False)
     hide = not wanted.get("include_usage")
-    body["stream_options"] = {**wanted, "include_usage": True}
+    asked = {**wanted, "include_usage": True}
     if hide and "continuous_usage_stats" in wanted:
         # It counts with `include_usage` alone, and the client did not ask for that.
-        body["stream_options"]["continuous_usage_stats"] = False
-    return Options(body["model"], True, hide)
+        asked["continuous_usage_stats"] = False
+    if asked != wanted:
+        document.set(("stream_options",), asked)
+    return Options(model, True, hide)
 
 
 def _stream_options(body: dict[str, Any]) -> dict[str, Any]:
@@ -96,18 +67,6 @@ def _stream_options(body: dict[str, Any]) -> dict[str, Any]:
             field = f"stream_options.{name}"
             raise InvalidRequest(f"`{field}` must be true or false.", param=field)
     return wanted or {}
-
-
-def dump_json(body: dict[str, Any]) -> bytes:
-    """The body as it goes on.
-
-    Raises:
-        InvalidJSON: it is nested too deeply (``orjson`` reads deeper than it writes).
-    """
-    try:
-        return orjson.dumps(body)
-    except orjson.JSONEncodeError as error:
-        raise InvalidJSON(f"The request body cannot be passed on: {error}.") from error
 
 
 def sequences(body: dict[str, Any]) -> int:

@@ -1,0 +1,11 @@
+"""A request's body: read, understood as far as the gateway must, and passed on otherwise untouched.
+
+The public surface: callers import from here and from nowhere below.
+"""
+
+from tessera.gateway.body.document import Document
+from tessera.gateway.body.options import Options, read_options, sequences
+from tessera.gateway.body.path import Path, written
+from tessera.gateway.body.upload import read_body
+
+__all__ = ["Document", "Options", "Path", "read_body", "read_options", "sequences", "written"]

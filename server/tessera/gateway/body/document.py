@@ -1,0 +1,129 @@
+"""A request's body: what it says, and its text, of which all that is not changed goes on byte for byte."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import orjson
+
+from tessera.errors import InvalidJSON
+from tessera.gateway.body import spans
+from tessera.gateway.body.path import Path
+from tessera.gateway.body.skeleton import Skeleton
+from tessera.gateway.body.syntax import invalid, locate
+
+# Larger bodies are read in a thread, and without their long strings (see ``skeleton``).
+INLINE_BYTES = 256 * 1024
+# Levels of nesting. Parsers in Python, vLLM's too, give up at less than a thousand.
+MOST_LEVELS = 254
+# Members at the top that this server reads: which of two is meant decides more here than what the engine does.
+READ_FIELDS = (
+    "model", "messages", "prompt", "stream", "stream_options", "n", "best_of", "media_io_kwargs", "mm_processor_kwargs",
+)  # fmt: skip
+
+_BOM = b"\xef\xbb\xbf"
+_READ_NAME = re.compile(rb'"(%b)"[ \t\r\n]*+:' % "|".join(READ_FIELDS).encode())
+_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
+
+_T = TypeVar("_T")
+
+
+class Document:
+    """Use ``read``.
+
+    Attributes:
+        value: the JSON object; in a large one, names stand for long strings (see ``string``). Not to be changed.
+    """
+
+    def __init__(self, text: bytes, skeleton: Skeleton | None = None):
+        self.value: dict[str, Any] = _parse(text, skeleton)
+        self._text = text
+        self._skeleton = skeleton
+        self._changes: dict[Path, bytes | None] = {}
+        _check_levels(text, self.value)
+        _check_twins(text)
+
+    @classmethod
+    async def read(cls, raw: bytearray, most_values: int) -> Document:
+        """A document from its text.
+
+        Args:
+            raw: not to be changed from now on.
+            most_values: see ``TESSERA_MAX_BODY_VALUES``.
+
+        Raises:
+            InvalidJSON: not a JSON object, or nested too deeply.
+            InvalidRequest: a field that this server reads stands twice in it.
+            RequestTooComplex: too many values.
+        """
+        if raw.startswith(_BOM):
+            del raw[: len(_BOM)]
+        if 0 in raw[:4] or raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise InvalidJSON("The request body is in UTF-16 or UTF-32. Send JSON in UTF-8.")
+        if len(raw) <= INLINE_BYTES:
+            return cls(bytes(raw))
+        return await asyncio.to_thread(cls._read_large, raw, most_values)
+
+    @classmethod
+    def _read_large(cls, raw: bytearray, most_values: int) -> Document:
+        skeleton = Skeleton.cut(raw, most_values)
+        return cls(skeleton.text, skeleton)
+
+    async def run(self, work: Callable[[Document], _T]) -> _T:
+        """Do something with the document: in a thread if it is large."""
+        return work(self) if self._skeleton is None else await asyncio.to_thread(work, self)
+
+    def string(self, value: str) -> str:
+        """The string for which one of the document's stands."""
+        whole = self._skeleton.string(value) if self._skeleton is not None else None
+        return value if whole is None else whole
+
+    def set(self, path: Path, value: Any) -> None:
+        """Replace a value, or add a member, in what goes on."""
+        self._changes[path] = orjson.dumps(value)
+
+    def remove(self, path: Path) -> None:
+        """Take a member out of what goes on."""
+        self._changes[path] = None
+
+    def encode(self) -> bytes:
+        """The text that goes on.
+
+        Raises:
+            InvalidRequest: one of two members of the same name was to be changed.
+        """
+        text = spans.splice(self._text, self._changes) if self._changes else self._text
+        return text if self._skeleton is None else self._skeleton.restore(text)
+
+
+def _parse(text: bytes, skeleton: Skeleton | None) -> dict[str, Any]:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        at = locate(text, error)
+        raw, offset = (text, at) if skeleton is None else (skeleton.raw, skeleton.offset(at))
+        raise invalid(raw, offset, text[:at], error.msg) from error
+    if not isinstance(value, dict):
+        raise InvalidJSON("The request body must be a JSON object.")
+    return value
+
+
+def _check_levels(text: bytes, value: dict[str, Any]) -> None:
+    if text.count(b"[") + text.count(b"{") <= MOST_LEVELS:
+        return
+    try:
+        orjson.dumps(value)  # which, unlike reading, goes no deeper than about as much
+    except orjson.JSONEncodeError as error:
+        raise InvalidJSON(f"The request body is nested more than {MOST_LEVELS} levels deep.") from error
+
+
+def _check_twins(text: bytes) -> None:
+    # Almost every body has each name once, and is done with here.
+    names = Counter(_READ_NAME.findall(text))
+    escaped = b"\\" in text and _ESCAPED_LETTER.search(text)
+    if escaped or any(count > 1 for count in names.values()):
+        spans.refuse_twins(text, READ_FIELDS)
