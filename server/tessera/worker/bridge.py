@@ -23,8 +23,13 @@ _HOMES = {
     "MEDIA_CONNECTOR_REGISTRY": ("vllm.multimodal.media", "vllm.multimodal.media.connector"),
     "get_video_loader_backend_for_processor": ("vllm.multimodal.video",),
     "get_video_processor_cls_name": ("vllm.transformers_utils.processor",),
+    "CachedRequestState": ("vllm.v1.worker.gpu_input_batch",),
+    "EngineCoreOutput": ("vllm.v1.engine",),
+    "KVCacheConfig": ("vllm.v1.kv_cache_interface",),
     "MsgpackDecoder": ("vllm.v1.serial_utils",),
     "MsgpackEncoder": ("vllm.v1.serial_utils",),
+    "Request": ("vllm.v1.request",),
+    "StructuredOutputManager": ("vllm.v1.structured_output",),
     "MediaConnector": ("vllm.multimodal.media", "vllm.multimodal.media.connector"),
 }
 

@@ -9,14 +9,13 @@ vLLM calls ``activate`` in each of its processes, as a plug-in of the group ``vl
 from __future__ import annotations
 
 import logging
-from typing import Any
+
+from tessera.worker.bridge import vllm_name
 
 
 def activate() -> None:
     """Switch zeroing on, for models of every kind; where this vLLM has no such switch, say so."""
-    from vllm.v1.kv_cache_interface import KVCacheConfig
-
-    config: Any = KVCacheConfig
+    config = vllm_name("KVCacheConfig")
     if not hasattr(config, "needs_kv_cache_zeroing"):
         logging.getLogger("vllm").warning("This vLLM cannot zero KV-cache blocks: a NaN may outlive its request.")
         return

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from tessera.worker.bridge import vllm_name
+
 # Among vLLM's ``SamplingParams.extra_args``: token ids that the request has made already.
 RECORDED = "tessera_recorded_token_ids"
 
 
 def activate() -> None:
     """Teach this process's vLLM; on requests without recorded tokens nothing changes."""
-    from vllm.v1.request import Request
-    from vllm.v1.structured_output import StructuredOutputManager
-    from vllm.v1.worker.gpu_input_batch import CachedRequestState
-
-    _teach(Request, CachedRequestState, StructuredOutputManager)
+    _teach(vllm_name("Request"), vllm_name("CachedRequestState"), vllm_name("StructuredOutputManager"))
 
 
 def _teach(request_class: Any, state_class: Any, grammar_class: Any) -> None:

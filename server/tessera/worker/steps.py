@@ -39,11 +39,9 @@ class StepCodec:
     """Packs steps and takes; for one thread."""
 
     def __init__(self) -> None:
-        from vllm.v1.engine import EngineCoreOutput
-
         encoder, decoder = vllm_name("MsgpackEncoder"), vllm_name("MsgpackDecoder")
         self._encode = encoder(size_threshold=_INLINE_BYTES).encode
-        self._decode = decoder(EngineCoreOutput).decode
+        self._decode = decoder(vllm_name("EngineCoreOutput")).decode
 
     def encode(self, output: Any) -> bytes:
         """The content of a step, without the request's id, which is of this engine alone."""
