@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy.typing as npt
 
-from tessera.media import audio, image, video
+from tessera.media import audio, frame_list, image, video
 from tessera.media.item import MediaItem, MediaSpec, Modality, describe, pack
 from tessera.media.limits import Deadline, max_item_bytes
 from tessera.media.sniff import Kind
@@ -154,10 +154,14 @@ def decode(job: DecodeJob, settings: Settings, deadline: Deadline) -> list[Decod
         arguments = (job.data, job.kind, job.spec, settings, deadline)
         if job.modality is Modality.AUDIO:
             return [_finish(*audio.decode(*arguments), job.modality)]
-        frames, metadata = video.decode(*arguments)
+        listed = job.kind == frame_list.KIND
+        if listed:
+            frames, metadata = frame_list.decode(job.data, job.spec, settings, deadline)
+        else:
+            frames, metadata = video.decode(*arguments)
         if not job.with_audio:
             return [_finish(frames, metadata, job.modality)]
-        track = audio.decode_track(*arguments)
+        track = None if listed else audio.decode_track(*arguments)
         sound = [] if track is None else [_finish(*track, Modality.AUDIO)]
         # In the packed header too: a worker that is asked for the sound of a video knows only the video.
         metadata["audio_digest"] = sound[0].item.digest if sound else None

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tessera.errors import TesseraError
+from tessera.media import frame_list
 from tessera.media.budget import ByteBudget
 from tessera.media.decoder import DecodeJob, Decoder, ThreadDecoder, thread_count
 from tessera.media.fetch import Fetcher
@@ -92,10 +93,12 @@ class MediaStage:
             metrics.cache_hits.labels(modality.value).inc()
             return item
         metrics.cache_misses.labels(modality.value).inc()
+        listed = modality is Modality.VIDEO and source.declared == frame_list.KIND.mime
         if data is None:
-            data = await self._read(source)
+            data = await self._read(source, spec if listed else None)
             metrics.bytes_in.labels(modality.value).inc(len(data))
-        job = DecodeJob(modality, identify(data, modality, source.declared), data, spec, with_audio)
+        kind = frame_list.KIND if listed else identify(data, modality, source.declared)
+        job = DecodeJob(modality, kind, data, spec, with_audio)
         item = await self._decode_and_store(job)
         self._known[key] = item
         if len(self._known) > _CACHE_ITEMS:
@@ -114,10 +117,15 @@ class MediaStage:
             there = await self._store.touch(sound)
         return item if there else None
 
-    async def _read(self, source: MediaSource) -> bytes:
-        if len(source.text) <= _INLINE_BYTES:
-            return source.decode(self._max_bytes)
-        return await asyncio.to_thread(source.decode, self._max_bytes)
+    async def _read(self, source: MediaSource, list_spec: MediaSpec | None) -> bytes:
+        """What a source carries; with ``list_spec``, of a list of frames those that are wanted."""
+
+        def read() -> bytes:
+            if list_spec is None:
+                return source.decode(self._max_bytes)
+            return frame_list.read(source.encoded, list_spec, self._max_bytes)
+
+        return read() if len(source.text) <= _INLINE_BYTES else await asyncio.to_thread(read)
 
     async def _decode_and_store(self, job: DecodeJob) -> MediaItem:
         need = await self._decoder.measure(job)
