@@ -5,11 +5,17 @@ from __future__ import annotations
 import math
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
 
 from tessera.errors import InvalidMedia, MediaDecodeTimeout, MediaTooLarge, TesseraError
 from tessera.settings import MIB, Settings
+
+log = structlog.get_logger()
 
 MAX_VIDEO_FRAMES = 432_000
 """Most frames in a video: one hour at 120 frames per second."""
@@ -56,10 +62,11 @@ def max_item_bytes(settings: Settings) -> int:
 
 @contextmanager
 def media_errors(what: str) -> Iterator[None]:
-    """Turn whatever a decoding library raises into ``InvalidMedia``.
+    """Turn whatever a decoding library raises into ``InvalidMedia``, in our words.
 
-    Codec libraries raise almost anything on hostile input (OSError, ValueError, struct.error, MemoryError, ...),
-    and none of it may reach a client as an internal error.
+    Codec libraries raise almost anything on hostile input (OSError, ValueError, struct.error, MemoryError, ...), and
+    none of it may reach a client as an internal error. What they say may hold addresses and the client's data; the
+    place in their source that the log names says as much.
     """
     try:
         yield
@@ -68,5 +75,13 @@ def media_errors(what: str) -> Iterator[None]:
     except MemoryError as error:
         raise MediaTooLarge(f"The {what} needs more memory than there is to decode.") from error
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InvalidMedia(f"The {what} cannot be decoded; it is damaged or cut short ({reason}).") from error
+        log.info("media_undecodable", what=what, error=type(error).__name__, at=_place(error))
+        raise InvalidMedia(
+            f"The {what} cannot be decoded: it is damaged, cut short or of a kind that this server does not read."
+        ) from error
+
+
+def _place(error: Exception) -> str:
+    """File and line of the innermost Python code that an error came through."""
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    return f"{Path(frame.f_code.co_filename).name}:{line}"
