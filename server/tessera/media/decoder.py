@@ -89,9 +89,9 @@ class ThreadDecoder:
         if job.modality is Modality.IMAGE:
             settings = self._settings
             if len(job.data) <= _INLINE_BYTES:
-                pixels = image.count_pixels(job.data, job.kind, settings)
+                pixels = image.count_pixels(job.data, job.kind, settings, Deadline())
             else:
-                pixels = await self._run(lambda _: image.count_pixels(job.data, job.kind, settings))
+                pixels = await self._run(lambda deadline: image.count_pixels(job.data, job.kind, settings, deadline))
             return len(job.data) + pixels * _BYTES_PER_PIXEL
         return estimate(job, self._settings)
 
@@ -150,7 +150,7 @@ def decode(job: DecodeJob, settings: Settings, deadline: Deadline) -> list[Decod
     """
     with metrics.decode_seconds.labels(job.modality.value).time():
         if job.modality is Modality.IMAGE:
-            return [_finish(*image.decode(job.data, job.kind, settings), job.modality)]
+            return [_finish(*image.decode(job.data, job.kind, settings, deadline), job.modality)]
         arguments = (job.data, job.kind, job.spec, settings, deadline)
         if job.modality is Modality.AUDIO:
             return [_finish(*audio.decode(*arguments), job.modality)]

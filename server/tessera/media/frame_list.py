@@ -82,7 +82,7 @@ def decode(data: bytes, spec: MediaSpec, settings: Settings, deadline: Deadline)
     for place, (index, encoded) in enumerate(zip(indices, images, strict=True)):
         deadline.check()
         with _naming(index):
-            picture = _picture(encoded, settings)
+            picture = _picture(encoded, settings, deadline)
             if painter is None:
                 painter = Painter(picture, max_pixels)
                 frames = np.empty((len(images), *painter.shape), dtype=np.uint8)
@@ -104,8 +104,8 @@ def decode(data: bytes, spec: MediaSpec, settings: Settings, deadline: Deadline)
     }
 
 
-def _picture(encoded: bytes, settings: Settings) -> av.VideoFrame:
-    pixels, _ = image.decode(encoded, identify(encoded, Modality.IMAGE, None), settings)
+def _picture(encoded: bytes, settings: Settings, deadline: Deadline) -> av.VideoFrame:
+    pixels, _ = image.decode(encoded, identify(encoded, Modality.IMAGE, None), settings, deadline)
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
 
 

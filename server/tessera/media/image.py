@@ -1,17 +1,19 @@
-"""Images to RGB pixels, equal to what vLLM's own loader makes of the same file."""
+"""Images to RGB pixels."""
 
 from __future__ import annotations
 
-import contextlib
+import logging
+import warnings
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
 from tessera.errors import InvalidMedia, MediaTooLarge
-from tessera.media.limits import media_errors
+from tessera.media import exif, jpeg, png, tiff
+from tessera.media.limits import Deadline, media_errors
 from tessera.media.sniff import Kind
 from tessera.settings import Settings
 
@@ -25,60 +27,105 @@ _FORMATS = {
     "image/tiff": "TIFF",
     "image/avif": "AVIF",
 }
+# Pillow's decoders get this much at a time, and between two the deadline is checked. Its own 64 KiB of a progressive
+# JPEG can be thousands of passes over all pixels.
+_BLOCK_BYTES = 4096
+
+# What Pillow remarks on in clients' files.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
-def count_pixels(data: bytes, kind: Kind, settings: Settings) -> int:
+def count_pixels(data: bytes, kind: Kind, settings: Settings, deadline: Deadline) -> int:
     """Width times height, from the header.
 
     Raises:
         InvalidMedia: unreadable.
         MediaTooLarge: more than ``media_max_image_pixels``.
     """
-    with media_errors("image"), _open(data, kind, settings) as image:
-        return image.width * image.height
+    with media_errors("image"):
+        match kind.mime:
+            case "image/png":
+                size = png.size(data)
+            case "image/jpeg":
+                size = jpeg.size(data, deadline)
+            case _:
+                with _open(data, kind, settings, deadline) as image:
+                    size = image.size
+        _check_size(*size, settings)
+        return size[0] * size[1]
 
 
-def decode(data: bytes, kind: Kind, settings: Settings) -> tuple[npt.NDArray[np.uint8], dict[str, Any]]:
-    """Decode an image, or the first frame of an animation.
+def decode(
+    data: bytes, kind: Kind, settings: Settings, deadline: Deadline
+) -> tuple[npt.NDArray[np.uint8], dict[str, Any]]:
+    """Decode an image, or the first frame of an animation: upright by its EXIF data, in RGB on white.
 
-    The steps are those of vLLM 0.32 (``vllm/multimodal/media/image.py``): turn by the EXIF orientation, then
-    lay what is transparent over white, then convert to RGB. Greedy answers depend on every pixel.
+    The pixels are those of vLLM 0.32 (``vllm/multimodal/media/image.py``) for the same file.
 
     Args:
         data: encoded image.
         kind: its format; no other is tried.
         settings: limits.
+        deadline: checked for every few KiB of the data.
 
     Returns:
         Pixels ``[height, width, 3]`` uint8 RGB, and empty metadata.
 
     Raises:
         InvalidMedia: damaged, cut short, or of a format that is not read.
-        MediaTooLarge: more than ``media_max_image_pixels``.
+        MediaTooLarge: more than ``media_max_image_pixels``, or in more parts than an image needs.
+        MediaDecodeTimeout: too slow to decode.
     """
-    with media_errors("image"), _open(data, kind, settings) as opened:
-        image: Image.Image = opened
-        # Broken EXIF data leaves the image as it is; broken pixels are raised again by load.
-        with contextlib.suppress(Exception):
-            image = ImageOps.exif_transpose(image)
+    with media_errors("image"), _open(data, kind, settings, deadline) as image:
+        # Before anything else touches it: whoever calls `load` a second time gets the pixels of a failed one.
         image.load()
-        return np.asarray(_to_rgb(image)), {}
+        turn = exif.turn(image)
+        picture = _to_rgb(image)
+        return np.asarray(picture if turn is None else picture.transpose(turn)), {}
 
 
-def _open(data: bytes, kind: Kind, settings: Settings) -> Image.Image:
+class _WatchedFile(BytesIO):
+    """The data, for as long as the deadline has not passed."""
+
+    def __init__(self, data: bytes, deadline: Deadline):
+        super().__init__(data)
+        self._deadline = deadline
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._deadline.check()
+        return super().read(size)
+
+
+def _open(data: bytes, kind: Kind, settings: Settings, deadline: Deadline) -> Image.Image:
     name = _FORMATS.get(kind.mime)
-    if name is None:
-        raise InvalidMedia(f"Images of type {kind.mime} are not supported; send JPEG, PNG or WebP.")
-    limit = settings.media_max_image_pixels
+    match name:
+        case None:
+            raise InvalidMedia(f"Images of type {kind.mime} are not supported; send JPEG, PNG or WebP.")
+        case "PNG":
+            data = png.reduce(data, deadline)
+        case "JPEG":
+            jpeg.check(data, deadline)
+        case "TIFF":
+            tiff.check(data, deadline)
     try:
-        image = Image.open(BytesIO(data), formats=[name])
+        image = Image.open(_WatchedFile(data, deadline), formats=[name])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        limit = settings.media_max_image_pixels
         raise MediaTooLarge(f"The image has more than the {limit} pixels that are allowed.") from error
-    if image.width * image.height > limit:
+    try:
+        _check_size(*image.size, settings)
+    except MediaTooLarge:
         image.close()
-        message = f"The image has {image.width}x{image.height} pixels; at most {limit} pixels are allowed."
-        raise MediaTooLarge(message)
+        raise
+    image.decodermaxblock = _BLOCK_BYTES
     return image
+
+
+def _check_size(width: int, height: int, settings: Settings) -> None:
+    limit = settings.media_max_image_pixels
+    if width * height > limit:
+        raise MediaTooLarge(f"The image has {width}x{height} pixels; at most {limit} pixels are allowed.")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,0 +1,105 @@
+"""PNG files: what decides about the pixels is checked, and nothing else is handed to the decoder.
+
+Texts, colour profiles and later frames can fill the file, inflate to a thousand times their size and be damaged; the
+picture is the same without them.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+from tessera.errors import InvalidMedia
+from tessera.media.limits import Deadline
+
+# Behind the signature: length and name of the first chunk, width, height, bit depth and colour type.
+_HEADER = struct.Struct(">8xI4sIIBB")
+_SIGNATURE_BYTES = 8
+_CHUNK = struct.Struct(">I4s")
+_CRC = struct.Struct(">I")
+_GREY, _RGB = 0, 2
+
+_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
+# The orientation: EXIF data as the standard has it, and as ImageMagick and Adobe's programs put it into texts.
+_EXIF = (b"eXIf", b"zTXtRaw profile type exif\0", b"tEXtRaw profile type exif\0", b"iTXtXML:com.adobe.xmp\0")
+_MAX_EXIF_BYTES = 64 * 1024
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """Width and height.
+
+    Raises:
+        InvalidMedia: it does not begin as a PNG has to.
+    """
+    width, height, _, _ = _header(data)
+    return width, height
+
+
+def reduce(data: bytes, deadline: Deadline) -> bytes:
+    """The same picture, of only the chunks that make it; an animation's first frame.
+
+    Raises:
+        InvalidMedia: cut short, or one of these chunks is damaged.
+    """
+    _, _, depth, colour = _header(data)
+    view = memoryview(data)
+    kept: list[bytes | memoryview] = [view[:_SIGNATURE_BYTES]]
+    for name, start, end in _chunks(data, deadline):
+        if name in _PIXELS:
+            _check(view, name, start, end)
+            chunk = view[start:end]
+            kept.append(_transparent_colour(chunk, depth, colour) if name == b"tRNS" else chunk)
+        elif data.startswith(_EXIF, start + 4) and end - start <= _MAX_EXIF_BYTES and _is_whole(view, start, end):
+            kept.append(view[start:end])
+    kept.append(_chunk(b"IEND", b""))
+    return b"".join(kept)
+
+
+def _header(data: bytes) -> tuple[int, int, int, int]:
+    if data[12:16] != b"IHDR" or len(data) < _HEADER.size:
+        raise InvalidMedia("The PNG is damaged: it does not begin with its header.")
+    _, _, width, height, depth, colour = _HEADER.unpack_from(data)
+    return width, height, depth, colour
+
+
+def _chunks(data: bytes, deadline: Deadline) -> Iterator[tuple[bytes, int, int]]:
+    """Name, start and end of each chunk before the last; an end may be behind that of the data."""
+    start = _SIGNATURE_BYTES
+    while start + _CHUNK.size <= len(data):
+        deadline.check()
+        length, name = _CHUNK.unpack_from(data, start)
+        if name == b"IEND":
+            return
+        end = start + _CHUNK.size + length + _CRC.size
+        yield name, start, end
+        start = end
+
+
+def _check(view: memoryview, name: bytes, start: int, end: int) -> None:
+    if end > len(view):
+        raise InvalidMedia(f"The PNG is cut short in an {name.decode()} chunk.")
+    if not _is_whole(view, start, end):
+        raise InvalidMedia(f"The PNG is damaged: the checksum of an {name.decode()} chunk is wrong.")
+
+
+def _is_whole(view: memoryview, start: int, end: int) -> bool:
+    if end > len(view):
+        return False
+    (crc,) = _CRC.unpack_from(view, end - _CRC.size)
+    return bool(zlib.crc32(view[start + 4 : end - _CRC.size]) == crc)
+
+
+def _transparent_colour(chunk: memoryview, depth: int, colour: int) -> bytes:
+    """The ``tRNS`` chunk in the 8 bits to which Pillow brings the pixels before it compares them with this."""
+    body = chunk[_CHUNK.size : -_CRC.size]
+    if colour == _GREY and depth in (2, 4) and len(body) == 2:
+        most = 2**depth - 1
+        body = memoryview(struct.pack(">H", (body[1] & most) * 255 // most))
+    elif colour == _RGB and depth == 16 and len(body) == 6:
+        body = memoryview(struct.pack(">HHH", body[0], body[2], body[4]))
+    return _chunk(b"tRNS", body)
+
+
+def _chunk(name: bytes, body: bytes | memoryview) -> bytes:
+    return _CHUNK.pack(len(body), name) + body + _CRC.pack(zlib.crc32(body, zlib.crc32(name)))
