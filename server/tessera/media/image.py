@@ -13,11 +13,11 @@ from PIL import Image
 
 from tessera.errors import InvalidMedia, MediaTooLarge
 from tessera.media import exif, jpeg, png, tiff
+from tessera.media.colour import to_rgb
 from tessera.media.limits import Deadline, media_errors
 from tessera.media.sniff import Kind
 from tessera.settings import Settings
 
-_BACKGROUND = (255, 255, 255)
 _FORMATS = {
     "image/png": "PNG",
     "image/jpeg": "JPEG",
@@ -61,7 +61,8 @@ def decode(
 ) -> tuple[npt.NDArray[np.uint8], dict[str, Any]]:
     """Decode an image, or the first frame of an animation: upright by its EXIF data, in RGB on white.
 
-    The pixels are those of vLLM 0.32 (``vllm/multimodal/media/image.py``) for the same file.
+    The pixels are those of vLLM 0.32 (``vllm/multimodal/media/image.py``) for the same file, but for the forms of
+    which vLLM shows something else than the file holds; see ``colour``.
 
     Args:
         data: encoded image.
@@ -81,7 +82,7 @@ def decode(
         # Before anything else touches it: whoever calls `load` a second time gets the pixels of a failed one.
         image.load()
         turn = exif.turn(image)
-        picture = _to_rgb(image)
+        picture = to_rgb(image, deadline)
         return np.asarray(picture if turn is None else picture.transpose(turn)), {}
 
 
@@ -126,15 +127,3 @@ def _check_size(width: int, height: int, settings: Settings) -> None:
     limit = settings.media_max_image_pixels
     if width * height > limit:
         raise MediaTooLarge(f"The image has {width}x{height} pixels; at most {limit} pixels are allowed.")
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        # Also with a transparent colour (PNG tRNS): vLLM does not look for one in an image that is RGB already.
-        return image
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        layered = image if image.mode == "RGBA" else image.convert("RGBA")
-        flat = Image.new("RGB", layered.size, _BACKGROUND)
-        flat.paste(layered, mask=layered.split()[3])
-        return flat
-    return image.convert("RGB")
