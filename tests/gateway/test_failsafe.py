@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import aiohttp
+import pytest
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from tessera.gateway.failsafe import Failsafe
+from tests.gateway.scripted import chat
 
 
 async def test_what_nobody_thought_of_is_an_error_in_our_form_and_logged_once(gateway, monkeypatch, caplog):
@@ -20,18 +22,13 @@ async def test_what_nobody_thought_of_is_an_error_in_our_form_and_logged_once(ga
     assert not caplog.records
 
 
-async def test_an_answer_that_has_begun_is_left_incomplete():
-    start = {"type": "http.response.start", "status": 200}
-    sent = []
-
-    async def app(scope, receive, send):
-        await send(start)
+async def test_an_answer_that_cannot_go_on_does_not_look_complete(gateway, worker, monkeypatch):
+    async def fail(self, scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
         raise ZeroDivisionError
 
-    async def send(message):
-        sent.append(message)
-
-    with capture_logs() as logs:
-        await Failsafe(app)({"type": "http", "path": "/x"}, None, send)
-    assert sent == [start]
-    assert [(line["event"], line["answer_begun"]) for line in logs] == [("unexpected_error", True)]
+    monkeypatch.setattr("tessera.gateway.relay.Relay.__call__", fail)
+    with capture_logs() as logs, pytest.raises(aiohttp.ClientPayloadError):
+        await gateway.post(chat(worker.card.model, stream=True))
+    assert "unexpected_error" in [line["event"] for line in logs]

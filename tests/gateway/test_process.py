@@ -74,6 +74,18 @@ async def test_clients_that_never_read_do_not_keep_a_process_that_was_told_to_st
     assert not [line for line in gateway.log() if "exception" in line]
 
 
+async def test_a_redis_that_hangs_does_not_keep_it_either(own, own_redis, own_worker, tmp_path):
+    async with gateway_process(own, tmp_path, drain_timeout_s=0.5) as gateway:
+        async with connected(gateway.port) as client:
+            await begun_stream(client, own_worker, event("one"))
+            own_redis.hang()
+            gateway.terminate()
+            assert b'"code":"gateway_stopping"' in await client.rest()
+        assert await gateway.ended() == 0
+        own_redis.go_on()
+    assert not [line for line in gateway.log() if "exception" in line]
+
+
 async def test_a_second_signal_ends_the_drain(settings, worker, tmp_path):
     async with gateway_process(settings, tmp_path, drain_timeout_s=3600) as gateway:
         async with connected(gateway.port) as client:

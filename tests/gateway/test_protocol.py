@@ -6,6 +6,7 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
+from tessera.gateway import protocol
 from tessera.queue import Data, End
 from tests.gateway.raw import connected, parse_head, post
 from tests.gateway.scripted import STREAM, USAGE, chat, event
@@ -87,7 +88,7 @@ async def test_a_head_within_the_limits_is_taken(gateway):
         assert await alive(client)
 
 
-@pytest.mark.parametrize("trailer", ["A: b\r\n" * 1000, f"A: {'x' * 400_000}", f"A: {'x' * 400_000}\r\n"])
+@pytest.mark.parametrize("trailer", ["A: b\r\n" * 1000 + "\r\n", f"A: {'x' * 400_000}", f"A: {'x' * 400_000}\r\n"])
 async def test_trailers_are_headers_too(gateway, worker, trailer):
     async with connected(gateway.port) as client:
         client.send("POST /v1/chat/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", trailer)
@@ -172,6 +173,30 @@ class TestDeadlines:
             await worker.echo(lease)
             assert (await client.answer()).status == 200
 
+    async def test_a_refused_client_that_stays_is_cut_off(self, hasty, monkeypatch):
+        monkeypatch.setattr(protocol, "LINGER_S", 0.1)
+        open_before = await hasty.metric("tessera_connections_open")
+
+        async def forgotten():
+            return await hasty.metric("tessera_connections_open") == open_before
+
+        async with connected(hasty.port) as client:
+            client.send(b"\x00\r\n\r\n")
+            assert (await client.answer()).status == 400
+            await eventually(forgotten, "the connection is closed, though its client never does")
+
+    async def test_the_time_in_which_the_server_does_not_read_is_not_the_clients(self, hasty, worker):
+        async with connected(hasty.port) as client:
+            client.send(post(chat(worker.card.model)))
+            lease = await worker.take()
+            client.send(post(chat(worker.card.model, padding="x" * 3_000_000)))
+            async with connected(hasty.port) as silent:
+                await silent.rest()  # the deadlines have passed meanwhile
+            await worker.echo(lease)
+            assert (await client.answer()).status == 200
+            await worker.echo(await worker.take())
+            assert (await client.answer()).status == 200
+
 
 class TestPipelining:
     async def test_requests_are_answered_in_their_order(self, gateway, worker):
@@ -183,11 +208,14 @@ class TestPipelining:
             assert (await client.answer()).body == b"ok"
             assert await alive(client)
 
-    async def test_garbage_behind_a_request_does_not_mix_with_its_answer(self, gateway, worker):
+    @pytest.mark.parametrize("header", ["Accept: */*", "Expect: 100-continue"])
+    async def test_garbage_behind_a_request_does_not_mix_with_its_answer(self, gateway, worker, header):
         async with connected(gateway.port) as client:
-            client.send(post(chat(worker.card.model)), b"\x00\x01\x02\r\n\r\n")
+            client.send(post(chat(worker.card.model), header), b"\x00\x01\x02\r\n\r\n")
             lease = await worker.take()
             await worker.echo(lease)
+            if header.startswith("Expect"):
+                assert await client.until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
             assert "echo" in json.loads((await client.answer()).body)
             assert await client.rest() == b""
 
@@ -225,10 +253,10 @@ class TestOldClients:
             assert await client.rest() == piece.body * 10 + DONE.body
 
 
-@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
-async def test_a_client_that_offers_another_protocol_is_answered_in_this_one(gateway, worker, protocol, caplog):
+@pytest.mark.parametrize("other", ["h2c", "websocket"])
+async def test_a_client_that_offers_another_protocol_is_answered_in_this_one(gateway, worker, other, caplog):
     """As the HTTP client of Java does with every first request."""
-    offer = (f"Upgrade: {protocol}", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk")
+    offer = (f"Upgrade: {other}", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk")
     async with worker.serving(worker.echo), connected(gateway.port) as client:
         for _ in range(2):
             request = post(chat(worker.card.model, question="?"), *offer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tessera.errors import TesseraError
 
@@ -21,18 +21,10 @@ class Failsafe:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request (ASGI). An answer that has begun is left incomplete, and the server closes it."""
-        started = False
-
-        async def noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
+        """Handle one request (ASGI). Where an answer has begun, the server takes no other and closes the connection."""
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, send)
         except Exception:
-            log.exception("unexpected_error", path=scope.get("path"), answer_begun=started)
-            if not started:
-                error = TesseraError("The gateway failed on this request; its log says why.")
-                await JSONResponse(error.body(), error.status)(scope, receive, send)
+            log.exception("unexpected_error", path=scope.get("path"))
+            error = TesseraError("The gateway failed on this request; its log says why.")
+            await JSONResponse(error.body(), error.status)(scope, receive, send)

@@ -50,14 +50,16 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def __init__(self, settings: Settings, connections: Connections, **options: Any):
         super().__init__(**options)
-        self._settings = settings
+        self._head_timeout_s = settings.head_timeout_s
+        self._body_gap_timeout_s = settings.body_gap_timeout_s
+        self._most_head_bytes = settings.max_head_bytes
+        self._most_headers = settings.max_headers
         self._connections = connections
         self._phase = _Phase.NOTHING
         # The event loop's time at which the client has taken too long.
         self._deadline = math.inf
         # Received since the last piece of a body or the last end of a request: of a head, or of trailers.
         self._unparsed_bytes = 0
-        self._head_bytes = 0
         # What comes is thrown away: the connection ends with the answer that it has, or gets.
         self._deaf = False
         self._answering: RequestResponseCycle | None = None
@@ -72,14 +74,14 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         if self.flow.read_paused or (self._busy and self._phase is not _Phase.BODY):
             # Not the client: there is enough to do before more is read.
-            self._deadline = now + self._settings.body_gap_timeout_s
+            self._deadline = now + self._body_gap_timeout_s
         elif self._deaf:
             self.transport.abort()
         elif self._phase is _Phase.BODY:
-            gap_s = self._settings.body_gap_timeout_s
+            gap_s = self._body_gap_timeout_s
             self._fail(RequestTimeout(f"Nothing of the request's body has arrived for {gap_s:g} s."))
         elif self._phase is _Phase.HEAD:
-            limit_s = self._settings.head_timeout_s
+            limit_s = self._head_timeout_s
             self._fail(RequestTimeout(f"The request's headers did not arrive in {limit_s:g} s."))
         else:
             self.transport.close()
@@ -98,7 +100,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
         super().connection_made(transport)
-        self._deadline = self.loop.time() + self._settings.head_timeout_s
+        self._deadline = self.loop.time() + self._head_timeout_s
         if not self._connections.admit(self):
             self._refuse(TooManyConnections("The gateway has no room for more connections.", retry_after_s=1))
 
@@ -113,7 +115,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         if self._deadline == math.inf and not self._busy:
-            self._deadline = self.loop.time() + self._settings.head_timeout_s
+            self._deadline = self.loop.time() + self._head_timeout_s
         self._unparsed_bytes += len(data)
         try:
             self._feed(data)
@@ -122,7 +124,7 @@ class GatewayProtocol(HttpToolsProtocol):
             cause = error.__context__
             self._fail(cause if isinstance(cause, TesseraError) else InvalidHTTP("This is no valid HTTP request."))
             return
-        if self._unparsed_bytes > self._settings.max_head_bytes:
+        if self._unparsed_bytes > self._most_head_bytes:
             self._fail(self._head_too_large())
 
     def _feed(self, data: bytes) -> None:
@@ -147,24 +149,17 @@ class GatewayProtocol(HttpToolsProtocol):
         """The first byte of a request."""
         super().on_message_begin()
         self._phase = _Phase.HEAD
-        self._head_bytes = 0
-        self._deadline = self.loop.time() + self._settings.head_timeout_s
-
-    def on_url(self, url: bytes) -> None:
-        """A piece of the request's target."""
-        super().on_url(url)
-        self._count_head(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer."""
-        super().on_header(name, value)
-        self._count_head(len(name) + len(value) + _HEADER_OVERHEAD)
+        self._deadline = self.loop.time() + self._head_timeout_s
 
     def on_headers_complete(self) -> None:
         """The end of the head."""
-        if self.parser.get_method() == b"CONNECT":
-            raise InvalidHTTP("This server is no proxy.")
+        # What has come is more than the head where some of the body has come with it.
+        if self._unparsed_bytes > self._most_head_bytes and self._head_bytes() > self._most_head_bytes:
+            raise self._head_too_large()
+        self._count_headers()
         if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise InvalidHTTP("This server is no proxy.")
             self._offered_upgrade = True
             return
         super().on_headers_complete()
@@ -172,7 +167,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
         self._connections.work(self)
         self._phase = _Phase.BODY
-        self._deadline = self.loop.time() + self._settings.body_gap_timeout_s
+        self._deadline = self.loop.time() + self._body_gap_timeout_s
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -180,25 +175,27 @@ class GatewayProtocol(HttpToolsProtocol):
         self._unparsed_bytes = 0
         # What is still on its way when the answer is out does not keep the connection for ever.
         if not self.cycle.response_complete:
-            self._deadline = self.loop.time() + self._settings.body_gap_timeout_s
+            self._deadline = self.loop.time() + self._body_gap_timeout_s
 
     def on_message_complete(self) -> None:
         """The end of the request."""
         if self._offered_upgrade:
             return
+        self._count_headers()  # trailers are among them
         super().on_message_complete()
         self._phase = _Phase.NOTHING
         self._unparsed_bytes = 0
         self._deadline = math.inf
 
-    def _count_head(self, more_bytes: int) -> None:
-        self._head_bytes += more_bytes
-        too_many = len(self.headers) > self._settings.max_headers
-        if too_many or self._head_bytes > self._settings.max_head_bytes:
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + _HEADER_OVERHEAD for name, value in self.headers)
+
+    def _count_headers(self) -> None:
+        if len(self.headers) > self._most_headers:
             raise self._head_too_large()
 
     def _head_too_large(self) -> HeadTooLarge:
-        limits = f"{self._settings.max_head_bytes:,} bytes and {self._settings.max_headers} headers"
+        limits = f"{self._most_head_bytes:,} bytes and {self._most_headers} headers"
         return HeadTooLarge(f"The request's line and headers are larger than {limits}.")
 
     # --- Answers -------------------------------------------------------------------------------------------
@@ -236,7 +233,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return  # the next request was there already, or there will be none
         self._connections.wait(self)
         if self._phase is _Phase.BODY:
-            self._deadline = self.loop.time() + self._settings.body_gap_timeout_s
+            self._deadline = self.loop.time() + self._body_gap_timeout_s
 
     def _fail(self, error: TesseraError) -> None:
         """The client does what it must not do, or not in time: the connection ends."""

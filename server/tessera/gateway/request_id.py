@@ -23,8 +23,10 @@ def new_request_id() -> str:
 
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The client's own id, cut off and cleaned for headers, logs and keys, or a fresh one."""
-    given = next((value for name, value in headers if name == HEADER), b"")
-    return _UNCLEAN.sub("_", given[:LONGEST].decode("latin-1")) or new_request_id()
+    for name, value in headers:
+        if name == HEADER and value:
+            return _UNCLEAN.sub("_", value[:LONGEST].decode("latin-1"))
+    return new_request_id()
 
 
 class RequestIds:
