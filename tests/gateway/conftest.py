@@ -25,11 +25,12 @@ StartGateway = Callable[[Settings], Awaitable[Gateway]]
 
 @pytest.fixture
 def settings(redis_url: str) -> Settings:
-    """Settings of a test's own corner of the Redis; no lease runs out, and no comment comes, on a slow machine."""
+    """Settings of a test's own corner of the Redis; nothing runs out, and no comment comes, on a slow machine."""
     return Settings(
         redis_url=redis_url,
         redis_prefix=f"test-{secrets.token_hex(4)}",
         lease_s=600,
+        redis_timeout_s=60,
         stream_heartbeat_s=0,
         media_allow_private_networks=True,
         media_threads=1,

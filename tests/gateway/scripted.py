@@ -93,12 +93,12 @@ class ScriptedWorker:
                         jobs.create_task(answer(lease))  # type: ignore[arg-type]
                     await asyncio.sleep(0 if leases else 0.005)
 
-        task = asyncio.create_task(serve())
-        try:
-            yield
-        finally:
-            over = True
-            await task
+        async with asyncio.TaskGroup() as serving:  # which ends the test when it fails itself
+            serving.create_task(serve())
+            try:
+                yield
+            finally:
+                over = True
 
     async def echo(self, lease: Lease) -> None:
         """Answer with the request itself."""
