@@ -20,6 +20,7 @@ from tessera.media import (
     unpack,
 )
 from tessera.media import stage as stage_module
+from tests.media import pictures
 
 SPEC = MediaSpec()
 
@@ -45,9 +46,9 @@ class CountingStore(MemoryMediaStore):
 class CountingDecoder(decoder.ThreadDecoder):
     decoded = 0
 
-    async def decode(self, job):
+    async def decode(self, job, *, small=False):
         self.decoded += 1
-        return await super().decode(job)
+        return await super().decode(job, small=small)
 
 
 @pytest.fixture
@@ -249,6 +250,38 @@ async def test_cancellation_releases_the_budget_and_stops_the_decoding(stage, sa
     await wait_for(stopped.is_set)
     monkeypatch.undo()
     assert await stage.prepare(Modality.IMAGE, data_url(samples.image()), SPEC)
+
+
+async def test_small_images_pass_large_ones_that_hold_every_thread_and_all_the_room(
+    make_settings, store, samples, monkeypatch, wait_for
+):
+    """The large ones end only after the small ones have: whoever waited behind them would wait for ever."""
+    stage = MediaStage(make_settings(media_threads=1), store)
+    release, working = threading.Event(), threading.Event()
+    decode = decoder.decode
+
+    def blocking(job, settings, deadline):
+        if len(job.data) > 1000:
+            working.set()
+            assert release.wait(60)
+        return decode(job, settings, deadline)
+
+    monkeypatch.setattr(decoder, "decode", blocking)
+    large = [
+        data_url(pictures.encoded(np.full((5000, 5000), level, np.uint8), "PNG"), "image/png") for level in range(3)
+    ]
+    tasks = [asyncio.create_task(stage.prepare(Modality.IMAGE, source, SPEC)) for source in large]
+    try:
+        await wait_for(working.is_set)
+        small = [data_url(pictures.encoded(np.full((8, 8), level, np.uint8), "PNG")) for level in range(20)]
+        for item in await asyncio.gather(*(stage.prepare(Modality.IMAGE, source, SPEC) for source in small)):
+            assert item.shape == (8, 8, 3)
+        assert not any(task.done() for task in tasks)
+    finally:
+        release.set()
+    assert [item.shape for item in await asyncio.gather(*tasks)] == [(5000, 5000, 3)] * 3
+    assert stage.bytes_in_decode == 0
+    await stage.aclose()
 
 
 async def test_a_slow_store_holds_decoding_up_and_its_cancellation_lets_it_go(stage, store, samples, wait_for):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -13,12 +12,16 @@ import numpy.typing as npt
 
 from tessera.media import audio, frame_list, image, video
 from tessera.media.item import MediaItem, MediaSpec, Modality, describe, pack
+from tessera.media.lanes import Lanes
 from tessera.media.limits import Deadline, max_item_bytes
 from tessera.media.sniff import Kind
-from tessera.settings import Settings
+from tessera.settings import MIB, Settings
 from tessera.telemetry import media as metrics
 
 _T = TypeVar("_T")
+
+SMALL_BYTES = 16 * MIB
+"""What needs no more memory than this is decoded in a blink, such as an image of 1.5 megapixels."""
 
 # Reading the header of less than this is quicker than handing it to a thread and back.
 _INLINE_BYTES = 256 * 1024
@@ -64,8 +67,13 @@ class Decoder(Protocol):
         """Bytes of memory that ``decode`` is going to need, about."""
         ...
 
-    async def decode(self, job: DecodeJob) -> list[Decoded]:
-        """The item first; with ``with_audio`` the audio track second, if there is one."""
+    async def decode(self, job: DecodeJob, *, small: bool = False) -> list[Decoded]:
+        """The item first; with ``with_audio`` the audio track second, if there is one.
+
+        Args:
+            job: what to decode.
+            small: it needs no more than ``SMALL_BYTES``, and need not wait behind what needs more.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -82,7 +90,7 @@ class ThreadDecoder:
 
     def __init__(self, settings: Settings):
         self._settings = settings
-        self._pool = ThreadPoolExecutor(thread_count(settings), thread_name_prefix="tessera-media")
+        self._lanes = Lanes(thread_count(settings), "tessera-media")
 
     async def measure(self, job: DecodeJob) -> int:
         """See ``Decoder``; only an image's header has to be read for it."""
@@ -91,19 +99,21 @@ class ThreadDecoder:
             if len(job.data) <= _INLINE_BYTES:
                 pixels = image.count_pixels(job.data, job.kind, settings, Deadline())
             else:
-                pixels = await self._run(lambda deadline: image.count_pixels(job.data, job.kind, settings, deadline))
+                pixels = await self._run(
+                    lambda deadline: image.count_pixels(job.data, job.kind, settings, deadline), small=True
+                )
             return len(job.data) + pixels * _BYTES_PER_PIXEL
         return estimate(job, self._settings)
 
-    async def decode(self, job: DecodeJob) -> list[Decoded]:
+    async def decode(self, job: DecodeJob, *, small: bool = False) -> list[Decoded]:
         """See ``Decoder``."""
-        return await self._run(lambda deadline: decode(job, self._settings, deadline))
+        return await self._run(lambda deadline: decode(job, self._settings, deadline), small=small)
 
     async def aclose(self) -> None:
-        """Stop the pool; what is being decoded ends in the background."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Stop the threads; what is being decoded ends in the background."""
+        self._lanes.shutdown()
 
-    async def _run(self, call: Callable[[Deadline], _T]) -> _T:
+    async def _run(self, call: Callable[[Deadline], _T], *, small: bool) -> _T:
         deadline: Deadline | None = None
 
         def timed() -> _T:
@@ -113,9 +123,9 @@ class ThreadDecoder:
             return call(deadline)
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, timed)
+            return await asyncio.wrap_future(self._lanes.submit(timed, small=small))
         except asyncio.CancelledError:
-            # A thread cannot be stopped from outside; it stops itself at the next frame.
+            # A thread cannot be stopped from outside; it stops itself at the next frame or block.
             if deadline is not None:
                 deadline.cancel()
             raise

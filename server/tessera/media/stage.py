@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from tessera.errors import TesseraError
 from tessera.media import frame_list
 from tessera.media.budget import ByteBudget
-from tessera.media.decoder import DecodeJob, Decoder, ThreadDecoder, thread_count
+from tessera.media.decoder import SMALL_BYTES, DecodeJob, Decoder, ThreadDecoder, thread_count
 from tessera.media.fetch import Fetcher
 from tessera.media.item import MediaItem, MediaSpec, Modality
 from tessera.media.sniff import identify
@@ -42,13 +42,17 @@ class MediaStage:
         self._max_bytes = settings.media_max_bytes
         self._decoder = decoder or ThreadDecoder(settings)
         self._fetcher = Fetcher(settings)
-        self._budget = ByteBudget(thread_count(settings) * _BUDGET_BYTES_PER_THREAD)
+        threads = thread_count(settings)
+        self._budget = ByteBudget(threads * _BUDGET_BYTES_PER_THREAD)
+        # Small items have room of their own, or they would wait for the room of large ones: for each thread, one item
+        # that is decoded and one that is stored.
+        self._small_budget = ByteBudget((threads + 1) * 2 * SMALL_BYTES)
         self._known: OrderedDict[_Key, MediaItem] = OrderedDict()
 
     @property
     def bytes_in_decode(self) -> int:
         """Bytes reserved for media that is being decoded or stored."""
-        return self._budget.held
+        return self._budget.held + self._small_budget.held
 
     async def prepare(
         self, modality: Modality, source: MediaSource, spec: MediaSpec, *, with_audio: bool = False
@@ -130,9 +134,11 @@ class MediaStage:
     async def _decode_and_store(self, job: DecodeJob) -> MediaItem:
         need = await self._decoder.measure(job)
         # Held until the store has the result: a slow store must slow decoding down, not fill the memory.
-        async with self._budget.hold(need):
-            with _counted(min(need, self._budget.limit)):
-                decoded = await self._decoder.decode(job)
+        small = need <= SMALL_BYTES
+        budget = self._small_budget if small else self._budget
+        async with budget.hold(need):
+            with _counted(min(need, budget.limit)):
+                decoded = await self._decoder.decode(job, small=small)
                 # The sound first: a video that is in the store must not refer to sound that is not.
                 for piece in reversed(decoded):
                     # Another gateway, or another file with the same pixels, may have brought it already; for less

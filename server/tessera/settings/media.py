@@ -19,7 +19,9 @@ class MediaSettings(BaseSettings):
     media_max_audio_s: float = Field(3600.0, gt=0, description="Longest audio.")
     media_allow_private_networks: bool = Field(False, description="Fetch media URLs from non-public addresses.")
     media_decode_timeout_s: float = Field(60.0, gt=0, description="Longest decoding of one image, video or audio.")
-    media_threads: int = Field(0, ge=0, description="Decoding threads; 0: one for each core.")
+    media_threads: int = Field(
+        0, ge=0, description="Decoding threads, beside one for small items; 0: one for each core."
+    )
     media_redis_url: str = Field(
         "", description="Redis for decoded media, which needs no persistence; empty: TESSERA_REDIS_URL."
     )
