@@ -56,6 +56,26 @@ class InvalidJSON(InvalidRequest):
     code = "invalid_json"
 
 
+class UnsupportedMediaType(InvalidRequest):
+    """The body is not sent as JSON."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class UnsupportedContentEncoding(InvalidRequest):
+    """The body is compressed in a way that the server does not undo."""
+
+    status = 415
+    code = "unsupported_content_encoding"
+
+
+class DamagedContentEncoding(InvalidRequest):
+    """The body is not compressed in the way that it says, or damaged."""
+
+    code = "damaged_content_encoding"
+
+
 class RequestTooComplex(InvalidRequest):
     """The body has more values than ``TESSERA_MAX_BODY_VALUES``."""
 

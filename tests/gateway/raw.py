@@ -75,5 +75,6 @@ def parse_head(head: bytes) -> tuple[int, dict[str, str]]:
 def post(body: Any, *headers: str, version: str = "1.1", path: str = "/v1/chat/completions") -> bytes:
     """The bytes of a request."""
     data = json.dumps(body).encode()
-    lines = [f"POST {path} HTTP/{version}", "Host: x", f"Content-Length: {len(data)}", *headers, "", ""]
+    own = ["Host: x", "Content-Type: application/json", f"Content-Length: {len(data)}"]
+    lines = [f"POST {path} HTTP/{version}", *own, *headers, "", ""]
     return "\r\n".join(lines).encode() + data

@@ -154,6 +154,7 @@ class Gateway:
     async def post(self, body: Any, path: str = "/v1/chat/completions", **options: Any) -> Answer:
         # As a file, which is sent piece by piece: all at once would stop the loop that the gateway runs in, too.
         data = io.BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
+        options["headers"] = {"Content-Type": "application/json", **options.get("headers", {})}
         async with self.http.post(self.url + path, data=data, **options) as response:
             return Answer(response.status, response.headers, await response.read())
 

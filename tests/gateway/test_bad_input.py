@@ -12,6 +12,9 @@ from tests.gateway.scripted import chat
 
 PNG = "data:image/png;base64," + base64.b64encode(image()).decode()
 
+JSON = {"Content-Type": "application/json"}
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
 
 def picture(url: str) -> dict[str, object]:
     return {"type": "image_url", "image_url": {"url": url}}
@@ -103,13 +106,13 @@ class TestALargeBody:
             for _ in range(20):
                 yield b"x" * 100
 
-        async with gateway.http.post(gateway.url + "/v1/chat/completions", data=chunks()) as response:
+        async with gateway.http.post(gateway.url + "/v1/chat/completions", data=chunks(), headers=JSON) as response:
             assert response.status == 413
 
     @pytest.mark.parametrize("length", [b"Content-Length: 5000", b"Transfer-Encoding: chunked"])
     async def test_the_answer_comes_before_its_end(self, gateway, length):
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n" + length + b"\r\n\r\n7d0\r\n" + b"x" * 2000)
+        writer.write(HEAD + length + b"\r\n\r\n7d0\r\n" + b"x" * 2000)
         async with asyncio.timeout(10):
             assert b" 413 " in await reader.readline()
         writer.close()
@@ -117,8 +120,12 @@ class TestALargeBody:
 
     async def test_the_connection_can_be_used_again(self, gateway, worker):
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n"
-        writer.write(head + b"x" * 2000 + b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        writer.write(
+            HEAD
+            + b"Content-Length: 2000\r\n\r\n"
+            + b"x" * 2000
+            + b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
         async with asyncio.timeout(10):
             answers = await reader.read()
         assert [line for line in answers.split(b"\r\n") if b"HTTP/1.1" in line][1].endswith(b" 200 OK")

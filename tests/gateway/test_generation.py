@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from tessera.gateway import relay
 from tessera.queue import Data, End, Failure, Head
+from tests.gateway.raw import post
 from tests.gateway.scripted import DOCUMENT, STREAM, USAGE, chat, event, sent
 from tests.polling import eventually
 
@@ -238,7 +239,7 @@ class TestAClientThatLeaves:
         before = await gateway.metric("tessera_requests_total", model="unknown", status="499")
         with capture_logs() as logs:
             _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-            writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            writer.write(post(chat(worker.card.model))[:-1])
             await writer.drain()
             await eventually(lambda: self.opened(gateway), "the request has begun")
             writer.close()

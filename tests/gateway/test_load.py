@@ -4,6 +4,7 @@ import asyncio
 import json
 
 from tessera.queue import Data, End
+from tests.gateway.raw import post
 from tests.gateway.scripted import STREAM, USAGE, chat, event, sent
 from tests.polling import eventually
 
@@ -34,10 +35,8 @@ async def test_many_streams_get_their_own_tokens_each(gateway, worker):
 
 
 async def test_a_client_that_does_not_read_holds_up_nobody(gateway, worker):
-    body = json.dumps(chat(worker.card.model, stream=True)).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=1)
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-    writer.write(head.encode() + body)
+    writer.write(post(chat(worker.card.model, stream=True)))
     lease = await worker.take()
     # More than the sockets' buffers hold, which the client does not empty.
     piece = Data(b"data: " + b"x" * 1_000_000 + b"\n\n")

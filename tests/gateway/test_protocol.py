@@ -13,6 +13,7 @@ from tests.gateway.scripted import STREAM, USAGE, chat, event
 from tests.polling import eventually
 
 GET = "GET /livez HTTP/1.1\r\nHost: x\r\n"
+CHAT = "POST /v1/chat/completions HTTP/1.1\r\nContent-Type: application/json\r\n"
 DONE = Data(b"data: [DONE]\n\n")
 
 
@@ -91,7 +92,7 @@ async def test_a_head_within_the_limits_is_taken(gateway):
 @pytest.mark.parametrize("trailer", ["A: b\r\n" * 1000 + "\r\n", f"A: {'x' * 400_000}", f"A: {'x' * 400_000}\r\n"])
 async def test_trailers_are_headers_too(gateway, worker, trailer):
     async with connected(gateway.port) as client:
-        client.send("POST /v1/chat/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", trailer)
+        client.send(CHAT + "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", trailer)
         answer = await refused(client)
     assert (answer.status, answer.error["code"]) == (431, "request_head_too_large")
 
@@ -99,7 +100,7 @@ async def test_trailers_are_headers_too(gateway, worker, trailer):
 async def test_a_body_that_is_not_chunked_as_it_says_is_an_error_of_the_request(gateway):
     before = await gateway.metric("tessera_requests_total", code="invalid_http", status="400")
     async with connected(gateway.port) as client:
-        client.send("POST /v1/chat/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\nzz\r\n")
+        client.send(CHAT + "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\nzz\r\n")
         answer = await refused(client)
     assert (answer.status, answer.error["code"]) == (400, "invalid_http")
     assert await gateway.metric("tessera_requests_total", code="invalid_http", status="400") == before + 1

@@ -20,7 +20,7 @@ HEADER = "X-Request-Id"
         ("GET", "/v1/models/nobody", 404),
         ("GET", "/nothing", 404),
         ("PUT", "/readyz", 405),
-        ("POST", "/v1/chat/completions", 400),
+        ("POST", "/v1/chat/completions", 415),
     ],
 )
 async def test_every_answer_has_an_id_of_its_own(gateway, method, path, status):

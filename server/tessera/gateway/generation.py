@@ -41,9 +41,9 @@ class Generation(Response):
             await relay(scope, receive, send)
 
     async def _read(self) -> Document:
-        settings, length = self._services.settings, self._request.headers.get("content-length")
+        settings = self._services.settings
         try:
-            raw = await read_body(self._request.stream(), length, settings.max_body_bytes)
+            raw = await read_body(self._request, settings.max_body_bytes)
         except ClientDisconnect as error:
             raise Cancelled("The client closed the connection before its request was complete.") from error
         return await Document.read(raw, settings.max_body_values)

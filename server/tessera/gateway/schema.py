@@ -30,6 +30,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     400: _error("A field is missing or wrong; `param` names it."),
     404: _error("No such model."),
     413: _error("The body is too large."),
+    415: _error("The body is not sent as JSON, or compressed in another way than with gzip or deflate."),
     429: _error("Too many requests are waiting; `Retry-After` says when to come back."),
     500: _error("The server failed on this request."),
     503: _error("No worker, or no queue, at the moment; `Retry-After` says when to come back."),

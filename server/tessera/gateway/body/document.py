@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from tessera.compression import looks_like_gzip
 from tessera.errors import InvalidJSON
 from tessera.gateway.body import spans
 from tessera.gateway.body.path import Path
@@ -62,6 +63,8 @@ class Document:
         """
         if raw.startswith(_BOM):
             del raw[: len(_BOM)]
+        if looks_like_gzip(raw):
+            raise InvalidJSON("The request body is compressed with gzip. Say so: `Content-Encoding: gzip`.")
         if 0 in raw[:4] or raw.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise InvalidJSON("The request body is in UTF-16 or UTF-32. Send JSON in UTF-8.")
         if len(raw) <= INLINE_BYTES:

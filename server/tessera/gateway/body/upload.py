@@ -2,31 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
 
-from tessera.errors import RequestTooLarge
+from starlette.requests import Request
+
+from tessera import compression
+from tessera.errors import (
+    DamagedContentEncoding,
+    RequestTooLarge,
+    UnsupportedContentEncoding,
+    UnsupportedMediaType,
+)
+
+# Characters of what a client sent that are shown to it.
+_SHOWN = 64
 
 
-async def read_body(chunks: AsyncIterator[bytes], declared: str | None, most_bytes: int) -> bytearray:
-    """All of the body.
+async def read_body(request: Request, most_bytes: int) -> bytearray:
+    """All of the body, unpacked.
 
     Args:
-        chunks: the body as it arrives.
-        declared: the Content-Length header.
-        most_bytes: limit, checked before and while reading.
+        most_bytes: limit, checked before and while reading, and while unpacking.
 
     Raises:
-        RequestTooLarge.
+        UnsupportedMediaType, UnsupportedContentEncoding: it is not read at all.
+        RequestTooLarge, DamagedContentEncoding, ClientDisconnect.
     """
-    if declared is not None and declared.isdecimal() and int(declared) > most_bytes:
+    _check_type(request.headers.getlist("content-type"))
+    coding = _coding(",".join(request.headers.getlist("content-encoding")))
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > most_bytes:
         raise _too_large(most_bytes)
     # Grows in place: joining chunks would copy all of a large body in one step.
     body = bytearray()
-    async for chunk in chunks:
+    async for chunk in request.stream():
         if len(body) + len(chunk) > most_bytes:
             raise _too_large(most_bytes)
         body += chunk
-    return body
+    return body if coding is None else await asyncio.to_thread(_unpack, body, coding, most_bytes)
+
+
+def _check_type(types: list[str]) -> None:
+    """A page of any site may send other types than JSON's to a server on its reader's machine, unasked."""
+    if not types:
+        raise UnsupportedMediaType("The request has no content type. Send the header `Content-Type: application/json`.")
+    for value in types:
+        name = value.partition(";")[0].strip().lower()
+        if name != "application/json" and not (name.startswith("application/") and name.endswith("+json")):
+            hint = " (curl's `-d` sends this one unless told otherwise)" if name.endswith("form-urlencoded") else ""
+            raise UnsupportedMediaType(
+                f"The request came as {name[:_SHOWN]!r}{hint}. Send JSON, with the header "
+                "`Content-Type: application/json`."
+            )
+
+
+def _coding(header: str) -> str | None:
+    try:
+        return compression.read_coding(header)
+    except compression.UnknownCoding as named:
+        raise UnsupportedContentEncoding(
+            f"Request bodies in content encoding {str(named)!r} cannot be read. Send them as they are, or with gzip or "
+            "deflate."
+        ) from None
+
+
+def _unpack(body: bytearray, coding: str, most_bytes: int) -> bytearray:
+    try:
+        return compression.decompress(body, coding, most_bytes)
+    except compression.Damaged as error:
+        raise DamagedContentEncoding(
+            f"The request says that its body is in content encoding {coding!r}, but {error}."
+        ) from error
+    except compression.TooLong:
+        raise _too_large(most_bytes) from None
 
 
 def _too_large(most_bytes: int) -> RequestTooLarge:
