@@ -49,18 +49,45 @@ async def test_a_body_that_is_no_object(gateway, body, code):
         ({"messages": []}, "messages", "missing_required_parameter"),
         ({"messages": "Hello"}, "messages", "invalid_value"),
         ({"messages": {"role": "user"}}, "messages", "invalid_value"),
-        ({"messages": [{}, "Hello"]}, "messages[1]", "invalid_value"),
-        ({"messages": [{"content": 3}]}, "messages[0].content", "invalid_value"),
-        ({"messages": [{"content": {"type": "text"}}]}, "messages[0].content", "invalid_value"),
-        ({"messages": [{"content": ["a", 3]}]}, "messages[0].content[1]", "invalid_value"),
-        ({"messages": [{"content": [["a"]]}]}, "messages[0].content[0]", "invalid_value"),
-        ({"messages": [{"content": [{"type": []}]}]}, "messages[0].content[0]", "unsupported_content_part"),
-        ({"messages": [{"content": [{"type": {}}]}]}, "messages[0].content[0]", "unsupported_content_part"),
-        ({"messages": [{"content": [{}]}]}, "messages[0].content[0]", "unsupported_content_part"),
-        ({"messages": [{"content": [{"type": "image_embeds"}]}]}, "messages[0].content[0]", "unsupported_content_part"),
-        ({"messages": [{"content": [{"type": "image_url"}]}]}, "messages[0].content[0]", "missing_required_parameter"),
-        ({"messages": [{"content": [picture("")]}]}, "messages[0].content[0]", "missing_required_parameter"),
-        ({"messages": [{"content": [{"type": "input_audio", "input_audio": "x"}]}]}, "messages[0].content[0]", None),
+        ({"messages": [{"role": "user"}, "Hello"]}, "messages[1]", "invalid_value"),
+        ({"messages": [{"role": "user", "content": 3}]}, "messages[0].content", "invalid_value"),
+        ({"messages": [{"role": "user", "content": {"type": "text"}}]}, "messages[0].content", "invalid_value"),
+        ({"messages": [{"role": "user", "content": ["a", 3]}]}, "messages[0].content[1]", "invalid_value"),
+        ({"messages": [{"role": "user", "content": [["a"]]}]}, "messages[0].content[0]", "invalid_value"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": []}]}]},
+            "messages[0].content[0]",
+            "unsupported_content_part",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": {}}]}]},
+            "messages[0].content[0]",
+            "unsupported_content_part",
+        ),
+        ({"messages": [{"role": "user", "content": [{}]}]}, "messages[0].content[0]", "unsupported_content_part"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_embeds"}]}]},
+            "messages[0].content[0]",
+            "unsupported_content_part",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "messages[0].content[0]",
+            "missing_required_parameter",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [picture("")]}]},
+            "messages[0].content[0]",
+            "missing_required_parameter",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": "x"}]}]},
+            "messages[0].content[0]",
+            None,
+        ),
+        ({"messages": [{"content": "x"}]}, "messages[0].role", "missing_required_parameter"),
+        ({"messages": [{"role": "banana", "content": "x"}]}, "messages[0].role", "invalid_value"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id", "missing_required_parameter"),
         ({"stream": "yes"}, "stream", "invalid_value"),
         ({"stream": 1}, "stream", "invalid_value"),
         ({"stream_options": []}, "stream_options", "invalid_value"),
@@ -75,7 +102,7 @@ async def test_a_field_that_the_gateway_needs(gateway, worker, change, param, co
 
 
 async def test_a_body_that_is_nested_too_deeply(gateway, worker):
-    deep = b'{"model":"%s","messages":[{}],"x":%s}' % (worker.card.model.encode(), b"[" * 500 + b"]" * 500)
+    deep = b'{"model":"%s","messages":[{"role":"user"}],"x":%s}' % (worker.card.model.encode(), b"[" * 500 + b"]" * 500)
     answer = await gateway.post(deep)
     assert (answer.status, answer.error["code"]) == (400, "invalid_json")
 

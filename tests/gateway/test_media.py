@@ -78,12 +78,14 @@ async def test_the_sampling_of_a_video_is_up_to_the_request(gateway, worker, sto
 
 @pytest.mark.parametrize("role", ["user", "system", "tool", "assistant"])
 async def test_the_role_does_not_matter(gateway, worker, role):
-    messages = [{"role": role, "content": [{"type": "image_url", "image_url": PNG}]}]
+    call = {"role": "assistant", "tool_calls": [{"id": "a", "type": "function", "function": {"name": "look"}}]}
+    message = {"role": role, "tool_call_id": "a", "content": [{"type": "image_url", "image_url": PNG}]}
+    messages = [call, message]
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(gateway.post({"model": worker.card.model, "messages": messages}))
         lease = await worker.take()
         await worker.echo(lease)
-    [part] = sent(lease)["messages"][0]["content"]
+    [part] = sent(lease)["messages"][1]["content"]
     assert digest_of(part["image_url"]["url"])
 
 

@@ -18,20 +18,11 @@ from tessera.errors import (
     TesseraError,
     TooManyParts,
     UnsupportedModality,
-    UnsupportedPart,
 )
 from tessera.gateway.body import Document, Path, written
+from tessera.gateway.part import MEDIA, TEXT, check_text, kind_of
 from tessera.media import MOST_FRAMES, MediaSource, MediaSpec, MediaStage, Modality
 from tessera.queue import ModelCard
-
-_MEDIA_PARTS = {
-    "image_url": Modality.IMAGE,
-    "video_url": Modality.VIDEO,
-    "audio_url": Modality.AUDIO,
-    "input_audio": Modality.AUDIO,
-}
-# Passed through: vLLM renders them as text.
-_TEXT_PARTS = {"text", "refusal", "thinking", "input_text", "output_text", "tool_reference"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +45,12 @@ class MediaPart:
 
 
 def find_media(document: Document) -> list[MediaPart]:
-    """All media parts of its messages, in order.
+    """All media parts of its messages, which were checked (see ``conversation``), in order.
 
     Raises:
         InvalidRequest, MissingField, UnsupportedPart: naming the part.
     """
     messages = document.value.get("messages", [])
-    if not isinstance(messages, list):
-        raise InvalidRequest("`messages` must be an array.", param="messages")
     return [found for at, part in _parts(messages) if (found := _media_part(document, at, part))]
 
 
@@ -116,8 +105,6 @@ async def _prepare(document: Document, p: MediaPart, spec: MediaSpec, stage: Med
 
 def _parts(messages: list[Any]) -> Iterator[tuple[Path, Any]]:
     for i, message in enumerate(messages):
-        if not isinstance(message, dict):
-            raise InvalidRequest(f"`messages[{i}]` must be an object.", param=f"messages[{i}]")
         content = message.get("content")
         if isinstance(content, list):
             for j, part in enumerate(content):
@@ -132,22 +119,16 @@ def _media_part(document: Document, at: Path, part: Any) -> MediaPart | None:
         return None
     if not isinstance(part, dict):
         raise InvalidRequest("A content part must be an object.", param=written(at))
-    kind = part.get("type")
-    if kind is None:
-        kind = next((name for name in (*_MEDIA_PARTS, "text") if name in part), None)
-    if isinstance(kind, str) and kind in _TEXT_PARTS:
+    kind = kind_of(at, part)
+    if kind in TEXT:
+        check_text(at, kind, part)
         # Without a `type`, or with a `uuid`, vLLM takes a part for the medium that any of its other fields names.
         if part.get("type") is None:
             document.set((*at, "type"), kind)
         if "uuid" in part:
             document.remove((*at, "uuid"))
         return None
-    modality = _MEDIA_PARTS.get(kind) if isinstance(kind, str) else None
-    if modality is None:
-        known = ", ".join(("text", *_MEDIA_PARTS))
-        shown = repr(kind)[:100]
-        message = f"Content parts of type {shown} are not supported. Supported: {known}."
-        raise UnsupportedPart(message, param=written(at))
+    modality = MEDIA[kind]
     value = part.get(kind)
     if kind == "input_audio":
         if not isinstance(value, dict) or not isinstance(value.get("data"), str) or not value["data"]:

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from tessera.errors import TesseraError
 from tessera.gateway.body import Document, Options, sequences
 from tessera.gateway.content import check_media, find_media, prepare_media
+from tessera.gateway.conversation import check_conversation
 from tessera.gateway.disconnect import cancel_on_disconnect
 from tessera.gateway.failures import error_of
 from tessera.gateway.observation import Observation
@@ -61,6 +62,8 @@ class Relay(Response):
         assert document is not None, "it is read once"
         card = services.catalogue.require(self._options.model).card
         self._seen.model = card.model
+        further_roles = services.settings.further_roles()
+        await document.run(lambda read: check_conversation(read, further_roles))
         if parts := await document.run(find_media):
             check_media(parts, card)
             await prepare_media(document, parts, card, services.stage)

@@ -34,10 +34,21 @@ class GatewaySettings(BaseSettings):
     drain_notice_s: float = Field(
         3.0, ge=0, description="The first part of it, in which `/readyz` says 503 and new requests are still taken."
     )
+    chat_roles: str = Field(
+        "", description="Roles of messages that the models' chat templates know besides OpenAI's, separated by commas."
+    )
     cors_allow_origins: str = Field(
         "", description="Origins of web pages that may use the API, separated by commas; `*`: all; empty: none."
     )
 
     def allowed_origins(self) -> list[str]:
         """The origins of ``TESSERA_CORS_ALLOW_ORIGINS``, one by one."""
-        return [origin for part in self.cors_allow_origins.split(",") if (origin := part.strip())]
+        return _listed(self.cors_allow_origins)
+
+    def further_roles(self) -> list[str]:
+        """The roles of ``TESSERA_CHAT_ROLES``, one by one."""
+        return _listed(self.chat_roles)
+
+
+def _listed(value: str) -> list[str]:
+    return [item for part in value.split(",") if (item := part.strip())]

@@ -1,0 +1,70 @@
+"""Content parts of messages: of which kind one is, and that it is of one kind alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tessera.errors import InvalidRequest, MissingField, UnsupportedPart
+from tessera.gateway.body import Path, written
+from tessera.media import Modality
+
+MEDIA = {
+    "image_url": Modality.IMAGE,
+    "video_url": Modality.VIDEO,
+    "audio_url": Modality.AUDIO,
+    "input_audio": Modality.AUDIO,
+}
+# Passed through: vLLM renders them as text. By kind, the field that holds it.
+TEXT = {
+    "text": "text",
+    "input_text": "text",
+    "output_text": "text",
+    "refusal": "refusal",
+    "thinking": "thinking",
+    "tool_reference": "name",
+}
+# What parts of other servers and of vLLM itself hold.
+_OTHERS = ("input_image", "image_pil", "image_embeds", "video_embeds", "audio_embeds", "prompt_embeds", "file")
+_CONTENTS = frozenset([*MEDIA, *_OTHERS, *TEXT.values()]) - {"name"}
+_LONGEST_NAME = 64
+
+
+def kind_of(at: Path, part: dict[str, Any]) -> str:
+    """The part's type, a key of ``MEDIA`` or ``TEXT``; without one, what its fields say.
+
+    Args:
+        at: where it stands.
+
+    Raises:
+        UnsupportedPart: not one of these.
+        InvalidRequest: it holds something of another kind, too, which vLLM would pass over without a word.
+    """
+    kind = part.get("type")
+    if kind is None:
+        kind = next((name for name in (*MEDIA, "text") if name in part), None)
+    if not isinstance(kind, str) or (kind not in MEDIA and kind not in TEXT):
+        known = ", ".join(("text", *MEDIA))
+        shown = repr(kind)[:_LONGEST_NAME]
+        message = f"Content parts of type {shown} are not supported. Supported: {known}."
+        raise UnsupportedPart(message, param=written(at))
+    own = TEXT.get(kind, kind)
+    for name, value in part.items():
+        if name in _CONTENTS and name != own and value is not None:
+            raise InvalidRequest(
+                f"A content part of type `{kind}` cannot have `{name}` too: send that in a part of its own.",
+                param=written(at),
+            )
+    return kind
+
+
+def check_text(at: Path, kind: str, part: dict[str, Any]) -> None:
+    """Check that a part of a kind in ``TEXT`` has one.
+
+    Raises:
+        MissingField, InvalidRequest: naming the part; vLLM would drop it, or write out what stands there instead.
+    """
+    name = TEXT[kind]
+    if part.get(name) is None:
+        raise MissingField(f"A content part of type `{kind}` must have `{name}`, a string.", param=written(at))
+    if not isinstance(part[name], str):
+        raise InvalidRequest(f"`{name}` of a content part must be a string.", param=written(at))
