@@ -55,13 +55,26 @@ async def test_completions_take_the_same_way(gateway, worker):
     assert answer.json == {"echo": {"model": worker.card.model, "prompt": ["a", "b"]}}
 
 
-async def test_the_width_of_a_job_is_that_of_its_sequences_and_no_more_than_the_engine(gateway, worker):
+async def test_the_width_of_a_job_is_that_of_its_sequences_and_no_more_than_the_engine(start_gateway, settings, worker):
+    gateway = await start_gateway(settings.model_copy(update={"max_sequences": 2 * worker.card.sequences}))
     async with asyncio.TaskGroup() as tasks:
-        for n, width in ((3, 3), (2**62, worker.card.sequences)):
+        for n, width in ((3, 3), (2 * worker.card.sequences, worker.card.sequences)):
             tasks.create_task(gateway.post(chat(worker.card.model, n=n)))
             lease = await worker.take()
             assert lease.job.sequences == width
             await worker.echo(lease)
+
+
+async def test_a_request_that_is_too_wide_is_refused(gateway, worker):
+    answer = await gateway.post(chat(worker.card.model, n=129))
+    assert (answer.status, answer.error["param"]) == (400, "n")
+    assert "128" in answer.error["message"]
+    prompts = {"model": worker.card.model, "prompt": ["a"] * 129}
+    answer = await gateway.post(prompts, "/v1/completions")
+    assert (answer.status, answer.error["param"]) == (400, "prompt")
+    async with worker.serving(worker.echo):
+        assert (await gateway.post(chat(worker.card.model, prompt=["a"] * 129))).status == 200
+        assert (await gateway.post(chat(worker.card.model, n=128))).status == 200
 
 
 async def test_the_usage_of_a_stream_is_always_asked_for_and_hidden_unless_the_client_did(gateway, worker):

@@ -35,7 +35,7 @@ class Generation(Response):
         # Counted and logged within; there is nobody left to answer.
         with suppress(Cancelled), observe(path) as seen:
             document = await self._read()
-            options = read_options(document, self._required)
+            options = read_options(document, self._required, self._services.settings.max_sequences)
             relay = Relay(self._services, path, document, options, seen)
             del document
             await relay(scope, receive, send)

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tessera.errors import TesseraError
-from tessera.gateway.body import Document, Options, sequences
+from tessera.gateway.body import Document, Options
 from tessera.gateway.content import check_media, find_media, prepare_media
 from tessera.gateway.conversation import check_conversation
 from tessera.gateway.disconnect import cancel_on_disconnect
@@ -68,7 +68,7 @@ class Relay(Response):
             check_media(parts, card)
             await prepare_media(document, parts, card, services.stage)
         # A job that is wider than its engine is only as wide as it: it needs all of it, whatever number was asked for.
-        width = min(sequences(document.value), card.sequences)
+        width = min(self._options.sequences, card.sequences)
         body = await document.run(Document.encode)
         self._document = None  # it may be large, and the answer may take long
         identity, options = new_job_id(request_id), self._options

@@ -20,6 +20,11 @@ class GatewaySettings(BaseSettings):
         description="Most values in a body above 256 KiB, where members of objects and containers count 5 times: "
         "reading 500,000 stops everything else for about 50 ms. Long strings do not count.",
     )
+    max_sequences: int = Field(
+        128,  # the most that OpenAI's API takes for `n`
+        gt=0,
+        description="Most sequences of one request: `n` times its prompts.",
+    )
     max_queued_jobs: int = Field(4096, gt=0, description="Jobs waiting for one model above which 429 is answered.")
     queue_timeout_s: float = Field(300.0, gt=0, description="Longest wait of a job for a worker.")
     worker_grace_s: float = Field(180.0, ge=0, description="How long requests are queued for a model without workers.")

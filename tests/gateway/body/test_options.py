@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tessera.errors import InvalidRequest
-from tessera.gateway.body import Document, Options, read_options, sequences
+from tessera.gateway.body import Document, Options, read_options
 
 
 def document(body):
@@ -16,30 +16,10 @@ def goes_on(of):
     return json.loads(of.encode())
 
 
-@pytest.mark.parametrize(
-    ("body", "width"),
-    [
-        ({}, 1),
-        ({"n": 3}, 3),
-        ({"n": None}, 1),
-        ({"n": 0}, 1),
-        ({"n": -2}, 1),
-        ({"n": True}, 1),
-        ({"n": "3"}, 1),
-        ({"prompt": "x"}, 1),
-        ({"prompt": [1, 2, 3]}, 1),
-        ({"prompt": ["a", "b"], "n": 2}, 4),
-        ({"prompt": [[1], [2], [3]]}, 3),
-    ],
-)
-def test_sequences(body, width):
-    assert sequences(body) == width
-
-
 def test_what_is_not_streamed_is_left_alone():
     body = {"model": "m", "prompt": "x", "stream": False, "stream_options": {"a": 1}}
     read = document(body)
-    assert read_options(read, "prompt") == Options("m", stream=False, hide_usage=False)
+    assert read_options(read, "prompt", 128) == Options("m", stream=False, sequences=1, hide_usage=False)
     assert read.encode() == json.dumps(body).encode()
 
 
@@ -51,13 +31,13 @@ ANY = [None, True, 0, -1, 2**63, 0.5, "", "x", [], [None], [[]], [0], {}, {"incl
 def test_any_value_is_taken_or_rejected_by_name(name, value):
     body = {"model": "m", "prompt": "x", "stream": True, name: value}
     try:
-        options = read_options(document(body), "prompt")
+        options = read_options(document(body), "prompt", 128)
     except InvalidRequest as error:
         rejected = error.param
     else:
         rejected = None
         assert isinstance(options.model, str)
-        assert sequences(body) >= 1
+        assert options.sequences >= 1
     assert (rejected or name).partition(".")[0] == name
 
 
@@ -66,7 +46,7 @@ def test_any_value_is_taken_or_rejected_by_name(name, value):
 def test_a_wish_for_usage_is_true_or_false(name, value):
     body = {"model": "m", "prompt": "x", "stream": True, "stream_options": {name: value}}
     with pytest.raises(InvalidRequest) as refused:
-        read_options(document(body), "prompt")
+        read_options(document(body), "prompt", 128)
     assert refused.value.param == f"stream_options.{name}"
 
 
@@ -75,5 +55,5 @@ def test_usage_in_every_chunk_comes_only_with_usage(asked):
     wanted = {"include_usage": asked, "continuous_usage_stats": True}
     body = {"model": "m", "prompt": "x", "stream": True, "stream_options": wanted}
     read = document(body)
-    assert read_options(read, "prompt").hide_usage is (asked is not True)
+    assert read_options(read, "prompt", 128).hide_usage is (asked is not True)
     assert goes_on(read)["stream_options"] == {"include_usage": True, "continuous_usage_stats": asked is True}

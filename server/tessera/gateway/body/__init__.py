@@ -4,8 +4,8 @@ The public surface: callers import from here and from nowhere below.
 """
 
 from tessera.gateway.body.document import Document
-from tessera.gateway.body.options import Options, read_options, sequences
+from tessera.gateway.body.options import Options, read_options
 from tessera.gateway.body.path import Path, written
 from tessera.gateway.body.upload import read_body
 
-__all__ = ["Document", "Options", "Path", "read_body", "read_options", "sequences", "written"]
+__all__ = ["Document", "Options", "Path", "read_body", "read_options", "written"]

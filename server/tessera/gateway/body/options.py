@@ -7,6 +7,7 @@ from typing import Any
 
 from tessera.errors import InvalidRequest, MissingField
 from tessera.gateway.body.document import Document
+from tessera.gateway.body.width import width_of
 
 # Characters; error messages and the log repeat a model's name.
 LONGEST_NAME = 512
@@ -17,20 +18,23 @@ class Options:
     """What the gateway needs to know of a generation request.
 
     Attributes:
+        sequences: that it occupies in the engine's batch.
         hide_usage: the usage chunk is the server's own wish; the client does not get it.
     """
 
     model: str
     stream: bool
+    sequences: int
     hide_usage: bool
 
 
-def read_options(document: Document, required: str) -> Options:
+def read_options(document: Document, required: str, most_sequences: int) -> Options:
     """Check the fields that the gateway itself uses, and ask for the usage of a stream.
 
     Args:
         document: on streams, ``stream_options.include_usage`` is set in what goes on.
         required: the field that carries the prompt.
+        most_sequences: see ``TESSERA_MAX_SEQUENCES``.
 
     Raises:
         MissingField, InvalidRequest: naming the field.
@@ -46,8 +50,9 @@ def read_options(document: Document, required: str) -> Options:
     if not isinstance(stream, bool | None):
         raise InvalidRequest("`stream` must be true or false.", param="stream")
     wanted = _stream_options(body)
+    sequences = width_of(body, required, most_sequences)
     if not stream:
-        return Options(model, False, False)
+        return Options(model, False, sequences, False)
     hide = not wanted.get("include_usage")
     asked = {**wanted, "include_usage": True}
     if hide and "continuous_usage_stats" in wanted:
@@ -55,7 +60,7 @@ def read_options(document: Document, required: str) -> Options:
         asked["continuous_usage_stats"] = False
     if asked != wanted:
         document.set(("stream_options",), asked)
-    return Options(model, True, hide)
+    return Options(model, True, sequences, hide)
 
 
 def _stream_options(body: dict[str, Any]) -> dict[str, Any]:
@@ -67,12 +72,3 @@ def _stream_options(body: dict[str, Any]) -> dict[str, Any]:
             field = f"stream_options.{name}"
             raise InvalidRequest(f"`{field}` must be true or false.", param=field)
     return wanted or {}
-
-
-def sequences(body: dict[str, Any]) -> int:
-    """Sequences that the request occupies in the engine's batch: its choices times its prompts."""
-    n = body.get("n")
-    choices = n if isinstance(n, int) and not isinstance(n, bool) and n > 0 else 1
-    prompt = body.get("prompt")
-    several = isinstance(prompt, list) and prompt and not isinstance(prompt[0], int)
-    return choices * (len(prompt) if several else 1)  # type: ignore[arg-type]
