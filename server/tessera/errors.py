@@ -275,6 +275,12 @@ class StreamNotResumed(Evicted):
     code = "stream_not_resumed"
 
 
+class GatewayLost(Evicted):
+    """The gateway that took the request was silent for longer than ``TESSERA_LEASE_S``; so it was taken for dead."""
+
+    code = "gateway_lost"
+
+
 class ReplyLost(Evicted):
     """The queue no longer knows the request: its record was deleted or expired."""
 

@@ -61,6 +61,33 @@ async def test_a_stream_goes_on_after_an_outage(gateway, own_redis, own_worker, 
     assert (await asked).body == event("one").body + event("two").body + b"data: [DONE]\n\n"
 
 
+async def test_the_seat_of_a_client_that_left_during_an_outage_is_free_when_redis_is_back(
+    gateway, own_redis, own_worker
+):
+    asked = asyncio.create_task(gateway.post(chat(own_worker.card.model, stream=True)))
+    lease = await own_worker.take()
+    await own_worker.say(lease, STREAM, event("one"))
+    own_redis.hang()
+    asked.cancel()
+    await eventually(lambda: gateway.open_streams == 0, "the gateway knows that the client has left")
+    await eventually(lambda: not gateway.app.state.services.catalogue.reachable, "it knows that Redis is away")
+    own_redis.go_on()
+    await eventually(lambda: own_worker.cancelled(lease.job.id), "its job is cancelled")
+    assert await own_worker.running() == 0
+
+
+async def test_a_request_that_redis_hears_of_too_late_does_not_run(gateway, own_redis, own_worker):
+    own_redis.hang()
+    answer = await gateway.post(chat(own_worker.card.model))
+    assert (answer.status, answer.error["code"]) == (503, "queue_unavailable")
+    own_redis.go_on()
+    abandoned = gateway.app.state.services.abandoned
+    await abandoned.settle(at_most_s=BOUNDED_S)
+    assert await own_worker.waiting() == 0
+    async with own_worker.serving(own_worker.echo):
+        assert (await gateway.post(chat(own_worker.card.model))).status == 200
+
+
 async def test_a_stream_ends_with_an_error_when_the_outage_is_too_long(start_gateway, own, own_redis, own_worker):
     gateway = await start_gateway(own.model_copy(update={"redis_outage_s": 0.5}))
     asked = asyncio.create_task(gateway.post(chat(own_worker.card.model, stream=True)))

@@ -9,7 +9,7 @@ import redis.asyncio as aioredis
 
 from tessera.queue import Broker, Job, Lease, new_job_id
 from tessera.settings import Settings
-from tests.queue.corner import MODEL
+from tests.queue.corner import FAR_MS, GATEWAY, MODEL
 from tests.queue.redis_process import RedisProcess
 
 
@@ -22,8 +22,10 @@ def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess
 
 
 @pytest.fixture
-def broker(redis_client: aioredis.Redis, settings: Settings) -> Broker:
-    return Broker(redis_client, settings)
+async def broker(redis_client: aioredis.Redis, settings: Settings) -> Broker:
+    broker = Broker(redis_client, settings)
+    await redis_client.zadd(broker.keys.gateways(MODEL), {GATEWAY: FAR_MS})  # it never dies
+    return broker
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def add(broker: Broker) -> Callable[..., Awaitable[Job]]:
 
     async def enqueue(*, sequences: int = 1, job_id: str = "", model: str = MODEL, to: Broker = broker) -> Job:
         job = Job(job_id or new_job_id(), model, "/v1/completions", b'{"x":1}', sequences)
-        await to.enqueue(job, reply_to="gateway")
+        await to.enqueue(job, reply_to=GATEWAY)
         return job
 
     return enqueue

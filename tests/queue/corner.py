@@ -10,6 +10,8 @@ from tessera.settings import Settings
 
 # A name that needs every quoting there is.
 MODEL = "org/some model: ü{x}"
+GATEWAY = "g"
+FAR_MS = 2**52
 HEAD = Head(200, "text/event-stream").encode()
 
 
@@ -34,10 +36,12 @@ async def state_of(redis: aioredis.Redis, broker: Broker, job: Job) -> str | Non
 
 async def lapse(redis: aioredis.Redis, broker: Broker) -> None:
     """Let all leases run out now."""
+    await redis.delete(broker.keys.watch(MODEL))  # however long it took to get here: no outage
     key = broker.keys.leases(MODEL)
     for job_id in await redis.zrange(key, 0, -1):
         await redis.zadd(key, {job_id: 1})
 
 
 async def overdue(redis: aioredis.Redis, broker: Broker, job: Job) -> None:
+    await redis.delete(broker.keys.watch(MODEL))
     await redis.hset(broker.keys.job(MODEL, job.id), "deadline_ms", 1)

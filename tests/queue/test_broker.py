@@ -111,7 +111,7 @@ async def test_any_name_of_a_model_works(broker: Broker, add: Add, model: str) -
     assert lease.job.model == model
     assert await broker.append(model, [entries_of(lease, 0, HEAD, End().encode(), final=True)]) == []
     assert await log_of(broker, job, model) == [decode(HEAD), End()]
-    assert await broker.reap(model) == (0, 0)
+    assert await broker.reap(model) == (0, 0, 0)
 
 
 async def test_models_do_not_see_each_others_jobs(broker: Broker, add: Add) -> None:
@@ -190,7 +190,7 @@ async def test_an_older_epoch_can_write_nothing(
     [old] = await take(worker="old")
     if taken:
         await lapse(redis_client, broker)
-        assert await broker.reap(MODEL) == (1, 0)
+        assert await broker.reap(MODEL) == (1, 0, 0)
         [lease] = await take(worker="new")
         assert lease.epoch > old.epoch
     else:
@@ -230,7 +230,7 @@ async def test_a_renewed_lease_is_not_reaped(
     leases = await take()
     await lapse(redis_client, broker)
     assert await broker.renew(MODEL, leases) == []
-    assert await broker.reap(MODEL) == (0, 0)
+    assert await broker.reap(MODEL) == (0, 0, 0)
     assert await broker.depth(MODEL) == (0, 1)
 
 
@@ -240,7 +240,7 @@ async def test_a_lease_runs_out_by_itself(redis_client: aioredis.Redis, settings
     await broker.lease(MODEL, "w", free=1, idle=True, most=1)
 
     async def reaped() -> bool:
-        return await broker.reap(MODEL) == (1, 0)
+        return await broker.reap(MODEL) == (1, 0, 0)
 
     await eventually(reaped, "the job is given back")
 
@@ -251,7 +251,7 @@ async def test_a_job_that_had_not_begun_goes_back_to_its_place(
     jobs = [await add() for _ in range(3)]
     await take(2)
     await lapse(redis_client, broker)
-    assert await broker.reap(MODEL) == (2, 0)
+    assert await broker.reap(MODEL) == (2, 0, 0)
     assert [lease.job.id for lease in await take()] == [job.id for job in jobs]
 
 
@@ -264,7 +264,7 @@ async def test_a_job_that_had_begun_is_given_to_another_worker_with_what_was_wri
     await broker.append(MODEL, [begun])
     await broker.append(MODEL, [begun])
     await lapse(redis_client, broker)
-    assert await broker.reap(MODEL) == (1, 0)
+    assert await broker.reap(MODEL) == (1, 0, 0)
     [again] = await take()
     assert (again.job, again.written, again.attempts) == (job, 2, 2)
     assert await broker.recall(again) == ([HEAD, b"d1"], [b"s"])
@@ -282,9 +282,9 @@ async def test_a_job_that_had_begun_may_wait_as_long_again_for_its_next_worker(
     # Enqueued long ago, with 300 s to wait.
     await redis_client.hset(broker.keys.job(MODEL, job.id), mapping={"enqueued_ms": 1000, "deadline_ms": 301_000})
     await lapse(redis_client, broker)
-    assert await broker.reap(MODEL) == (1, 0)
+    assert await broker.reap(MODEL) == (1, 0, 0)
     await overdue(redis_client, broker, behind)
-    assert await broker.reap(MODEL) == (0, 1), "one that waits longer hides none that waited too long"
+    assert await broker.reap(MODEL) == (0, 1, 0), "one that waits longer hides none that waited too long"
     assert [lease.job.id for lease in await take()] == [job.id]
 
 
@@ -296,7 +296,7 @@ async def test_a_job_under_which_too_many_workers_died_is_answered_with_a_failur
         [lease] = await take()
         await broker.append(MODEL, [entries_of(lease, lease.written, *([] if death else [HEAD, b"d1"]))])
         await lapse(redis_client, broker)
-        assert await broker.reap(MODEL) == ((1, 0) if death + 1 < settings.max_attempts else (0, 1))
+        assert await broker.reap(MODEL) == ((1, 0, 0) if death + 1 < settings.max_attempts else (0, 1, 0))
     *begun, failure = await log_of(broker, job)
     assert begun == [decode(HEAD), Data(b"1")]
     assert isinstance(failure, Failure)
@@ -336,7 +336,7 @@ async def test_reap_drops_a_lease_whose_record_expired(
     assert await broker.renew(MODEL, leases) == [job.id]
     assert await broker.release(MODEL, leases, failed=True) == 0
     await lapse(redis_client, broker)
-    assert await broker.reap(MODEL) == (0, 0)
+    assert await broker.reap(MODEL) == (0, 0, 0)
     assert await broker.depth(MODEL) == (0, 0)
     assert await redis_client.exists(broker.keys.job(MODEL, job.id)) == 0
 
@@ -353,7 +353,7 @@ async def test_a_job_that_waited_too_long_is_answered(
     if by == "lease":
         assert [lease.job.id for lease in await take()] == [fresh.id]
     else:
-        assert await broker.reap(MODEL) == (0, 1)
+        assert await broker.reap(MODEL) == (0, 1, 0)
         assert await broker.depth(MODEL) == (1, 0)
     [failure] = await log_of(broker, late)
     assert isinstance(failure, Failure)
@@ -424,7 +424,7 @@ async def test_a_queue_that_nobody_serves_expires(
     await add()
     names = {key async for key in redis_client.scan_iter(f"{settings.redis_prefix}:*")}
     lasting = {name for name in names if await redis_client.ttl(name) < 0}
-    assert len(names) == 4
+    assert len(names) == 6
     assert lasting == {f"{broker.keys.model(MODEL)}order".encode()}
 
 
@@ -457,7 +457,7 @@ async def test_cancelled_callers_leave_connections_whole(broker: Broker, add: Ad
     jobs = [await add() for _ in range(5)]
 
     async def call(n: int) -> None:
-        assert await broker.cancel(MODEL, f"none-{n}") is None
+        assert await broker.cancel(MODEL, new_job_id()) is None
         [(_, _, known)] = await broker.read([(MODEL, jobs[n % 5].id, 0)])
         assert known
 

@@ -8,6 +8,7 @@
 - A job is given up when as many workers as ``TESSERA_MAX_ATTEMPTS`` died under it: their engines failed, or they fell
   silent and have not been heard of since. Otherwise another worker gets it, with all that was written of its reply.
 - Steps are kept once for each entry that they led to, as long as the job may be gone on with, and no longer.
+- A job ends with its gateway, and a gateway's set holds what would end with it.
 - Any call may be repeated, may have its answer lost, and may arrive late, when it changes nothing any more.
 - Whatever happened, one worker brings what is left to its end.
 """
@@ -16,11 +17,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import hypothesis
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
@@ -32,6 +35,8 @@ from tests.queue.unreliable import UnreliableBroker
 
 MODEL = "m"
 CAPACITY = 4
+GATEWAYS = ("g0", "g1")
+WIDTHS = st.sampled_from([1, 1, 1, 2, CAPACITY + 2])
 CHANCE = st.integers(0, 10_000)
 
 
@@ -45,6 +50,7 @@ class Known:
     """
 
     job: Job
+    gateway: str
     state: str = "queued"
     attempts: int = 0
     epoch: int = 0
@@ -96,7 +102,8 @@ class History(RuleBasedStateMachine):
         self.known: dict[str, Known] = {}
         self.workers = [Worker(f"w{n}") for n in range(3)]
         self.dead: list[Lease] = []
-        self.late: list[tuple[Worker, tuple[Any, ...]]] = []
+        self.unheard: list[Known] = []
+        self.late: list[tuple[tuple[Any, ...], Callable[[Any], None]]] = []
 
     def teardown(self) -> None:
         self.run(self._drain())
@@ -108,18 +115,51 @@ class History(RuleBasedStateMachine):
 
     # --- gateways
 
-    @rule(widths=st.lists(st.sampled_from([1, 1, 1, 2, CAPACITY + 2]), min_size=1, max_size=4), again=st.booleans())
-    def enqueue(self, widths: list[int], again: bool) -> None:
+    @rule(widths=st.lists(WIDTHS, min_size=1, max_size=4), gateway=st.sampled_from(GATEWAYS), again=st.booleans())
+    def enqueue(self, widths: list[int], gateway: str, again: bool) -> None:
         for sequences in widths:
-            known = Known(Job(f"j{len(self.known):03}", MODEL, "/", b"{}", sequences))
+            known = self._new(sequences, gateway)
             self.known[known.id] = known
             for _ in range(1 + again):
-                self.run(self.broker.enqueue(known.job, reply_to="g"))
+                self.run(self.broker.enqueue(known.job, reply_to=gateway))
+
+    @rule(sequences=WIDTHS, gateway=st.sampled_from(GATEWAYS))
+    def enqueue_and_get_no_answer(self, sequences: int, gateway: str) -> None:
+        known = self._new(sequences, gateway)
+
+        def arrive(answer: Any) -> None:
+            if known in self.unheard:
+                self.unheard.remove(known)
+                self.known[known.id] = known
+
+        self.broker.lost = "call"
+        with pytest.raises(QueueUnavailable):
+            self.run(self.broker.enqueue(known.job, reply_to=gateway))
+        self.unheard.append(known)
+        self.late.append((self.broker.called, arrive))
 
     @precondition(lambda self: self.known)
     @rule(chance=CHANCE)
     def enqueue_an_old_one_again(self, chance: int) -> None:
-        self.run(self.broker.enqueue(self._some(chance).job, reply_to="g"))
+        known = self._some(chance)
+        self.run(self.broker.enqueue(known.job, reply_to=known.gateway))
+
+    @precondition(lambda self: self.unheard)
+    @rule()
+    def cancel_what_is_still_on_its_way(self) -> None:
+        known = self.unheard.pop()
+        assert self.run(self.broker.cancel(MODEL, known.id)) is None
+        known.end("cancelled")
+        self.known[known.id] = known
+
+    @precondition(lambda self: self._waiting() or self._leased())
+    @rule(gateway=st.sampled_from(GATEWAYS))
+    def gateway_dies(self, gateway: str) -> None:
+        orphans = [known for known in (*self._waiting(), *self._leased()) if known.gateway == gateway]
+        self.run(self.redis.zadd(self.broker.keys.gateways(MODEL), {gateway: 1}, xx=True))
+        assert self.run(self.broker.reap(MODEL, gateway_id="another")) == (0, 0, len(orphans))
+        for known in orphans:
+            known.end("evicted", "gateway_lost")
 
     @precondition(lambda self: self._waiting() or self._leased())
     @rule(chance=CHANCE)
@@ -134,7 +174,7 @@ class History(RuleBasedStateMachine):
     def let_the_oldest_wait_too_long(self) -> None:
         known = self._waiting()[0]
         self.run(self.redis.hset(self.broker.keys.job(MODEL, known.id), "deadline_ms", 1))
-        assert self.run(self.broker.reap(MODEL)) == (0, 1)
+        assert self.run(self.broker.reap(MODEL)) == (0, 1, 0)
         known.end("evicted", "queue_timeout")
 
     # --- workers
@@ -150,7 +190,7 @@ class History(RuleBasedStateMachine):
         except QueueUnavailable:
             leases = []
         if lost == "call":
-            self.late.append((worker, self.broker.called))
+            self.late.append((self.broker.called, partial(self._arrived, worker, self.broker.called)))
             return
         given = self._given(worker, self.broker.called)
         if not lost:
@@ -165,9 +205,8 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self.late)
     @rule(chance=CHANCE)
     def a_call_arrives_late(self, chance: int) -> None:
-        worker, call = self.late.pop(chance % len(self.late))
-        answer = self.run(self.broker.deliver(call))
-        assert [row[0].decode() for row in answer] == [known.id for known in self._given(worker, call)]
+        call, arrive = self.late.pop(chance % len(self.late))
+        arrive(self.run(self.broker.deliver(call)))
 
     @precondition(lambda self: self._held())
     @rule(chance=CHANCE, count=st.integers(0, 3), final=st.booleans(), overlap=st.integers(0, 2), again=st.booleans())
@@ -262,10 +301,13 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def redis_holds_what_the_model_holds(self) -> None:
-        assert self.run(self.broker.reap(MODEL)) == (0, 0)
-        waiting, leased, found = self.run(self._look())
+        assert self.run(self.broker.reap(MODEL)) == (0, 0, 0)
+        waiting, leased, open_jobs, found = self.run(self._look())
         assert waiting == [known.id.encode() for known in self._waiting()]
         assert leased == {known.id.encode() for known in self._leased()}
+        for gateway, ids in zip(GATEWAYS, open_jobs, strict=True):
+            known_open = (*self._waiting(), *self._leased())
+            assert ids == {known.id.encode() for known in known_open if known.gateway == gateway}
         columns = (found[::3], found[1::3], found[2::3])
         for known, (state, deaths), log, steps in zip(self.known.values(), *columns, strict=True):
             assert steps == known.steps
@@ -282,6 +324,9 @@ class History(RuleBasedStateMachine):
 
     def _waiting(self) -> list[Known]:
         return [known for known in self.known.values() if known.state == "queued"]
+
+    def _new(self, sequences: int, gateway: str) -> Known:
+        return Known(Job(f"j{len(self.known) + len(self.unheard):03}", MODEL, "/", b"{}", sequences), gateway)
 
     def _leased(self) -> list[Known]:
         return [known for known in self.known.values() if known.state == "leased"]
@@ -320,6 +365,9 @@ class History(RuleBasedStateMachine):
             worker.record = (claim, {known.id: known.epoch for known in given})
         return given
 
+    def _arrived(self, worker: Worker, call: tuple[Any, ...], answer: Any) -> None:
+        assert [row[0].decode() for row in answer] == [known.id for known in self._given(worker, call)]
+
     def _give(self, known: Known, worker: Worker) -> None:
         epoch = self.run(self._epoch(known))
         assert all(epoch > earlier for earlier in known.epochs)
@@ -342,22 +390,24 @@ class History(RuleBasedStateMachine):
             self.run(self.redis.zadd(self.broker.keys.leases(MODEL), {known.id: 1}, xx=True))
             self._give_back(known, known.epoch)
         requeued = sum(known.state == "queued" for known in lapsed)
-        assert self.run(self.broker.reap(MODEL)) == (requeued, len(lapsed) - requeued)
+        assert self.run(self.broker.reap(MODEL)) == (requeued, len(lapsed) - requeued, 0)
 
     async def _epoch(self, known: Known) -> int:
         return int(await self.redis.hget(self.broker.keys.job(MODEL, known.id), "epoch"))
 
-    async def _look(self) -> tuple[list[bytes], set[bytes], list[Any]]:
+    async def _look(self) -> tuple[list[bytes], set[bytes], list[set[bytes]], list[Any]]:
         keys = self.broker.keys
         async with self.redis.pipeline(transaction=True) as pipe:
             pipe.zrange(keys.queue(MODEL), 0, -1)
             pipe.zrange(keys.leases(MODEL), 0, -1)
+            for gateway in GATEWAYS:
+                pipe.smembers(keys.jobs_of(MODEL, gateway))
             for job_id in self.known:
                 pipe.hmget(keys.job(MODEL, job_id), "state", "deaths")
                 pipe.lrange(keys.log(MODEL, job_id), 0, -1)
                 pipe.lrange(keys.steps(MODEL, job_id), 0, -1)
-            waiting, leased, *found = await pipe.execute()
-        return waiting, set(leased), found
+            waiting, leased, first, second, *found = await pipe.execute()
+        return waiting, set(leased), [first, second], found
 
     async def _drain(self) -> None:
         """Everything that is left can be brought to its end by one worker."""
@@ -377,7 +427,7 @@ class History(RuleBasedStateMachine):
 
 def test_no_history_loses_or_doubles_a_job(redis_url: str) -> None:
     settings = hypothesis.settings(
-        max_examples=100,
+        max_examples=60,
         stateful_step_count=40,
         deadline=None,
         derandomize=True,

@@ -319,6 +319,31 @@ async def test_an_outage_counts_from_its_beginning(
             assert len(await whole(stream)) == 2
 
 
+async def test_an_outage_counts_from_the_first_call_that_was_not_answered(
+    settings: Settings, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not from when it was given up, which is later by the time limit of a call."""
+    later_s = 0.0
+    real = replies.time.monotonic
+    monkeypatch.setattr(replies, "time", _Clock(lambda: real() + later_s))
+    async with bench(with_other(settings, redis_outage_s=30.0)) as made:
+        await made.listening()
+        with made.hub.open(job()) as stream:
+            await made.enqueue(stream)
+            asked = 0
+
+            async def hang(places: Any) -> Any:
+                nonlocal asked, later_s
+                asked += 1
+                later_s += 20.0
+                raise QueueUnavailable("down")
+
+            monkeypatch.setattr(made.broker, "read", hang)
+            with pytest.raises(QueueUnavailable):
+                await asyncio.wait_for(stream.next(), 10)
+            assert asked == 2
+
+
 async def test_an_error_that_nobody_thought_of_does_not_stop_the_sweep(
     there: Bench, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,14 +26,14 @@ async def test_a_worker_that_was_only_slow_holds_what_nobody_has_taken(
     job = await add()
     [lease] = await take(worker="slow")
     await lapse(redis_client, broker)
-    assert await broker.reap(MODEL) == (1, 0)
+    assert await broker.reap(MODEL) == (1, 0, 0)
     if by == "append":
         assert await broker.append(MODEL, [entries_of(lease, 0, HEAD, b"d1")]) == []
     else:
         assert await broker.renew(MODEL, [lease]) == []
     assert await broker.depth(MODEL) == (0, 1)
     assert await take(worker="other") == []
-    assert await broker.reap(MODEL) == (0, 0)
+    assert await broker.reap(MODEL) == (0, 0, 0)
     last = entries_of(lease, 0, HEAD, b"d1", End().encode(), final=True)
     assert await broker.append(MODEL, [last]) == []
     assert await log_of(broker, job) == [decode(HEAD), Data(b"1"), End()]
@@ -47,7 +47,7 @@ async def test_a_job_under_which_too_many_workers_died_is_given_up(
         [lease] = await take(worker=f"w{death}")
         assert lease.attempts == death
         await lapse(redis_client, broker)
-        assert await broker.reap(MODEL) == ((1, 0) if death < settings.max_attempts else (0, 1))
+        assert await broker.reap(MODEL) == ((1, 0, 0) if death < settings.max_attempts else (0, 1, 0))
     [failure] = await log_of(broker, job)
     assert isinstance(failure, Failure)
     assert failure.code == "worker_lost"
@@ -62,7 +62,7 @@ async def test_a_worker_that_is_heard_of_again_has_not_died_under_its_job(
     for turn in range(2 * settings.max_attempts):
         [lease] = await take(worker=f"slow {turn}")
         await lapse(redis_client, broker)
-        assert await broker.reap(MODEL) == (1, 0)
+        assert await broker.reap(MODEL) == (1, 0, 0)
         others = await take(worker="other")
         if sign == "renew":
             assert await broker.renew(MODEL, [lease]) == [job.id]
@@ -91,18 +91,33 @@ async def test_what_a_lease_took_whose_answer_was_lost_comes_with_the_next(own_r
         await client.aclose()
 
 
-async def test_a_claim_that_arrives_after_a_later_one_takes_nothing(
-    redis_client: aioredis.Redis, settings: Settings, add: Add, take: Take
+@pytest.mark.parametrize("later", [[], ["a"], ["a", "b"]], ids=["none", "one", "two"])
+async def test_a_claim_that_arrives_late_takes_nothing_that_its_worker_will_not_hear_of(
+    redis_client: aioredis.Redis, settings: Settings, add: Add, take: Take, later: list[str]
 ) -> None:
     broker = UnreliableBroker(redis_client, settings)
     broker.lost = "call"
     with pytest.raises(QueueUnavailable):
         await take(by=broker)
     delayed = broker.called
-    for _ in range(2):
-        job = await add(to=broker)
+    assert await take(by=broker) == []
+    for job_id in later:
+        await add(job_id=job_id, to=broker)
         [lease] = await take(by=broker)
-        assert lease.job == job
+        assert lease.job.id == job_id
     await add(to=broker)
     assert await broker.deliver(delayed) == []
-    assert await broker.depth(MODEL) == (1, 2)
+    assert await broker.depth(MODEL) == (1, len(later))
+
+
+async def test_a_worker_that_gives_back_what_had_lapsed_holds_it_no_more_and_has_not_died(
+    broker: Broker, redis_client: aioredis.Redis, settings: Settings, add: Add, take: Take
+) -> None:
+    job = await add()
+    for _ in range(settings.max_attempts + 1):
+        [lease] = await take()
+        await lapse(redis_client, broker)
+        assert await broker.reap(MODEL) == (1, 0, 0)
+        assert await broker.release(MODEL, [lease], failed=False) == 0  # it waits already
+        assert await broker.append(MODEL, [entries_of(lease, 0, HEAD)]) == [job.id]
+        assert await broker.depth(MODEL) == (1, 0)

@@ -12,11 +12,14 @@ from tessera.queue import Broker
 from tessera.settings import Settings
 from tests.queue.redis_process import RedisProcess
 from tests.worker.floor import Floor
+from tests.worker.jobs import GATEWAY, keep_alive
 
 
 @pytest.fixture
-def broker(redis_client: aioredis.Redis, settings: Settings) -> Broker:
-    return Broker(redis_client, settings)
+async def broker(redis_client: aioredis.Redis, settings: Settings) -> Broker:
+    broker = Broker(redis_client, settings)
+    await keep_alive(broker, GATEWAY)
+    return broker
 
 
 @pytest.fixture

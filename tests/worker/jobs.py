@@ -10,6 +10,8 @@ from tessera.queue import Broker, Data, End, Failure, Job, Lease, new_job_id
 from tessera.queue.entry import Entry, decode
 
 MODEL = "m"
+GATEWAY = "g"
+FAR_MS = 2**52
 
 
 def new_job(body: Any = None, *, sequences: int = 1, hide_usage: bool = False, stream: bool = False) -> Job:
@@ -18,8 +20,20 @@ def new_job(body: Any = None, *, sequences: int = 1, hide_usage: bool = False, s
 
 async def enqueue(broker: Broker, **options: Any) -> Job:
     job = new_job(**options)
-    await broker.enqueue(job, reply_to="g")
+    await broker.enqueue(job, reply_to=GATEWAY)
     return job
+
+
+async def keep_alive(broker: Broker, gateway_id: str) -> None:
+    """The gateway never dies."""
+    await broker._redis.zadd(broker.keys.gateways(MODEL), {gateway_id: FAR_MS})
+
+
+async def lapse(broker: Broker, job: Job) -> None:
+    """Let a job's lease run out, and have somebody notice."""
+    await broker._redis.delete(broker.keys.watch(MODEL))  # however long it took to get here: no outage
+    await broker._redis.zadd(broker.keys.leases(MODEL), {job.id: 1})
+    assert await broker.reap(MODEL) == (1, 0, 0)
 
 
 async def leased(broker: Broker, **options: Any) -> Lease:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import pytest
+import redis.asyncio as aioredis
 from structlog.testing import capture_logs
 
 from tessera.queue import Broker, Data, End, connect
@@ -16,26 +18,37 @@ from tests.polling import eventually
 from tests.queue.redis_process import RedisProcess
 from tests.worker.blocked_frontend import BlockedFrontend
 from tests.worker.floor import Application, Floor, all_answered
-from tests.worker.jobs import MODEL, enqueue, log_of, text_of
+from tests.worker.jobs import GATEWAY, MODEL, enqueue, lapse, log_of, text_of
+
+LEASE_S = 600
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.later_s = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.later_s
 
 
 @pytest.fixture
 def blocked(settings: Settings) -> Iterator[BlockedFrontend]:
-    frontend = BlockedFrontend(settings.model_copy(update={"lease_s": 0.5}))
+    """Its leases run out only where a test says so."""
+    frontend = BlockedFrontend(settings.model_copy(update={"lease_s": LEASE_S}))
     yield frontend
     frontend.end()
 
 
-async def lapsed(broker: Broker) -> None:
-    async def back() -> bool:
-        await broker.reap(MODEL)
-        return await broker.depth(MODEL) == (1, 0)
-
-    await eventually(back, "its lease has run out")
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The workers' clock."""
+    clock = Clock()
+    monkeypatch.setattr(frontends, "time", clock)
+    return clock
 
 
 async def test_a_worker_whose_loop_stands_still_goes_on_with_what_nobody_else_has_taken(
-    blocked: BlockedFrontend, broker: Broker, settings: Settings
+    clock: Clock, blocked: BlockedFrontend, broker: Broker, settings: Settings
 ) -> None:
     job = await enqueue(broker)
 
@@ -45,7 +58,8 @@ async def test_a_worker_whose_loop_stands_still_goes_on_with_what_nobody_else_ha
     await eventually(lambda: blocked.begun[job.id] == 1, "it runs")
     for _ in range(settings.max_attempts + 1):
         blocked.block()
-        await lapsed(broker)
+        await lapse(broker, job)
+        clock.later_s += LEASE_S
         blocked.unblock()
         await eventually(held, "it holds the job again")
     blocked.go.set()
@@ -55,20 +69,33 @@ async def test_a_worker_whose_loop_stands_still_goes_on_with_what_nobody_else_ha
 
 
 async def test_what_a_worker_whose_loop_stands_still_had_not_begun_is_run_elsewhere(
-    blocked: BlockedFrontend, floor: Floor, broker: Broker
+    clock: Clock, blocked: BlockedFrontend, floor: Floor, broker: Broker
 ) -> None:
     job = await enqueue(broker)
     await eventually(lambda: blocked.begun[job.id] == 1, "it runs")
     blocked.block()
-    await lapsed(broker)
+    await lapse(broker, job)
     app = Application()
     floor.start(app)
     await eventually(lambda: app.running == 1, "another worker has it")
+    clock.later_s += LEASE_S
     blocked.unblock()
-    await eventually(lambda: blocked.running == 0, "the first has dropped it", within_s=2)
+    await eventually(lambda: blocked.running == 0, "the first has dropped it")
     app.go.set()
     await all_answered(broker, [job])
     assert (await log_of(broker, job))[1:] == [Data(b"done"), End()]
+
+
+async def test_a_worker_ends_what_the_last_gateway_left_behind(
+    floor: Floor, broker: Broker, redis_client: aioredis.Redis
+) -> None:
+    app = Application()
+    floor.start(app)
+    await enqueue(broker)
+    await eventually(lambda: app.running == 1, "it runs")
+    await redis_client.zadd(broker.keys.gateways(MODEL), {GATEWAY: 1})
+    await eventually(lambda: app.running == 0, "it is dropped")
+    assert await broker.depth(MODEL) == (0, 0)
 
 
 async def test_an_outage_of_redis_is_told_once_when_it_begins_and_once_when_it_is_over(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from tessera.errors import Evicted, QueueTimeout, ReplyLost, StreamNotResumed, TesseraError, WorkerLost
+from tessera.errors import Evicted, GatewayLost, QueueTimeout, ReplyLost, StreamNotResumed, TesseraError, WorkerLost
 from tessera.queue import Failure
 
-_EVICTIONS: dict[str, type[Evicted]] = {e.code: e for e in (QueueTimeout, WorkerLost, ReplyLost, StreamNotResumed)}
+_KINDS = (QueueTimeout, WorkerLost, GatewayLost, ReplyLost, StreamNotResumed)
+_EVICTIONS: dict[str, type[Evicted]] = {e.code: e for e in _KINDS}
 
 
 def error_of(failure: Failure) -> TesseraError:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 import structlog
 
-from tessera.errors import QueueUnavailable
+from tessera.gateway.abandoned import Abandoned
 from tessera.gateway.catalogue import Catalogue
 from tessera.gateway.disconnect import CANCEL_AGAIN_S
 from tessera.gateway.upkeep import Upkeep
@@ -37,21 +37,11 @@ class Services:
     hub: ReplyHub
     catalogue: Catalogue
     stage: MediaStage
-    _cancelling: set[asyncio.Task[None]] = field(default_factory=set)
+    abandoned: Abandoned
 
     def abandon(self, job: Job) -> None:
-        """Cancel a job, soon: a client is not kept waiting for it, and Redis may be what has failed."""
-        task = asyncio.create_task(self._cancel(job))
-        self._cancelling.add(task)
-        task.add_done_callback(self._cancelling.discard)
-
-    async def settle(self) -> None:
-        """Wait until all abandoned jobs are cancelled."""
-        await asyncio.gather(*self._cancelling)
-
-    async def _cancel(self, job: Job) -> None:
-        with suppress(QueueUnavailable):  # then it runs for nobody, at most until its deadline
-            await self.broker.cancel(job.model, job.id)
+        """Nobody waits for a job any more: cancel it, soon."""
+        self.abandoned.add(job)
 
 
 @asynccontextmanager
@@ -69,12 +59,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         stack.push_async_callback(stage.aclose)
         hub = ReplyHub(subscription, broker, settings, gateway_id)
         await catalogue.refresh()
-        work = (hub.run, catalogue.run, Upkeep(broker, catalogue, settings).run)
+        abandoned = Abandoned(broker)
+        work = (hub.run, catalogue.run, Upkeep(broker, catalogue, settings, gateway_id).run, abandoned.run)
         tasks = [asyncio.create_task(_keep_going(run)) for run in work]
         stack.push_async_callback(_end, tasks)
-        services = Services(settings, gateway_id, broker, hub, catalogue, stage)
-        stack.push_async_callback(services.settle)
-        yield services
+        stack.push_async_callback(abandoned.settle, at_most_s=settings.redis_timeout_s)
+        yield Services(settings, gateway_id, broker, hub, catalogue, stage, abandoned)
 
 
 async def _keep_going(run: Callable[[], Awaitable[None]]) -> None:

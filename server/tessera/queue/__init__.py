@@ -1,6 +1,6 @@
 """The queue between gateways and workers, in Redis: jobs, leases, reply logs, and who serves what."""
 
-from tessera.queue.broker import Append, Broker
+from tessera.queue.broker import Append, Broker, Reaped
 from tessera.queue.channel import listen
 from tessera.queue.connection import REDIS_UNAVAILABLE, connect
 from tessera.queue.directory import Directory, ModelCard, ServedModel
@@ -22,6 +22,7 @@ __all__ = [
     "Job",
     "Lease",
     "ModelCard",
+    "Reaped",
     "ReplyHub",
     "ReplyStream",
     "ServedModel",

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis.asyncio as aioredis
 
@@ -18,6 +18,8 @@ from tessera.queue.keys import Keys
 from tessera.queue.scripts import Script, script
 from tessera.settings import Settings
 
+# Jobs of each kind, so that nobody else waits long for Redis.
+REAPED_AT_ONCE = 128
 # Model, job id and number of a reply's entry.
 Place = tuple[str, str, int]
 
@@ -38,6 +40,20 @@ class Append:
     entries: Sequence[bytes]
     final: bool
     steps: bytes = b""
+
+
+class Reaped(NamedTuple):
+    """Jobs that nobody looked after any more.
+
+    Attributes:
+        requeued: put back into the queue, since their workers went silent.
+        evicted: given up and answered, since that happened too often or too late, or since they waited too long.
+        orphaned: ended, since their gateways went silent.
+    """
+
+    requeued: int
+    evicted: int
+    orphaned: int
 
 
 class Broker:
@@ -66,7 +82,7 @@ class Broker:
         """Add a job to its model's queue.
 
         Args:
-            reply_to: id of the gateway that the reply is announced to.
+            reply_to: id of the gateway that the reply is announced to, and that the job ends with.
 
         Returns:
             The queue's length, the job included.
@@ -76,10 +92,9 @@ class Broker:
         """
         settings = self._settings
         timeout_ms = int(settings.queue_timeout_s * 1000)
-        channel = self.keys.gateway(reply_to)
-        limits = (settings.max_queued_jobs, timeout_ms, self._reply_ttl_ms)
-        arguments = (*limits, channel, job.sequences, job.meta(), job.body)
-        length = await self._call(self._enqueue, job.model, job.id, *arguments)
+        limits = (settings.max_queued_jobs, timeout_ms, self._reply_ttl_ms, self._lease_ms)
+        arguments = (reply_to, self.keys.gateway(reply_to), job.sequences, job.meta(), job.body)
+        length = await self._call(self._enqueue, job.model, job.id, *limits, *arguments)
         if length < 0:
             raise Overloaded(
                 f"{settings.max_queued_jobs} requests are already waiting for the model `{job.model}`. "
@@ -136,19 +151,35 @@ class Broker:
         return int(await self._call(self._release, model, *limits, *held))
 
     async def cancel(self, model: str, job_id: str) -> str | None:
-        """Drop a job, waiting or running; its worker is told. Returns the state that it was in."""
-        state = await self._call(self._cancel, model, job_id, self._reply_ttl_ms, self.keys.worker(""))
-        return None if state is None else state.decode()
+        """Drop a job, waiting or running; its worker is told. Returns the state that it was in.
 
-    async def reap(self, model: str, *, most: int = 128) -> tuple[int, int]:
-        """Give back the jobs of silent workers and answer those that waited too long.
-
-        Returns:
-            How many were put back into the queue, and how many were given up.
+        One that is not known (None) will not be queued either: a call that nobody answered may still be on its way.
         """
-        limits = (self._settings.max_attempts, self._reply_ttl_ms, most)
-        requeued, evicted = await self._call(self._reap, model, *limits)
-        return requeued, evicted
+        [state] = await self.cancel_all(model, [job_id])
+        return state
+
+    async def cancel_all(self, model: str, job_ids: Iterable[str]) -> list[str | None]:
+        """Drop several jobs of a model, as ``cancel`` does."""
+        states = await self._call(self._cancel, model, self._reply_ttl_ms, self.keys.worker(""), *job_ids)
+        return [None if state is None else state.decode() for state in states]
+
+    async def reap(self, model: str, *, gateway_id: str = "", stand_in: bool = False) -> Reaped:
+        """Give back the jobs of silent workers, end those of silent gateways, answer those that waited too long.
+
+        Nothing is reaped for the time of a lease after Redis was away, in which all are to be heard of again.
+
+        Args:
+            gateway_id: the gateway that asks: it keeps its own jobs by that, to be repeated every quarter of a lease.
+            stand_in: do it only where no gateway lives.
+        """
+        limits = (self._settings.max_attempts, self._reply_ttl_ms, REAPED_AT_ONCE, self._lease_ms)
+        arguments = (*limits, gateway_id, int(stand_in), self.keys.worker(""))
+        total = Reaped(0, 0, 0)
+        while True:
+            reaped = await self._call(self._reap, model, *arguments)
+            total = Reaped(*map(sum, zip(total, reaped, strict=True)))
+            if max(reaped) < REAPED_AT_ONCE:
+                return total
 
     async def read(self, places: Iterable[Place]) -> list[tuple[list[bytes], bytes | None, bool]]:
         """What the logs of several jobs hold from a place on.

@@ -10,6 +10,9 @@ All keys of one model share the hash tag ``{model}``, so that one script can tou
 ``P:{M}:leases``                      sorted set  ids of running jobs, by expiry (ms)
 ``P:{M}:wake``                        list        tokens that wake idle workers
 ``P:{M}:order``                       integer     the last order given out
+``P:{M}:gateways``                    sorted set  ids of gateways with jobs of the model, by expiry (ms)
+``P:{M}:gateway:ID``                  set         ids of the jobs that end with a gateway
+``P:{M}:watch``                       integer     when silent ones were last looked for, or are to be next (ms)
 ``P:{M}:claim:WORKER``                string      what a worker was given last, in case the answer was lost
 ``P:{directory}:workers``             sorted set  ids of workers, by expiry (ms)
 ``P:{directory}:cards``               hash        worker id to the card it announced
@@ -53,6 +56,18 @@ class Keys:
     def leases(self, model: str) -> str:
         """Running jobs of a model."""
         return f"{self.model(model)}leases"
+
+    def gateways(self, model: str) -> str:
+        """Gateways that have jobs of a model."""
+        return f"{self.model(model)}gateways"
+
+    def jobs_of(self, model: str, gateway_id: str) -> str:
+        """Jobs of a model that end with a gateway."""
+        return f"{self.model(model)}gateway:{gateway_id}"
+
+    def watch(self, model: str) -> str:
+        """When those that went silent were last looked for."""
+        return f"{self.model(model)}watch"
 
     def wake(self, model: str) -> str:
         """Tokens that wake a model's idle workers."""

@@ -156,7 +156,7 @@ class ReplyHub:
             try:
                 await self._catch_up([s for s in self._enqueued() if now - s.last_heard > CATCH_UP_AFTER_S])
             except QueueUnavailable as error:
-                self._give_up_unreachable(error)
+                self._give_up_unreachable(error, now)
             except Exception:
                 log.exception("reply_sweep_failed")
             for stream in self._enqueued():
@@ -165,11 +165,10 @@ class ReplyHub:
     def _enqueued(self) -> list[ReplyStream]:
         return [s for s in self._streams.values() if s.enqueued]
 
-    def _give_up_unreachable(self, error: QueueUnavailable) -> None:
-        now = time.monotonic()
+    def _give_up_unreachable(self, error: QueueUnavailable, asked: float) -> None:
         if self._unreachable_since is None:
-            self._unreachable_since = now
-        if now - self._unreachable_since > self._settings.redis_outage_s:
+            self._unreachable_since = asked  # it failed to answer since then, not only since that was noticed
+        if time.monotonic() - self._unreachable_since > self._settings.redis_outage_s:
             for stream in self._enqueued():
                 stream.fail(error)
 

@@ -29,4 +29,8 @@ REDELIVERED = Counter("tessera_jobs_redelivered", "Jobs answered after more than
 RESUMED = Counter(
     "tessera_streams_resumed", "Streams that another worker went on with, or could not (failed).", ["model", "outcome"]
 )
-REAPED = Counter("tessera_jobs_reaped", "Jobs taken from silent workers or an overdue queue.", ["model", "outcome"])
+REAPED = Counter(
+    "tessera_jobs_reaped",
+    "Jobs of silent workers (requeued, evicted) or gateways (orphaned), or overdue.",
+    ["model", "outcome"],
+)

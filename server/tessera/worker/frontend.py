@@ -84,7 +84,8 @@ class Frontend:
         """Serve until ``stop``, or until the engine dies; then let running jobs end, and give back what remains."""
         period_s = self._settings.lease_s / 5
         announcing = asyncio.create_task(self._repeat(self._announce, period_s))
-        keepers = [asyncio.create_task(work) for work in (self._repeat(self._renew, period_s), self._obey())]
+        repeated = [self._repeat(work, period_s) for work in (self._renew, self._reap)]
+        keepers = [asyncio.create_task(work) for work in (*repeated, self._obey())]
         self._leasing = asyncio.create_task(self._lease())
         try:
             await asyncio.wait([self._leasing])
@@ -217,12 +218,16 @@ class Frontend:
             self._abort([lease.job.id for lease in held if lease.job.id in lost and self._holds(lease)])
         self._renewed = began
 
-    async def _obey(self) -> None:
-        async def subscribed() -> None:
-            log.debug("worker_listening", worker=self.worker_id)
+    async def _reap(self) -> None:
+        # Where the last gateway has died, nobody else would end what it left.
+        reaped = await self._broker.reap(self._card.model, stand_in=True)
+        if any(reaped):
+            log.warning("jobs_reaped", model=self._card.model, **reaped._asdict())
 
+    async def _obey(self) -> None:
         control = self._broker.keys.worker(self.worker_id)
-        await listen(self._redis, control, lambda message: self._abort([message.decode()]), subscribed)
+        # What was cancelled while nobody listened is found by renewing.
+        await listen(self._redis, control, lambda message: self._abort([message.decode()]), self._renew)
 
     async def _drain(self) -> None:
         if self._jobs and not self._engine_dead():

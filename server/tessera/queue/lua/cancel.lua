@@ -1,14 +1,17 @@
 -- KEYS: any key of the model
--- ARGV: prefix, id, reply ttl ms, prefix of the workers' control channels
--- Returns the state that the job was in, or nil where it is not known.
-local prefix, id = ARGV[1], ARGV[2]
-local key = job_key(prefix, id)
-local job = redis.call('HMGET', key, 'state', 'worker')
-if job[1] == 'queued' or job[1] == 'leased' then
-  redis.call('ZREM', prefix .. 'queue', id)
-  redis.call('ZREM', prefix .. 'leases', id)
-  redis.call('HINCRBY', key, 'epoch', 1)
-  conclude(prefix, id, 'cancelled', ARGV[3])
-  if job[1] == 'leased' then redis.call('PUBLISH', ARGV[4] .. job[2], id) end
+-- ARGV: prefix, reply ttl ms, prefix of the workers' control channels, then ids
+-- Returns for each job the state that it was in, or nil where it is not known.
+local prefix, states = ARGV[1], {}
+for i = 4, #ARGV do
+  local id, key = ARGV[i], job_key(prefix, ARGV[i])
+  local job = redis.call('HMGET', key, 'state', 'worker')
+  if job[1] == 'queued' or job[1] == 'leased' then
+    drop(prefix, id, job, 'cancelled', ARGV[2], ARGV[3])
+  elseif not job[1] then
+    -- It may still be on its way, from a gateway that got no answer: it is not to be queued then.
+    redis.call('HSET', key, 'state', 'cancelled')
+    redis.call('PEXPIRE', key, ARGV[2])
+  end
+  states[#states + 1] = job[1]
 end
-return job[1]
+return states

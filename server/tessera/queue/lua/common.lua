@@ -21,14 +21,29 @@ local function reply(prefix, id, reply_to, entries)
   redis.call('PUBLISH', reply_to, cmsgpack.pack({id, length - #entries, entries}))
 end
 
+-- The jobs of a gateway that end with it.
+local function gateway_key(prefix, gateway) return prefix .. 'gateway:' .. gateway end
+
 -- Ends a job: its body and its steps are no longer needed, its log stays readable for a while.
 local function conclude(prefix, id, state, reply_ttl_ms)
   local key = job_key(prefix, id)
   redis.call('HSET', key, 'state', state)
   redis.call('HDEL', key, 'body')
   redis.call('DEL', steps_key(prefix, id))
+  local gateway = redis.call('HGET', key, 'gateway')
+  if gateway then redis.call('SREM', gateway_key(prefix, gateway), id) end
   redis.call('PEXPIRE', key, reply_ttl_ms)
   redis.call('PEXPIRE', log_key(prefix, id), reply_ttl_ms)
+end
+
+-- Ends a job that nobody waits for any more, and has its worker, if there is one, abort it.
+-- job: {state, worker, …}; control: prefix of the workers' channels.
+local function drop(prefix, id, job, state, reply_ttl_ms, control)
+  redis.call('ZREM', prefix .. 'queue', id)
+  redis.call('ZREM', prefix .. 'leases', id)
+  redis.call('HINCRBY', job_key(prefix, id), 'epoch', 1)
+  conclude(prefix, id, state, reply_ttl_ms)
+  if job[1] == 'leased' then redis.call('PUBLISH', control .. job[2], id) end
 end
 
 -- A worker that was silent and is heard of again has not died under its job.

@@ -1,21 +1,27 @@
 -- KEYS: any key of the model (routes the script in a cluster)
--- ARGV: prefix, id, max queued, queue timeout ms, reply ttl ms, reply_to, sequences, meta, body
+-- ARGV: prefix, id, max queued, queue timeout ms, reply ttl ms, lease ms, gateway, its channel, sequences, meta, body
 -- Returns the queue's length after the job was added, or -1 where the queue is full.
 local prefix, id = ARGV[1], ARGV[2]
 local queue = prefix .. 'queue'
 local length = redis.call('ZCARD', queue)
 local key, now = job_key(prefix, id), now_ms()
--- Seen before: the answer to the first call was lost on its way and the call repeated.
+-- Seen before: the answer to the first call was lost on its way and the call repeated; or it was cancelled meanwhile.
 if redis.call('EXISTS', key) == 1 then return length end
 if length >= tonumber(ARGV[3]) then return -1 end
 local order = redis.call('INCR', prefix .. 'order')
 redis.call('HSET', key, 'state', 'queued', 'epoch', 0, 'attempts', 0, 'order', order, 'enqueued_ms', now,
-  'deadline_ms', now + ARGV[4], 'reply_to', ARGV[6], 'sequences', ARGV[7], 'meta', ARGV[8], 'body', ARGV[9])
+  'deadline_ms', now + ARGV[4], 'gateway', ARGV[7], 'reply_to', ARGV[8], 'sequences', ARGV[9], 'meta', ARGV[10],
+  'body', ARGV[11])
 -- It outlives the queue's deadline only by the reply's.
 local ttl_ms = ARGV[4] + ARGV[5]
 redis.call('PEXPIRE', key, ttl_ms)
 redis.call('ZADD', queue, order, id)
 keep(queue, ttl_ms)
+-- A job that is to outlive its gateway would be left out of its set.
+redis.call('SADD', gateway_key(prefix, ARGV[7]), id)
+keep(gateway_key(prefix, ARGV[7]), ttl_ms)
+redis.call('ZADD', prefix .. 'gateways', 'GT', now + ARGV[6], ARGV[7])
+keep(prefix .. 'gateways', ttl_ms)
 -- One token wakes one waiting worker; tokens are hints, so their number is bounded by the queue's length.
 if redis.call('LLEN', prefix .. 'wake') <= length then redis.call('RPUSH', prefix .. 'wake', '1') end
 keep(prefix .. 'wake', ttl_ms)

@@ -1,29 +1,67 @@
 -- KEYS: any key of the model
--- ARGV: prefix, max deaths, reply ttl ms, most jobs to look at
--- Gives back the jobs of workers that went silent, and answers those that waited too long.
--- Returns {requeued, evicted}.
-local prefix, now, limit = ARGV[1], now_ms(), tonumber(ARGV[4])
-local requeued, evicted = 0, 0
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'leases', '-inf', now, 'LIMIT', 0, limit)) do
+-- ARGV: prefix, max deaths, reply ttl ms, most jobs of each kind, lease ms, the gateway that asks ('': none),
+-- 1 if it is to be done only where no gateway lives, prefix of the workers' control channels
+-- Keeps the asking gateway alive, gives back the jobs of workers that went silent, answers those that waited too long,
+-- and ends those of gateways that went silent.
+-- Returns {requeued, evicted, orphaned}.
+local prefix, max_deaths, reply_ttl_ms, most = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local lease_ms, gateway, stand_in, control = tonumber(ARGV[5]), ARGV[6], ARGV[7] == '1', ARGV[8]
+local now, gateways = now_ms(), prefix .. 'gateways'
+local requeued, evicted, orphaned = 0, 0, 0
+
+if gateway ~= '' then
+  redis.call('ZADD', gateways, 'GT', now + lease_ms, gateway)
+  keep(gateways, lease_ms + reply_ttl_ms)
+  keep(gateway_key(prefix, gateway), lease_ms + reply_ttl_ms)
+end
+
+-- Where nobody has looked for a while, Redis was away or could not be written to, and nobody could renew a lease either
+-- (what executes here first may be a call from before the outage). All get the time of one lease to do so.
+local watch = prefix .. 'watch'
+local last = tonumber(redis.call('GET', watch) or now)
+local away = now - last > lease_ms / 2 or last - now > lease_ms
+if away or now >= last then
+  redis.call('SET', watch, away and now + lease_ms or now, 'PX', 2 * lease_ms + reply_ttl_ms)
+end
+if away or now < last or (stand_in and redis.call('ZCOUNT', gateways, now, '+inf') > 0) then return {0, 0, 0} end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'leases', '-inf', now, 'LIMIT', 0, most)) do
   if redis.call('EXISTS', job_key(prefix, id)) == 0 then
     redis.call('ZREM', prefix .. 'leases', id)
-  elseif give_back(prefix, id, tonumber(ARGV[2]), ARGV[3], 'silent') == 'requeued' then
+  elseif give_back(prefix, id, max_deaths, reply_ttl_ms, 'silent') == 'requeued' then
     requeued = requeued + 1
   else
     evicted = evicted + 1
   end
 end
+
 -- The queue's order is that of arrival and the wait is the same for all, so the overdue ones are in front; between them
 -- those that some worker had before, which may wait longer.
-for _, id in ipairs(redis.call('ZRANGE', prefix .. 'queue', 0, limit - 1)) do
+for _, id in ipairs(redis.call('ZRANGE', prefix .. 'queue', 0, most - 1)) do
   local job = redis.call('HMGET', job_key(prefix, id), 'deadline_ms', 'reply_to', 'attempts')
   if not job[1] then
     redis.call('ZREM', prefix .. 'queue', id)
   elseif tonumber(job[1]) <= now then
-    expire(prefix, id, job[2], ARGV[3])
+    expire(prefix, id, job[2], reply_ttl_ms)
     evicted = evicted + 1
   elseif job[3] == '0' then
     break
   end
 end
-return {requeued, evicted}
+
+for _, dead in ipairs(redis.call('ZRANGEBYSCORE', gateways, '-inf', now)) do
+  local open = gateway_key(prefix, dead)
+  for _, id in ipairs(redis.call('SPOP', open, most - orphaned)) do
+    local job = redis.call('HMGET', job_key(prefix, id), 'state', 'worker', 'reply_to')
+    if job[1] == 'queued' or job[1] == 'leased' then
+      -- For the case that it only stood still: it then finds out here.
+      reply(prefix, id, job[3], {'x' .. cjson.encode({code = 'gateway_lost',
+        message = 'The gateway that took this request stood still for too long. Send it again.'})})
+      drop(prefix, id, job, 'evicted', reply_ttl_ms, control)
+      orphaned = orphaned + 1
+    end
+  end
+  if redis.call('EXISTS', open) == 0 then redis.call('ZREM', gateways, dead) end
+  if orphaned >= most then break end
+end
+return {requeued, evicted, orphaned}
