@@ -27,10 +27,12 @@ SMALL_BYTES = 16 * MIB
 _INLINE_BYTES = 256 * 1024
 # Bytes held for one pixel of an image in decode: Pillow's 4, the array's 3 and the packed 3.
 _BYTES_PER_PIXEL = 10
-# Decoded samples for an encoded byte, at 16 kHz: speech codecs go down to 8 kbit/s. An estimate; the hard
+# Bytes of decoded sound for an encoded byte, at 16 kHz: speech codecs go down to 8 kbit/s. An estimate; the hard
 # bound is the duration limit.
 _EXPANSION = {"audio/wav": 8, "audio/aiff": 8, "audio/flac": 16}
 _LOSSY_EXPANSION = 64
+_EXPANSION_RATE_HZ = 16_000
+_BYTES_PER_SAMPLE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +141,14 @@ def thread_count(settings: Settings) -> int:
 def estimate(job: DecodeJob, settings: Settings) -> int:
     """Bytes of memory that a video or audio is going to need, without looking into it."""
     rate = job.spec.audio_sample_rate_hz
-    samples = int(
-        min(settings.media_max_audio_s * rate, len(job.data) * _EXPANSION.get(job.kind.mime, _LOSSY_EXPANSION))
-    )
+    expanded = len(job.data) * _EXPANSION.get(job.kind.mime, _LOSSY_EXPANSION) * rate / _EXPANSION_RATE_HZ
+    sound = int(min(settings.media_max_audio_s * rate * _BYTES_PER_SAMPLE, expanded))
     size = len(job.data)
     if job.modality is Modality.VIDEO:
         size += 2 * min(max_item_bytes(settings), job.spec.video_max_frames * settings.media_max_frame_pixels * 3)
     if job.modality is Modality.AUDIO or job.with_audio:
-        size += samples * 2
+        # The samples, and the packed item.
+        size += sound * 2
     return size
 
 
