@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tessera.local.stack import free_port
 from tessera.settings import Settings
 from tests.gateway.raw import connected
@@ -44,6 +46,11 @@ class GatewayProcess:
     @property
     def running(self) -> bool:
         return self._process.returncode is None
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory that it occupies."""
+        return int(psutil.Process(self._process.pid).memory_info().rss)
 
     async def ended(self) -> int:
         """Its exit code, once it has one."""

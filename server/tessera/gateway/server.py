@@ -18,6 +18,7 @@ from tessera.gateway.app import create_app
 from tessera.gateway.connections import Connections
 from tessera.gateway.descriptors import most_connections, raise_descriptor_limit
 from tessera.gateway.disconnect import CANCEL_AGAIN_S
+from tessera.gateway.memory import give_back_freed_memory
 from tessera.gateway.protocol import GatewayProtocol
 from tessera.settings import Settings
 
@@ -31,6 +32,7 @@ ENDING_S = 2.0
 def run_gateway(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; running requests get ``TESSERA_DRAIN_TIMEOUT_S`` to end."""
     raise_descriptor_limit()
+    give_back_freed_memory()
     GatewayServer(create_app(settings), settings).run()
 
 
