@@ -16,6 +16,7 @@ PROMPTS: dict[str, list[dict[str, Any]]] = {
     "image": user(text_part("What is this?"), image_part()),
     "jpeg": user(image_part(picture("orange", (300, 77), "JPEG")), text_part("What is this?")),
     "webp": user(image_part(picture("purple", (61, 140), "WEBP")), text_part("What is this?")),
+    "photograph": user(image_part(picture("green", (2000, 1500), "JPEG")), text_part("What is this?")),
     "video": user(video_part(), text_part("What moves?")),
     "audio": user(text_part("What do you hear?"), audio_part()),
     "input_audio": user(text_part("What do you hear?"), input_audio_part()),

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Message
 
+from tessera.media import ImageResize
 from tessera.worker import bridge, processor, torch_compat
 
 
@@ -125,3 +126,40 @@ async def test_errors_of_a_kind_get_their_own_answer(built_early: bool) -> None:
 )
 def test_the_fingerprint_is_the_applications_where_it_has_one(state: SimpleNamespace, fingerprint: str | None) -> None:
     assert bridge.system_fingerprint(SimpleNamespace(state=state)) == fingerprint
+
+
+class Qwen2VLImageProcessor(SimpleNamespace):
+    """By this name the rule is known."""
+
+
+def images(**changes: object) -> Qwen2VLImageProcessor:
+    known = {"do_resize": True, "resample": 3, "patch_size": 14, "merge_size": 2}
+    return Qwen2VLImageProcessor(**{**known, "size": {"shortest_edge": 12544, "longest_edge": 200704}, **changes})
+
+
+@pytest.mark.parametrize(
+    ("processor_of_images", "options", "rule"),
+    [
+        (images(), None, ImageResize(28, 12544, 200704)),
+        (images(patch_size=16), {}, ImageResize(32, 12544, 200704)),
+        (images(), {"max_pixels": 100_000}, None),
+        (images(do_resize=False), None, None),
+        (images(resample=2), None, None),
+        (SimpleNamespace(**vars(images())), None, None),
+        (None, None, None),
+    ],
+)
+def test_only_a_rule_that_is_known_for_certain_is_announced(
+    no_vllm: None,
+    monkeypatch: pytest.MonkeyPatch,
+    processor_of_images: SimpleNamespace | None,
+    options: dict[str, int] | None,
+    rule: ImageResize | None,
+) -> None:
+    info = SimpleNamespace()
+    if processor_of_images is not None:
+        info.get_image_processor = lambda: processor_of_images
+    registry = SimpleNamespace(get_processing_info=lambda _: info)
+    install(monkeypatch, "vllm.multimodal", MULTIMODAL_REGISTRY=registry)
+    config = SimpleNamespace(get_multimodal_config=lambda: SimpleNamespace(mm_processor_kwargs=options))
+    assert bridge.image_resize(config) == rule

@@ -24,6 +24,9 @@ from tessera.gateway.part import MEDIA, TEXT, check_text, kind_of
 from tessera.media import MOST_FRAMES, MediaSource, MediaSpec, MediaStage, Modality
 from tessera.queue import ModelCard
 
+# Options of processors (`mm_processor_kwargs`) that have no say in the size of images.
+_SIZE_IS_KEPT = {"use_audio_in_video", "fps", "num_frames"}
+
 
 @dataclass(frozen=True, slots=True)
 class MediaPart:
@@ -155,6 +158,10 @@ def _naming(path: str) -> Iterator[None]:
 def _spec(body: dict[str, Any], card: ModelCard) -> MediaSpec:
     """What the model takes, with the request's own sampling of videos (vLLM's ``media_io_kwargs``)."""
     spec = MediaSpec.from_json(card.media)
+    options = body.get("mm_processor_kwargs")
+    if isinstance(options, dict) and options.keys() - _SIZE_IS_KEPT:
+        # It may want more of an image than the processor's own size.
+        spec = replace(spec, image_resize=None)
     kwargs = body.get("media_io_kwargs")
     video = kwargs.get("video") if isinstance(kwargs, dict) else None
     if not isinstance(video, dict):

@@ -14,6 +14,7 @@ from tessera.media.item import (
     pack,
     unpack,
 )
+from tessera.media.resize import ImageResize
 from tessera.media.sampling import MOST_FRAMES
 from tessera.media.source import MediaSource
 from tessera.media.stage import MediaStage
@@ -26,6 +27,7 @@ __all__ = [
     "Decoded",
     "Decoder",
     "Header",
+    "ImageResize",
     "MediaItem",
     "MediaSource",
     "MediaSpec",

@@ -162,7 +162,8 @@ def decode(job: DecodeJob, settings: Settings, deadline: Deadline) -> list[Decod
     """
     with metrics.decode_seconds.labels(job.modality.value).time():
         if job.modality is Modality.IMAGE:
-            return [_finish(*image.decode(job.data, job.kind, settings, deadline), job.modality)]
+            picture = image.decode(job.data, job.kind, settings, deadline, job.spec.image_resize)
+            return [_finish(*picture, job.modality)]
         arguments = (job.data, job.kind, job.spec, settings, deadline)
         if job.modality is Modality.AUDIO:
             return [_finish(*audio.decode(*arguments), job.modality)]

@@ -15,6 +15,7 @@ from tessera.errors import InvalidMedia, MediaTooLarge
 from tessera.media import exif, jpeg, png, tiff
 from tessera.media.colour import to_rgb
 from tessera.media.limits import Deadline, media_errors
+from tessera.media.resize import ImageResize
 from tessera.media.sniff import Kind
 from tessera.settings import Settings
 
@@ -57,7 +58,7 @@ def count_pixels(data: bytes, kind: Kind, settings: Settings, deadline: Deadline
 
 
 def decode(
-    data: bytes, kind: Kind, settings: Settings, deadline: Deadline
+    data: bytes, kind: Kind, settings: Settings, deadline: Deadline, resize: ImageResize | None = None
 ) -> tuple[npt.NDArray[np.uint8], dict[str, Any]]:
     """Decode an image, or the first frame of an animation: upright by its EXIF data, in RGB on white.
 
@@ -69,6 +70,7 @@ def decode(
         kind: its format; no other is tried.
         settings: limits.
         deadline: checked for every few KiB of the data.
+        resize: how the model's processor is going to resize it.
 
     Returns:
         Pixels ``[height, width, 3]`` uint8 RGB, and empty metadata.
@@ -83,7 +85,12 @@ def decode(
         image.load()
         turn = exif.turn(image)
         picture = to_rgb(image, deadline)
-        return np.asarray(picture if turn is None else picture.transpose(turn)), {}
+        if turn is not None:
+            picture = picture.transpose(turn)
+        if resize is not None:
+            deadline.check()
+            picture = resize.apply(picture)
+        return np.asarray(picture), {}
 
 
 class _WatchedFile(BytesIO):

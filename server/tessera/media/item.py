@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from tessera.media.resize import ImageResize
 from tessera.media.sampling import SAMPLERS
 
 URL_SCHEME = "tessera-media:"
@@ -51,6 +52,7 @@ class MediaSpec:
         video_fps: frames sampled per second of video; None: ``video_max_frames`` spread evenly.
         video_sampling: rule that picks the frames, by the name of vLLM's video loader (see
             ``sampling.SAMPLERS``); None: ``opencv`` without ``video_fps`` and ``qwen2_vl`` with it.
+        image_resize: how the model's processor resizes images, if that is known; None: they stay as large as they are.
 
     Raises:
         ValueError: a value that can never work.
@@ -60,6 +62,7 @@ class MediaSpec:
     video_max_frames: int = 32
     video_fps: float | None = None
     video_sampling: str | None = None
+    image_resize: ImageResize | None = None
 
     def __post_init__(self) -> None:
         if not 1000 <= self.audio_sample_rate_hz <= 384_000:
@@ -79,7 +82,8 @@ class MediaSpec:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """The spec from a JSON object; unknown keys are left out, so that a newer worker can announce more."""
         names = {field.name for field in fields(cls)}
-        return cls(**{name: value[name] for name in names & value.keys()})
+        known = {name: value[name] for name in names & value.keys()}
+        return cls(**{**known, "image_resize": ImageResize.from_json(value.get("image_resize"))})
 
 
 @dataclass(frozen=True, slots=True)

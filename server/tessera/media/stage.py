@@ -171,7 +171,7 @@ async def _fingerprint(source: MediaSource, fetched: bytes | None) -> bytes:
 def _wanted(modality: Modality, spec: MediaSpec, with_audio: bool) -> _Key:
     """The part of a cache key that tells what was made of the source; only what changes the result."""
     if modality is Modality.IMAGE:
-        return (modality,)
+        return modality, spec.image_resize
     if modality is Modality.AUDIO:
         return modality, spec.audio_sample_rate_hz
     sound = spec.audio_sample_rate_hz if with_audio else None

@@ -11,6 +11,7 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
+from tessera.media import ImageResize
 from tessera.worker import processor, torch_compat
 
 # Where each name lives, newest vLLM first.
@@ -32,6 +33,10 @@ _HOMES = {
     "StructuredOutputManager": ("vllm.v1.structured_output",),
     "MediaConnector": ("vllm.multimodal.media", "vllm.multimodal.media.connector"),
 }
+
+# transformers' processors whose rule is `smart_resize`: also of Qwen2.5-VL, Qwen3-VL and the Omni models.
+_SMART_RESIZE_PROCESSORS = ("Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast")
+_BICUBIC = 3
 
 
 def vllm_name(name: str) -> Any:
@@ -140,6 +145,21 @@ def video_loader(model_config: Any) -> str | None:
         return None
     name: str | None = loader(processor(model_config))
     return name
+
+
+def image_resize(model_config: Any) -> ImageResize | None:
+    """How the model's image processor resizes, if it is one whose rule the gateway knows and nothing changes it."""
+    from vllm.multimodal import MULTIMODAL_REGISTRY
+
+    info = MULTIMODAL_REGISTRY.get_processing_info(model_config)
+    if not hasattr(info, "get_image_processor") or model_config.get_multimodal_config().mm_processor_kwargs:
+        return None
+    images = info.get_image_processor()
+    exact = type(images).__name__ in _SMART_RESIZE_PROCESSORS and images.do_resize and images.resample == _BICUBIC
+    if not exact:
+        return None
+    size = images.size
+    return ImageResize(images.patch_size * images.merge_size, size["shortest_edge"], size["longest_edge"])
 
 
 def system_fingerprint(app: Any) -> str | None:

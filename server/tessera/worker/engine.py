@@ -101,6 +101,7 @@ def _media_spec(model_config: Any) -> MediaSpec:
         video_max_frames=most,
         video_fps=configured.get("fps"),
         video_sampling=rule,
+        image_resize=bridge.image_resize(model_config),
     )
 
 
