@@ -24,7 +24,6 @@ from tessera.local.up import ended_by_signals, started
 from tessera.settings import EMBEDDED_ENGINE_ARGS, Settings
 from tessera.worker.processor import computes_in_bfloat16
 
-_KEEP_MEDIA_S = 20
 FAILURES = (Missing, ValueError, StartFailed, RuntimeError, aiohttp.ClientError)
 
 
@@ -102,8 +101,6 @@ async def _serving(checkpoint: str, console: Console, engine_args: str = "") -> 
         port=0,
         model=checkpoint,
         engine_args=f"{EMBEDDED_ENGINE_ARGS} {engine_args}",
-        # No medium is sent twice; kept for longer, thousands of clips would fill the store.
-        media_store_ttl_s=_KEEP_MEDIA_S,
     )
     async with started(settings, console, verbose=False) as stack:
         yield stack

@@ -218,6 +218,12 @@ class QueueUnavailable(Unavailable):
     code = "queue_unavailable"
 
 
+class MediaStoreUnavailable(Unavailable):
+    """The Redis that keeps decoded media cannot be reached."""
+
+    code = "media_store_unavailable"
+
+
 class MediaStoreFull(Unavailable):
     """The media store has no room (``TESSERA_MEDIA_STORE_MAX_BYTES``)."""
 

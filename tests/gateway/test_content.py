@@ -114,7 +114,8 @@ async def test_images_stay_whole_where_the_request_has_a_say_in_their_size(optio
     specs = []
 
     class Stage:
-        async def prepare(self, modality, source, spec, *, with_audio):
+        async def prepare(self, modality, source, spec, *, holder, with_audio):
+            assert holder == "request"
             specs.append(spec)
             return MediaItem(modality, "0" * 64, (1, 1, 3), 3, {})
 
@@ -122,5 +123,5 @@ async def test_images_stay_whole_where_the_request_has_a_say_in_their_size(optio
     body = {"messages": [{"role": "user", "content": [picture]}], "mm_processor_kwargs": options}
     read = Document(json.dumps(body).encode())
     card = ModelCard("m", "m", 512, limits={Modality.IMAGE: 1}, media=MediaSpec(image_resize=rule).to_json())
-    await prepare_media(read, find_media(read), card, Stage())
+    await prepare_media(read, find_media(read), card, Stage(), "request")
     assert [spec.image_resize for spec in specs] == [rule if shrinks else None]

@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tessera.queue import Data, End
+from tests.e2e.media import image_part
 from tests.gateway.scripted import STREAM, chat, event
 from tests.polling import eventually
 
@@ -102,6 +103,26 @@ async def test_a_stream_ends_with_an_error_when_the_outage_is_too_long(start_gat
     assert first + b"\n\n" == event("one").body
     assert json.loads(error.removeprefix(b"data: "))["error"]["code"] == "queue_unavailable"
     assert done == b"data: [DONE]"
+
+
+@pytest.mark.parametrize("how", ["kill", "hang"])
+async def test_only_requests_with_media_need_the_redis_for_media(start_gateway, settings, worker, own_redis, how):
+    separate = {"media_redis_url": own_redis.url, "redis_timeout_s": 1.0}
+    gateway = await start_gateway(settings.model_copy(update=separate))
+    picture = chat(worker.card.model, image_part())
+    async with worker.serving(worker.echo), asyncio.timeout(BOUNDED_S):
+        assert (await gateway.post(picture)).status == 200
+        getattr(own_redis, how)()
+        answer = await gateway.post(picture)
+        assert (answer.status, answer.error["code"]) == (503, "media_store_unavailable")
+        assert answer.headers["Retry-After"] == "5"
+        assert (await gateway.post(chat(worker.card.model))).status == 200
+        await own_redis.start() if how == "kill" else own_redis.go_on()
+
+        async def answered():
+            return (await gateway.post(picture)).status == 200
+
+        await eventually(answered, "images are taken again")
 
 
 async def test_a_gateway_starts_without_redis(start_gateway, own, own_redis, own_worker):

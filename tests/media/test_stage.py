@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -34,13 +35,13 @@ class CountingStore(MemoryMediaStore):
         super().__init__(max_bytes)
         self.puts = self.touches = 0
 
-    async def put(self, digest, payload):
+    async def put(self, digest, payload, holder):
         self.puts += 1
-        await super().put(digest, payload)
+        await super().put(digest, payload, holder)
 
-    async def touch(self, digest):
+    async def touch(self, digest, holder):
         self.touches += 1
-        return await super().touch(digest)
+        return await super().touch(digest, holder)
 
 
 class CountingDecoder(decoder.ThreadDecoder):
@@ -217,6 +218,24 @@ async def test_a_full_store_is_passed_on_and_releases_the_budget(settings, sampl
     await stage.aclose()
 
 
+async def test_what_is_prepared_is_held_until_the_context_ends_however_it_ends(stage, store, samples):
+    film = data_url(samples.video(3, sound_s=0.2), "video/mp4")
+    picture = data_url(samples.image())
+    for _ in ("made", "recalled"):
+        with suppress(ZeroDivisionError):
+            async with stage.hold() as holder:
+                items = [
+                    await stage.prepare(Modality.VIDEO, film, SPEC, holder=holder, with_audio=True),
+                    await stage.prepare(Modality.IMAGE, picture, SPEC, holder=holder),
+                ]
+                held = {items[0].digest, items[0].metadata["audio_digest"], items[1].digest}
+                assert store.holds == {(digest, holder) for digest in held}
+                raise ZeroDivisionError
+        assert store.holds == set()
+    await stage.prepare(Modality.IMAGE, picture, SPEC)
+    assert store.holds == set()
+
+
 async def test_errors_are_counted_by_code_and_have_no_param(stage):
     def count():
         return REGISTRY.get_sample_value("tessera_media_errors_total", {"code": "invalid_media"}) or 0
@@ -287,7 +306,7 @@ async def test_small_images_pass_large_ones_that_hold_every_thread_and_all_the_r
 async def test_a_slow_store_holds_decoding_up_and_its_cancellation_lets_it_go(stage, store, samples, wait_for):
     release = asyncio.Event()
 
-    async def slow(digest, payload):
+    async def slow(digest, payload, holder):
         await release.wait()
 
     store.put = slow

@@ -25,7 +25,7 @@ class Store(MemoryMediaStore):
 
     async def add(self, payload: bytes) -> str:
         digest = hashlib.sha256(payload).hexdigest()
-        await self.put(digest, payload)
+        await self.put(digest, payload, "request")
         return URL_SCHEME + digest
 
 

@@ -78,8 +78,13 @@ def check_media(parts: list[MediaPart], card: ModelCard) -> None:
             )
 
 
-async def prepare_media(document: Document, parts: list[MediaPart], card: ModelCard, stage: MediaStage) -> None:
+async def prepare_media(
+    document: Document, parts: list[MediaPart], card: ModelCard, stage: MediaStage, holder: str
+) -> None:
     """Fetch, decode and store all media at once, and put references in its place in what goes on.
+
+    Args:
+        holder: whose media it is, from ``stage.hold``.
 
     Raises:
         TesseraError: of the first part that failed, with its path as ``param``.
@@ -90,15 +95,17 @@ async def prepare_media(document: Document, parts: list[MediaPart], card: ModelC
     try:
         async with asyncio.TaskGroup() as tasks:
             for p in parts:
-                tasks.create_task(_prepare(document, p, spec, stage, with_audio))
+                tasks.create_task(_prepare(document, p, spec, stage, holder, with_audio))
     except* TesseraError as failed:
         raise failed.exceptions[0] from None
 
 
-async def _prepare(document: Document, p: MediaPart, spec: MediaSpec, stage: MediaStage, with_audio: bool) -> None:
+async def _prepare(
+    document: Document, p: MediaPart, spec: MediaSpec, stage: MediaStage, holder: str, with_audio: bool
+) -> None:
     with _naming(p.path):
         with_audio = with_audio and p.modality is Modality.VIDEO
-        item = await stage.prepare(p.modality, p.source, spec, with_audio=with_audio)
+        item = await stage.prepare(p.modality, p.source, spec, holder=holder, with_audio=with_audio)
     kind = f"{p.modality}_url"
     detail = p.part.get(kind)
     kept = {"detail": detail["detail"]} if isinstance(detail, dict) and "detail" in detail else {}

@@ -41,8 +41,8 @@ class Relay(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the request (ASGI)."""
-        async with cancel_on_disconnect(receive):
-            job = await self._job(scope["state"]["request_id"])
+        async with cancel_on_disconnect(receive), self._services.stage.hold() as holder:
+            job = await self._job(scope["state"]["request_id"], holder)
             with self._services.hub.open(job) as stream:
                 try:
                     await self._services.broker.enqueue(job, reply_to=self._services.gateway_id)
@@ -57,7 +57,7 @@ class Relay(Response):
     def _heartbeat_s(self) -> float:
         return self._services.settings.stream_heartbeat_s if self._options.stream else 0
 
-    async def _job(self, request_id: str) -> Job:
+    async def _job(self, request_id: str, holder: str) -> Job:
         services, document = self._services, self._document
         assert document is not None, "it is read once"
         card = services.catalogue.require(self._options.model).card
@@ -66,7 +66,7 @@ class Relay(Response):
         await document.run(lambda read: check_conversation(read, further_roles))
         if parts := await document.run(find_media):
             check_media(parts, card)
-            await prepare_media(document, parts, card, services.stage)
+            await prepare_media(document, parts, card, services.stage, holder)
         # A job that is wider than its engine is only as wide as it: it needs all of it, whatever number was asked for.
         width = min(self._options.sequences, card.sequences)
         body = await document.run(Document.encode)

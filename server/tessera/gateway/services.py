@@ -49,18 +49,21 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Connect, and keep the background tasks running while the context lasts. A Redis that is down does not matter."""
     async with AsyncExitStack() as stack:
         redis, subscription = (connect(settings, name=f"gateway{role}") for role in ("", "-replies"))
-        media = connect(settings, name="gateway-media", url=settings.media_redis_url)
+        patience_s, url = settings.media_transfer_timeout_s, settings.media_redis_url
+        media = connect(settings, name="gateway-media", blocking_s=patience_s, url=url)
         for client in (redis, subscription, media):
             stack.push_async_callback(client.aclose)
         gateway_id = secrets.token_hex(6)
         broker = Broker(redis, settings)
         catalogue = Catalogue(Directory(redis, broker.keys), settings)
-        stage = MediaStage(settings, RedisMediaStore(media, settings))
+        store = RedisMediaStore(media, settings)
+        stage = MediaStage(settings, store)
         stack.push_async_callback(stage.aclose)
         hub = ReplyHub(subscription, broker, settings, gateway_id)
         await catalogue.refresh()
         abandoned = Abandoned(broker)
-        work = (hub.run, catalogue.run, Upkeep(broker, catalogue, settings, gateway_id).run, abandoned.run)
+        upkeep = Upkeep(broker, catalogue, settings, gateway_id)
+        work = (hub.run, catalogue.run, upkeep.run, abandoned.run, store.run)
         tasks = [asyncio.create_task(_keep_going(run)) for run in work]
         stack.push_async_callback(_end, tasks)
         stack.push_async_callback(abandoned.settle, at_most_s=settings.redis_timeout_s)

@@ -14,11 +14,12 @@ from tessera.media.item import (
     pack,
     unpack,
 )
+from tessera.media.redis_store import RedisMediaStore
 from tessera.media.resize import ImageResize
 from tessera.media.sampling import MOST_FRAMES
 from tessera.media.source import MediaSource
 from tessera.media.stage import MediaStage
-from tessera.media.store import MediaStore, MemoryMediaStore, RedisMediaStore
+from tessera.media.store import MediaStore, MemoryMediaStore
 
 __all__ = [
     "MOST_FRAMES",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from tessera.errors import TesseraError
 from tessera.media import frame_list
@@ -54,8 +55,23 @@ class MediaStage:
         """Bytes reserved for media that is being decoded or stored."""
         return self._budget.held + self._small_budget.held
 
+    @asynccontextmanager
+    async def hold(self) -> AsyncIterator[str]:
+        """A holder, whose items stay in the store until the context ends, however it ends."""
+        holder = secrets.token_hex(8)
+        try:
+            yield holder
+        finally:
+            self._store.release(holder)
+
     async def prepare(
-        self, modality: Modality, source: MediaSource, spec: MediaSpec, *, with_audio: bool = False
+        self,
+        modality: Modality,
+        source: MediaSource,
+        spec: MediaSpec,
+        *,
+        holder: str | None = None,
+        with_audio: bool = False,
     ) -> MediaItem:
         """Make an item of a content part's media and see to it that it is in the store.
 
@@ -63,6 +79,7 @@ class MediaStage:
             modality: modality of the content part.
             source: what it points at.
             spec: what the model takes.
+            holder: from ``hold``; None: the item may go as soon as its room is needed.
             with_audio: for a video, store its sound as an item of its own and name it in
                 ``metadata["audio_digest"]`` (None without an audio stream).
 
@@ -71,11 +88,14 @@ class MediaStage:
             MediaTooLarge: over a limit.
             MediaDecodeTimeout: it takes longer to decode than the server allows.
             MediaFetchFailed: the URL does not lead to media.
-            MediaStoreFull: no room now.
-            QueueUnavailable: the store cannot be reached.
+            MediaStoreFull: no room, also after waiting for it.
+            MediaStoreUnavailable: the store cannot be reached.
         """
+        if holder is None:
+            async with self.hold() as own:
+                return await self.prepare(modality, source, spec, holder=own, with_audio=with_audio)
         try:
-            return await self._prepare(modality, source, spec, with_audio and modality is Modality.VIDEO)
+            return await self._prepare(modality, source, spec, holder, with_audio and modality is Modality.VIDEO)
         except TesseraError as error:
             metrics.errors.labels(error.code).inc()
             raise
@@ -84,15 +104,18 @@ class MediaStage:
         """Close connections and stop decoding."""
         await self._fetcher.aclose()
         await self._decoder.aclose()
+        await self._store.settle()
 
-    async def _prepare(self, modality: Modality, source: MediaSource, spec: MediaSpec, with_audio: bool) -> MediaItem:
+    async def _prepare(
+        self, modality: Modality, source: MediaSource, spec: MediaSpec, holder: str, with_audio: bool
+    ) -> MediaItem:
         data: bytes | None = None
         if source.remote:
             # What a URL leads to may change, so it is fetched each time; only its bytes are remembered.
             data = await self._fetcher.fetch(source.text)
             metrics.bytes_in.labels(modality.value).inc(len(data))
         key = (await _fingerprint(source, data), *_wanted(modality, spec, with_audio))
-        item = await self._recall(key)
+        item = await self._recall(key, holder)
         if item is not None:
             metrics.cache_hits.labels(modality.value).inc()
             return item
@@ -103,22 +126,22 @@ class MediaStage:
             metrics.bytes_in.labels(modality.value).inc(len(data))
         kind = frame_list.KIND if listed else identify(data, modality, source.declared)
         job = DecodeJob(modality, kind, data, spec, with_audio)
-        item = await self._decode_and_store(job)
+        item = await self._decode_and_store(job, holder)
         self._known[key] = item
         if len(self._known) > _CACHE_ITEMS:
             self._known.popitem(last=False)
         return item
 
-    async def _recall(self, key: _Key) -> MediaItem | None:
+    async def _recall(self, key: _Key, holder: str) -> MediaItem | None:
         """The item made of the same source before, if it and its sound are still in the store."""
         item = self._known.get(key)
         if item is None:
             return None
         self._known.move_to_end(key)
-        there = await self._store.touch(item.digest)
+        there = await self._store.touch(item.digest, holder)
         sound = item.metadata.get("audio_digest")
         if there and sound is not None:
-            there = await self._store.touch(sound)
+            there = await self._store.touch(sound, holder)
         return item if there else None
 
     async def _read(self, source: MediaSource, list_spec: MediaSpec | None) -> bytes:
@@ -131,7 +154,7 @@ class MediaStage:
 
         return read() if len(source.text) <= _INLINE_BYTES else await asyncio.to_thread(read)
 
-    async def _decode_and_store(self, job: DecodeJob) -> MediaItem:
+    async def _decode_and_store(self, job: DecodeJob, holder: str) -> MediaItem:
         need = await self._decoder.measure(job)
         # Held until the store has the result: a slow store must slow decoding down, not fill the memory.
         small = need <= SMALL_BYTES
@@ -141,11 +164,7 @@ class MediaStage:
                 decoded = await self._decoder.decode(job, small=small)
                 # The sound first: a video that is in the store must not refer to sound that is not.
                 for piece in reversed(decoded):
-                    # Another gateway, or another file with the same pixels, may have brought it already; for less
-                    # than this, asking takes longer than sending it again.
-                    large = len(piece.payload) > _INLINE_BYTES
-                    if not (large and await self._store.touch(piece.item.digest)):
-                        await self._store.put(piece.item.digest, piece.payload)
+                    await self._store.put(piece.item.digest, piece.payload, holder)
                 return decoded[0].item
 
 

@@ -26,4 +26,13 @@ class MediaSettings(BaseSettings):
         "", description="Redis for decoded media, which needs no persistence; empty: TESSERA_REDIS_URL."
     )
     media_store_max_bytes: int = Field(1024 * MIB, gt=0, description="Room for decoded media in Redis.")
-    media_store_ttl_s: int = Field(600, gt=0, description="How long decoded media is kept after its last use.")
+    media_store_ttl_s: int = Field(
+        600, gt=0, description="Media that no request needs is kept this long, or until its room is needed."
+    )
+    media_store_wait_s: float = Field(30.0, gt=0, description="Longest wait of a request for room in Redis.")
+    media_transfer_timeout_s: float = Field(
+        30.0, ge=0, description="Time to carry one item to or from Redis, beyond TESSERA_REDIS_TIMEOUT_S."
+    )
+    media_hold_lease_s: float = Field(
+        60.0, gt=0, description="Media of a gateway that was silent this long may go when its room is needed."
+    )

@@ -22,4 +22,8 @@ video_packets = Counter(
     "tessera_media_video_packets", "Packets of videos: decoded, or skipped as no wanted frame needs them.", ["outcome"]
 )
 errors = Counter("tessera_media_errors", "Media that was refused or failed, by error code.", ["code"])
+store_waiting = Gauge("tessera_media_store_waiting", "Media that waits for room in the store.")
+store_wait_seconds = Histogram(
+    "tessera_media_store_wait_seconds", "Wait for room in the store, where there was none.", buckets=_SECONDS
+)
 bytes_decoding = Gauge("tessera_media_bytes_decoding", "Bytes reserved for media in decode.")

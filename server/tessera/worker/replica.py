@@ -37,7 +37,8 @@ class Replica:
         redis = connect(settings, name="worker", blocking_s=LONGEST_BLOCK_S)
         stack.push_async_callback(redis.aclose)
         # Media is large; on connections of its own it holds up no token.
-        media = connect(settings, name="worker-media", url=settings.media_redis_url)
+        patience_s, url = settings.media_transfer_timeout_s, settings.media_redis_url
+        media = connect(settings, name="worker-media", blocking_s=patience_s, url=url)
         stack.push_async_callback(media.aclose)
         self._engine = Engine(settings, MediaReader(RedisMediaStore(media, settings)))
         stack.push_async_callback(self._engine.stop)

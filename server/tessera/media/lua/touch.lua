@@ -1,26 +1,17 @@
--- Refresh the last use of payloads.
--- KEYS: used, sizes, total, then one payload key for each digest.
--- ARGV: lifetime in ms, then the digests.
--- Returns one 1 (there) or 0 (not there) for each digest.
-local used, sizes, total = KEYS[1], KEYS[2], KEYS[3]
-local ttl_ms = tonumber(ARGV[1])
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local present = {}
-for i = 4, #KEYS do
-  local digest = ARGV[i - 2]
-  if redis.call('PEXPIRE', KEYS[i], ttl_ms) == 1 then
-    redis.call('ZADD', used, now, digest)
-    present[#present + 1] = 1
-  else
-    -- Expired, or thrown out by Redis itself: it takes no room any more.
-    local size = redis.call('HGET', sizes, digest)
-    if size then
-      redis.call('DECRBY', total, size)
-      redis.call('HDEL', sizes, digest)
-      redis.call('ZREM', used, digest)
-    end
-    present[#present + 1] = 0
+-- ARGV: …, then holds
+-- Begins the holds of payloads that are there, and renews those that began before.
+-- Returns for each the payload's bytes, 0 where it is not there.
+local found = {}
+for i = 4, #ARGV do
+  local hold = ARGV[i]
+  local size = refresh(digest_of(hold))
+  if size or redis.call('ZSCORE', holds, hold) then
+    hold_on(hold)
+  elseif redis.call('ZSCORE', idle, digest_of(hold)) then
+    -- It lived out its time, or Redis itself threw it out: it takes no room any more.
+    forget(digest_of(hold))
   end
+  found[#found + 1] = size or 0
 end
-return present
+keep_books()
+return found

@@ -1,0 +1,194 @@
+"""The media store's books in Redis: which request holds what, and how much room is taken.
+
+What stands in them, and what each verb does to them, is in ``lua/``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib.resources import files
+from itertools import chain, islice
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from tessera.errors import MediaStoreUnavailable, TesseraError
+from tessera.settings import Settings
+
+_RETRY_S = 5
+_PASSING = ("READONLY", "MISCONF", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "BUSY", "TRYAGAIN")
+# In this order, so that of what comes together, the end of a hold is the last that happens to it.
+_VERBS = ("touch", "reserve", "release")
+# Most holds in one call, which holds up everybody else's.
+_BATCH = 500
+
+_Item = tuple[str | int, ...]
+_Answer = asyncio.Future[list[int]]
+
+
+class Ledger:
+    """The holds of this process's requests.
+
+    One task makes the calls, one after the other. What comes while one is on its way goes together in the next, so that
+    Redis and the loop see one call instead of many; and the beginning of a hold cannot overtake its end.
+
+    Args:
+        redis: the store's client.
+        settings: prefix, room, lifetimes.
+        on_release: called when there may be room, because holds have ended.
+    """
+
+    def __init__(self, redis: Redis, settings: Settings, on_release: Callable[[], None]):
+        self.prefix = f"{settings.redis_prefix}:{{media}}:"
+        lease_ms = int(settings.media_hold_lease_s * 1000)
+        # What is held lives for a lease at least, within which it is touched again.
+        self.lifetime_ms = max(settings.media_store_ttl_s * 1000, lease_ms)
+        self._arguments = (self.prefix, lease_ms, self.lifetime_ms)
+        self._room = settings.media_store_max_bytes
+        self._timeout_s = settings.redis_timeout_s
+        self._on_release = on_release
+        self._scripts = {name: redis.register_script(_lua(name)) for name in (*_VERBS, "evict", "sweep")}
+        # By holder: every digest that it may hold, with its bytes where it does.
+        self._held: dict[str, dict[str, int]] = {}
+        self._unreleased: list[_Item] = []
+        self._asked: dict[str, list[tuple[list[_Item], _Answer]]] = {verb: [] for verb in _VERBS}
+        self._caller: asyncio.Task[None] | None = None
+
+    def held_bytes(self, holder: str, *, besides: str) -> int:
+        """Bytes of what a holder holds besides one digest."""
+        return sum(size for digest, size in self._held.get(holder, {}).items() if digest != besides)
+
+    async def touch(self, digest: str, holder: str) -> bool:
+        """Hold a payload that is there; False if it is not."""
+        held = self._expect(digest, holder)
+        [size] = await self._ask("touch", [_hold(digest, holder)])
+        if size:
+            held[digest] = size
+        return size > 0
+
+    async def reserve(self, digest: str, holder: str, size: int) -> bool | None:
+        """Hold a payload: True if it is there, False if it may be stored now, None if there is no room for it."""
+        held = self._expect(digest, holder)
+        [stored] = await self._ask("reserve", [(*_hold(digest, holder), size)])
+        if stored < 0:
+            return None
+        held[digest] = size
+        return bool(stored)
+
+    def release(self, holder: str) -> None:
+        """End all holds of a holder, soon."""
+        if digests := self._held.pop(holder, None):
+            self._end([_hold(digest, holder) for digest in digests])
+
+    async def renew(self) -> None:
+        """Keep all holds for another lease, and clear up after gateways that died."""
+        unreleased, self._unreleased = self._unreleased, []
+        self._end(unreleased)
+        await self._ask("touch", [_hold(d, holder) for holder, digests in self._held.items() for d in digests])
+        await self._call("sweep")
+
+    async def evict(self, nbytes: int) -> int:
+        """Forget what nobody holds until that much is free. Returns the bytes that this freed."""
+        return int(await self._call("evict", nbytes))
+
+    async def settle(self) -> None:
+        """Wait until all calls have ended."""
+        if self._caller is not None:
+            await asyncio.wait([self._caller])
+
+    def _expect(self, digest: str, holder: str) -> dict[str, int]:
+        # Before it is asked for: a request may end, and let go, before it hears that it holds something.
+        held = self._held.setdefault(holder, {})
+        held.setdefault(digest, 0)
+        return held
+
+    def _end(self, holds: list[_Item]) -> None:
+        self._ask("release", holds).add_done_callback(partial(self._ended, holds))
+
+    def _ended(self, holds: list[_Item], answer: _Answer) -> None:
+        if answer.exception() is None:
+            self._on_release()
+        else:
+            # Tried again with the next renewal; or their lease is over by then.
+            self._unreleased += holds
+
+    def _ask(self, verb: str, items: list[_Item]) -> _Answer:
+        answer: _Answer = asyncio.get_running_loop().create_future()
+        self._asked[verb].append((items, answer))
+        if self._caller is None or self._caller.done():
+            self._caller = asyncio.create_task(self._make_calls())
+        return answer
+
+    async def _make_calls(self) -> None:
+        while any(self._asked.values()):
+            asked, self._asked = self._asked, {verb: [] for verb in _VERBS}
+            try:
+                for verb in _VERBS:
+                    await self._make(verb, [(items, answer) for items, answer in asked[verb] if not answer.done()])
+            finally:
+                for _, answer in chain.from_iterable(asked.values()):
+                    if not answer.done():
+                        answer.set_exception(MediaStoreUnavailable("The media store was closed."))
+
+    async def _make(self, verb: str, waiting: list[tuple[list[_Item], _Answer]]) -> None:
+        items = [item for asked, _ in waiting for item in asked]
+        results: list[int] = []
+        try:
+            for start in range(0, len(items), _BATCH):
+                batch = chain.from_iterable(items[start : start + _BATCH])
+                results += await self._call(verb, *((self._room,) if verb == "reserve" else ()), *batch)
+        except Exception as error:
+            for _, answer in waiting:
+                if not answer.done():
+                    answer.set_exception(_own(error))
+        else:
+            found = iter(results)
+            for asked, answer in waiting:
+                result = list(islice(found, len(asked)))
+                if not answer.done():
+                    answer.set_result(result)
+
+    async def _call(self, name: str, *arguments: str | int) -> Any:
+        script, keys, args = self._scripts[name], [self.prefix], [*self._arguments, *arguments]
+        with store_errors():
+            # The client's own limit is for payloads.
+            async with asyncio.timeout(self._timeout_s):
+                return await cast("Any", script(keys=keys, args=args))
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Make one error of all that Redis says when it cannot be reached, or cannot do its work at the moment."""
+    try:
+        yield
+    except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+        raise _unavailable() from error
+    except ResponseError as error:
+        # Redis 6.2 wraps the errors of commands in scripts, and so hides their kind.
+        if any(f"{code} " in str(error) for code in _PASSING):
+            raise _unavailable() from error
+        raise
+
+
+def _unavailable() -> MediaStoreUnavailable:
+    return MediaStoreUnavailable("The media store cannot be reached. Retry in a few seconds.", retry_after_s=_RETRY_S)
+
+
+def _lua(name: str) -> str:
+    folder = files("tessera.media") / "lua"
+    return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("common", name))
+
+
+def _hold(digest: str, holder: str) -> _Item:
+    return (f"{digest} {holder}",)
+
+
+def _own(error: Exception) -> Exception:
+    """An error for each who waits: they write their own ``param`` into it."""
+    return type(error)(error.message, retry_after_s=error.retry_after_s) if isinstance(error, TesseraError) else error

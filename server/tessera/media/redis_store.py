@@ -1,0 +1,115 @@
+"""The media store in Redis, which gateways and workers share."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError
+
+from tessera.errors import MediaStoreUnavailable, MediaTooLarge
+from tessera.media.ledger import Ledger, store_errors
+from tessera.media.room import Room
+from tessera.settings import Settings
+
+log = structlog.get_logger()
+
+# Payloads on their way at once: they share the line, and each has a time limit.
+_MOST_TRANSFERS = 8
+# Renewals of a hold within its lease: some may fail.
+_RENEWALS = 4
+
+
+class RedisMediaStore:
+    """One string a payload, and beside them the books (see ``Ledger``), all in one slot of a cluster.
+
+    Room is kept in the books before a payload is sent, so that one that has to wait is not sent in vain.
+
+    Args:
+        redis: a client of its own (payloads are large: it waits longer than others), with ``decode_responses=False``.
+        settings: prefix, room and lifetimes.
+    """
+
+    def __init__(self, redis: Redis, settings: Settings):
+        self._redis = redis
+        self._max_bytes = settings.media_store_max_bytes
+        self._renew_every_s = settings.media_hold_lease_s / _RENEWALS
+        self._transfers = asyncio.Semaphore(_MOST_TRANSFERS)
+        self._room = Room(settings.media_store_wait_s)
+        self._ledger = Ledger(redis, settings, on_release=self._room.notice)
+
+    async def run(self) -> None:
+        """Renew what is held, until cancelled; a gateway that does not loses its holds after ``media_hold_lease_s``."""
+        reachable = True
+        while True:
+            await asyncio.sleep(self._renew_every_s)
+            try:
+                await self._ledger.renew()
+            except MediaStoreUnavailable as error:
+                if reachable:
+                    log.warning("media_store_unreachable", reason=str(error.__cause__))
+                reachable = False
+            else:
+                if not reachable:
+                    log.info("media_store_reachable")
+                reachable = True
+
+    async def put(self, digest: str, payload: bytes, holder: str) -> None:
+        """See ``MediaStore``."""
+
+        async def attempt() -> bool:
+            self._check_size(digest, len(payload), holder)
+            return await self._put(digest, payload, holder)
+
+        await self._room.enter(attempt)
+
+    async def get(self, digest: str) -> bytes | None:
+        """See ``MediaStore``."""
+        async with self._transfers:
+            with store_errors():
+                return cast("bytes | None", await self._redis.get(self._key(digest)))
+
+    async def touch(self, digest: str, holder: str) -> bool:
+        """See ``MediaStore``."""
+        return await self._ledger.touch(digest, holder)
+
+    def release(self, holder: str) -> None:
+        """See ``MediaStore``."""
+        self._ledger.release(holder)
+
+    async def settle(self) -> None:
+        """See ``MediaStore``."""
+        await self._ledger.settle()
+
+    async def _put(self, digest: str, payload: bytes, holder: str) -> bool:
+        """Whether there was room."""
+        stored = await self._ledger.reserve(digest, holder, len(payload))
+        if stored is None:
+            return False
+        if stored:
+            return True
+        try:
+            async with self._transfers:
+                with store_errors():
+                    await self._redis.set(self._key(digest), payload, px=self._ledger.lifetime_ms)
+        except OutOfMemoryError:
+            # Redis has less memory than the store has room.
+            await self._ledger.evict(len(payload))
+            return False
+        return True
+
+    def _check_size(self, digest: str, nbytes: int, holder: str) -> None:
+        """Refuse at once what no waiting makes room for."""
+        room = self._max_bytes
+        if nbytes > room:
+            raise MediaTooLarge(f"The decoded media has {nbytes} bytes; the media store has room for {room}.")
+        together = nbytes + self._ledger.held_bytes(holder, besides=digest)
+        if together > room:
+            raise MediaTooLarge(
+                f"The request's media has {together} bytes or more; the media store has room for {room}."
+            )
+
+    def _key(self, digest: str) -> str:
+        return f"{self._ledger.prefix}data:{digest}"
