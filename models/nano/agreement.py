@@ -124,7 +124,9 @@ async def _server_answer(session: aiohttp.ClientSession, url: str, model: str, c
         "temperature": 0,
         "return_token_ids": True,
     }
-    async with session.post(f"{url}/v1/chat/completions", data=orjson.dumps(body)) as response:
+    async with session.post(
+        f"{url}/v1/chat/completions", data=orjson.dumps(body), headers={"Content-Type": "application/json"}
+    ) as response:
         if response.status != 200:
             raise RuntimeError(f"HTTP {response.status}: {await response.text()}")
         ids: list[int] = orjson.loads(await response.read())["choices"][0]["token_ids"]

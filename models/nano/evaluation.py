@@ -110,7 +110,9 @@ class Examiner:
     async def _answer(self, session: aiohttp.ClientSession, conversation: list[dict[str, object]]) -> tuple[str, bool]:
         """What the model says, and whether it stopped by itself."""
         body = {"model": self._model, "messages": conversation, "max_tokens": MAX_TOKENS, "temperature": 0}
-        async with session.post(self._url, data=orjson.dumps(body)) as response:
+        async with session.post(
+            self._url, data=orjson.dumps(body), headers={"Content-Type": "application/json"}
+        ) as response:
             if response.status != 200:
                 raise RuntimeError(f"HTTP {response.status}: {await response.text()}")
             choice = orjson.loads(await response.read())["choices"][0]
