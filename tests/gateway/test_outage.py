@@ -135,7 +135,7 @@ async def test_a_gateway_starts_without_redis(start_gateway, own, own_redis, own
     async with gateway.http.get(gateway.url + "/v1/models/m") as response:
         assert response.status == 503
     await own_redis.start()
-    await eventually(lambda: ready(gateway), "the gateway is ready")
+    await eventually(lambda: ready(gateway), "the gateway is ready", within_s=60)
 
 
 async def test_an_outage_is_logged_once(gateway, own_redis):

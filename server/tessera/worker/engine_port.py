@@ -24,7 +24,7 @@ async def serve_engine_port(app: ASGIApp, port: int) -> AsyncIterator[None]:
         log.warning("engine_port_failed", port=port, error=str(error))
         yield
         return
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
     with listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
