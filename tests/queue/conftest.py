@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 import redis.asyncio as aioredis
 
-from tessera.queue import Broker, Job, Lease, new_job_id
+from tessera.queue import Broker, Job, Lease, new_job_id, replies
 from tessera.settings import Settings
+from tests.queue.bench import Bench, bench
 from tests.queue.corner import FAR_MS, GATEWAY, MODEL
 from tests.queue.redis_process import RedisProcess
 
@@ -50,3 +51,16 @@ def take(broker: Broker) -> Callable[..., Awaitable[list[Lease]]]:
         return await by.lease(MODEL, worker, free=free, idle=idle, most=most)
 
     return lease
+
+
+@pytest.fixture
+async def there(settings: Settings) -> AsyncIterator[Bench]:
+    async with bench(settings) as made:
+        await made.listening()
+        yield made
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replies, "CATCH_UP_AFTER_S", 0.1)
+    monkeypatch.setattr(replies, "SWEEP_EVERY_S", 0.05)

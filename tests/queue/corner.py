@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import redis.asyncio as aioredis
 
-from tessera.queue import Append, Broker, Entry, Head, Job, Lease
+from tessera.queue import Append, Broker, Entry, Head, Job, Lease, Place
 from tessera.queue.entry import decode
 from tessera.settings import Settings
 
@@ -25,8 +25,8 @@ def entries_of(lease: Lease, offset: int, *entries: bytes, final: bool = False) 
 
 
 async def log_of(broker: Broker, job: Job, model: str = MODEL) -> list[Entry]:
-    [(entries, _, _)] = await broker.read([(model, job.id, 0)])
-    return [decode(raw) for raw in entries]
+    [part] = await broker.read([Place(model, job.id)])
+    return [decode(raw) for raw in part.entries]
 
 
 async def state_of(redis: aioredis.Redis, broker: Broker, job: Job) -> str | None:

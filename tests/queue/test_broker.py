@@ -8,7 +8,7 @@ import pytest
 import redis.asyncio as aioredis
 
 from tessera.errors import Overloaded, QueueUnavailable
-from tessera.queue import Broker, Data, End, Failure, Job, Lease, connect, new_job_id
+from tessera.queue import Broker, Data, End, Failure, Job, Lease, Place, connect, new_job_id
 from tessera.queue.entry import decode
 from tessera.settings import Settings
 from tests.polling import eventually
@@ -458,8 +458,8 @@ async def test_cancelled_callers_leave_connections_whole(broker: Broker, add: Ad
 
     async def call(n: int) -> None:
         assert await broker.cancel(MODEL, new_job_id()) is None
-        [(_, _, known)] = await broker.read([(MODEL, jobs[n % 5].id, 0)])
-        assert known
+        [part] = await broker.read([Place(MODEL, jobs[n % 5].id)])
+        assert part.known
 
     for turn in range(40):
         tasks = [asyncio.create_task(call(n)) for n in range(20)]
@@ -480,7 +480,7 @@ async def test_a_redis_that_is_down_or_silent_is_unavailable(own_redis: RedisPro
     try:
         await add(to=broker)
         own_redis.pause()
-        for call in (add(to=broker), broker.read([(MODEL, "x", 0)]), broker.ping(), broker.depth(MODEL)):
+        for call in (add(to=broker), broker.read([Place(MODEL, "x")]), broker.ping(), broker.depth(MODEL)):
             with pytest.raises(QueueUnavailable):
                 await call
         own_redis.resume()

@@ -1,117 +1,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import msgpack
 import pytest
-import redis.asyncio as aioredis
 
-from tessera.errors import GatewayStopping, QueueUnavailable, ReplyLost, TesseraError, WorkerLost
+from tessera.errors import GatewayStopping, QueueUnavailable, ReplyLost, WorkerLost
 from tessera.queue import (
     Append,
-    Broker,
     Data,
     End,
-    Entry,
-    Failure,
     Head,
-    Job,
-    Lease,
-    ReplyHub,
     ReplyStream,
-    connect,
-    new_job_id,
     replies,
 )
+from tessera.queue import stream as stream_module
 from tessera.settings import Settings
 from tests.polling import eventually
-from tests.queue.corner import MODEL, with_other
+from tests.queue.bench import END, GATEWAY, Bench, bench, heard, job, whole
+from tests.queue.corner import HEAD, MODEL, with_other
 from tests.queue.redis_process import RedisProcess
-
-GATEWAY = "gw"
-HEAD = Head(200, "text/event-stream").encode()
-END = End({"total_tokens": 1}).encode()
-
-
-class Bench:
-    """A gateway's hub, and a worker that answers by hand."""
-
-    def __init__(self, settings: Settings, client: aioredis.Redis, subscription: aioredis.Redis):
-        self.settings, self.client, self.subscription = settings, client, subscription
-        self.broker = Broker(client, settings)
-        self.hub = ReplyHub(subscription, self.broker, settings, GATEWAY)
-        self.running = asyncio.create_task(self.hub.run())
-
-    async def listening(self) -> None:
-        channel = self.broker.keys.gateway(GATEWAY)
-
-        async def subscribed() -> bool:
-            return (await self.client.pubsub_numsub(channel))[0][1] == 1
-
-        await eventually(subscribed, "the hub has subscribed")
-
-    async def enqueue(self, stream: ReplyStream) -> None:
-        await self.broker.enqueue(stream.job, reply_to=GATEWAY)
-        stream.enqueued = True
-
-    async def lease(self, count: int = 1) -> list[Lease]:
-        return await self.broker.lease(MODEL, "w", free=1000, idle=True, most=count)
-
-    async def say(self, lease: Lease, offset: int, *entries: bytes, final: bool = False) -> None:
-        assert await self.broker.append(MODEL, [Append(lease.job.id, lease.epoch, offset, entries, final)]) == []
-
-    async def unheard(self, lease: Lease, offset: int, *entries: bytes, final: bool = False) -> None:
-        """Write as ``say`` does, but nobody hears the message."""
-        key, nobody = self.broker.keys.job(MODEL, lease.job.id), "nobody"
-        await self.client.hset(key, "reply_to", nobody)
-        await self.say(lease, offset, *entries, final=final)
-        await self.client.hset(key, "reply_to", self.broker.keys.gateway(GATEWAY))
-
-
-def job() -> Job:
-    return Job(new_job_id(), MODEL, "/", b"{}")
-
-
-@asynccontextmanager
-async def bench(settings: Settings) -> AsyncIterator[Bench]:
-    async with AsyncExitStack() as stack:
-        clients = [connect(settings, name=name) for name in ("bench", "subscription")]
-        for client in clients:
-            stack.push_async_callback(client.aclose)
-        made = Bench(settings, *clients)
-        try:
-            yield made
-        finally:
-            made.running.cancel()
-            await asyncio.wait([made.running])
-
-
-@pytest.fixture
-async def there(settings: Settings) -> AsyncIterator[Bench]:
-    async with bench(settings) as made:
-        await made.listening()
-        yield made
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replies, "CATCH_UP_AFTER_S", 0.1)
-    monkeypatch.setattr(replies, "SWEEP_EVERY_S", 0.05)
-
-
-async def whole(stream: ReplyStream) -> list[Entry]:
-    entries: list[Entry] = []
-    async with asyncio.timeout(20):
-        while not entries or not isinstance(entries[-1], End | Failure):
-            entries += await stream.next()
-    return entries
-
-
-async def heard(stream: ReplyStream, count: int) -> None:
-    await eventually(lambda: stream.offset == count, f"{count} entries have come")
 
 
 async def test_a_reply_arrives_in_order(there: Bench) -> None:
@@ -300,7 +211,7 @@ async def test_an_outage_counts_from_its_beginning(
     async with bench(with_other(settings, redis_outage_s=30.0)) as made:
         await made.listening()
         now = replies.time.monotonic()
-        monkeypatch.setattr(replies, "time", _Clock(lambda: now + 3600))
+        _later(monkeypatch, _Clock(lambda: now + 3600))
         with made.hub.open(job()) as stream:
             await made.enqueue(stream)
             read, failures = made.broker.read, 0
@@ -325,7 +236,7 @@ async def test_an_outage_counts_from_the_first_call_that_was_not_answered(
     """Not from when it was given up, which is later by the time limit of a call."""
     later_s = 0.0
     real = replies.time.monotonic
-    monkeypatch.setattr(replies, "time", _Clock(lambda: real() + later_s))
+    _later(monkeypatch, _Clock(lambda: real() + later_s))
     async with bench(with_other(settings, redis_outage_s=30.0)) as made:
         await made.listening()
         with made.hub.open(job()) as stream:
@@ -377,26 +288,11 @@ async def test_all_streams_end_and_later_ones_too_when_the_gateway_stops(there: 
                     await stream.next()
 
 
-async def test_an_error_comes_after_what_has_arrived() -> None:
-    stream = ReplyStream(job())
-    stream.feed(0, [HEAD])
-    stream.fail(TesseraError("x"))
-    assert await stream.next() == [Head(200, "text/event-stream")]
-    for _ in range(2):
-        with pytest.raises(TesseraError):
-            await stream.next()
-
-
-def test_entries_are_taken_once_and_without_gaps() -> None:
-    stream = ReplyStream(job())
-    assert not stream.feed(1, [b"da"])
-    assert stream.feed(0, [HEAD, b"da"])
-    assert stream.feed(0, [HEAD, b"da", b"db"])
-    assert stream.feed(1, [b"da"])
-    assert stream.offset == 3
-    assert not stream.feed(4, [b"dd"])
-
-
 class _Clock:
     def __init__(self, monotonic: Callable[[], float]):
         self.monotonic = monotonic
+
+
+def _later(monkeypatch: pytest.MonkeyPatch, clock: _Clock) -> None:
+    for module in (replies, stream_module):
+        monkeypatch.setattr(module, "time", clock)

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from tessera.queue import Broker, Data, End, Failure, Job, Lease, new_job_id
+from tessera.queue import Broker, Data, End, Failure, Job, Lease, Place, new_job_id
 from tessera.queue.entry import Entry, decode
 
 MODEL = "m"
@@ -43,8 +43,8 @@ async def leased(broker: Broker, **options: Any) -> Lease:
 
 
 async def log_of(broker: Broker, job: Job) -> list[Entry]:
-    [(entries, _, _)] = await broker.read([(MODEL, job.id, 0)])
-    return [decode(raw) for raw in entries]
+    [part] = await broker.read([Place(MODEL, job.id)])
+    return [decode(raw) for raw in part.entries]
 
 
 async def answered(broker: Broker, job: Job) -> bool:

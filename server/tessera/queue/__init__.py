@@ -6,7 +6,9 @@ from tessera.queue.connection import REDIS_UNAVAILABLE, connect
 from tessera.queue.directory import Directory, ModelCard, ServedModel
 from tessera.queue.entry import Data, End, Entry, Failure, Head
 from tessera.queue.job import Job, Lease, new_job_id
-from tessera.queue.replies import ReplyHub, ReplyStream
+from tessera.queue.log import Part, Place
+from tessera.queue.replies import ReplyHub
+from tessera.queue.stream import ReplyStream
 from tessera.queue.wakeup import Wakeup
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "Job",
     "Lease",
     "ModelCard",
+    "Part",
+    "Place",
     "Reaped",
     "ReplyHub",
     "ReplyStream",

@@ -15,13 +15,12 @@ from tessera.errors import Overloaded, QueueUnavailable
 from tessera.queue.connection import REDIS_UNAVAILABLE
 from tessera.queue.job import Job, Lease
 from tessera.queue.keys import Keys
+from tessera.queue.log import ENTRY_COST_BYTES, Part, Place
 from tessera.queue.scripts import Script, script
 from tessera.settings import Settings
 
 # Jobs of each kind, so that nobody else waits long for Redis.
 REAPED_AT_ONCE = 128
-# Model, job id and number of a reply's entry.
-Place = tuple[str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ class Broker:
         self._lease_ms = int(settings.lease_s * 1000)
         self._enqueue, self._lease, self._append = (script(redis, n) for n in ("enqueue", "lease", "append"))
         self._renew, self._release = (script(redis, n) for n in ("renew", "release"))
-        self._cancel, self._reap = (script(redis, n) for n in ("cancel", "reap"))
+        self._cancel, self._reap, self._read = (script(redis, n) for n in ("cancel", "reap", "read"))
         self._unanswered: dict[tuple[str, str], int] = {}
 
     async def ping(self) -> None:
@@ -181,23 +180,19 @@ class Broker:
             if max(reaped) < REAPED_AT_ONCE:
                 return total
 
-    async def read(self, places: Iterable[Place]) -> list[tuple[list[bytes], bytes | None, bool]]:
-        """What the logs of several jobs hold from a place on.
+    async def read(self, places: Sequence[Place]) -> list[Part]:
+        """What the logs of several jobs hold behind a place in each.
 
-        Returns:
-            For each: the entries, the log's first entry (None: there is no log), and whether the job is known.
+        A log that somebody still has to read lives on for another ``TESSERA_REPLY_TTL_S``.
         """
-        async with self._reach(), self._redis.pipeline(transaction=False) as pipe:
-            for model, job_id, start in places:
-                # Before the log: a job that is known and has an empty log has not begun.
-                pipe.exists(self.keys.job(model, job_id))
-                pipe.lrange(self.keys.log(model, job_id), start, -1)
-                pipe.lindex(self.keys.log(model, job_id), 0)
-            found = await pipe.execute()
-        return [
-            (entries, first, bool(known))
-            for known, entries, first in zip(found[::3], found[1::3], found[2::3], strict=True)
-        ]
+        parts: dict[Place, Part] = {}
+        for model in {place.model for place in places}:
+            asked = [place for place in places if place.model == model]
+            rows = [part for place in asked for part in place[1:]]
+            found = await self._call(self._read, model, self._reply_ttl_ms, ENTRY_COST_BYTES, *rows)
+            for place, (known, length, first, entries) in zip(asked, found, strict=True):
+                parts[place] = Part(entries, length, first, bool(known))
+        return [parts[place] for place in places]
 
     async def recall(self, lease: Lease) -> tuple[list[bytes], list[bytes]]:
         """What earlier workers wrote of a job's reply: its entries, and the engine's steps that led to them."""

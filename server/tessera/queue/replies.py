@@ -17,10 +17,11 @@ import redis.asyncio as aioredis
 import structlog
 
 from tessera.errors import QueueUnavailable, ReplyLost, TesseraError, WorkerLost
-from tessera.queue import channel, entry
+from tessera.queue import channel
 from tessera.queue.broker import Broker
-from tessera.queue.entry import Entry
 from tessera.queue.job import Job
+from tessera.queue.log import Place
+from tessera.queue.stream import ReplyStream
 from tessera.settings import Settings
 
 log = structlog.get_logger()
@@ -29,69 +30,7 @@ log = structlog.get_logger()
 CATCH_UP_AFTER_S = 2.0
 SWEEP_EVERY_S = 0.5
 # Logs that are read in one round trip.
-CAUGHT_UP_AT_ONCE = 128
-
-
-class ReplyStream:
-    """The reply of one job, in order and without gaps.
-
-    Attributes:
-        enqueued: set by whoever enqueued the job; from then on a missing record means a lost one.
-        offset: entries received so far.
-        first: the first of them, as stored.
-        last_heard: when the log was last known to hold nothing new, by ``time.monotonic``.
-        last_entry: when the last entry came, or the stream was opened.
-    """
-
-    def __init__(self, job: Job):
-        self.job = job
-        self.enqueued = False
-        self.offset = 0
-        self.first: bytes | None = None
-        self.last_heard = self.last_entry = time.monotonic()
-        self._entries: list[Entry] = []
-        self._error: TesseraError | None = None
-        self._changed = asyncio.Event()
-
-    async def next(self) -> list[Entry]:
-        """All entries that have arrived since the last call, at least one.
-
-        Raises:
-            ReplyLost: Redis has lost the job, or a part of its reply.
-            WorkerLost: nothing has come for ``TESSERA_REPLY_TIMEOUT_S``.
-            QueueUnavailable: Redis has been away for ``TESSERA_REDIS_OUTAGE_S``.
-        """
-        await self._changed.wait()
-        entries, self._entries = self._entries, []
-        if self._error is None:
-            self._changed.clear()
-        elif not entries:
-            raise self._error
-        return entries
-
-    def feed(self, offset: int, raw: list[bytes]) -> bool:
-        """Take entries that stand at ``offset`` in the log. Returns False where there is a gap before them."""
-        if offset > self.offset:
-            return False
-        fresh = raw[self.offset - offset :]
-        if fresh:
-            try:
-                self._entries += [entry.decode(r) for r in fresh]
-            except ValueError:
-                log.exception("reply_unreadable", job=self.job.id)
-                self.fail(ReplyLost("The answer cannot be read: its worker runs another version. Send it again."))
-                return True
-            if self.first is None:
-                self.first = fresh[0]
-            self.offset += len(fresh)
-            self.last_heard = self.last_entry = time.monotonic()
-            self._changed.set()
-        return True
-
-    def fail(self, error: TesseraError) -> None:
-        """End the stream with an error, after what has already arrived."""
-        self._error = error
-        self._changed.set()
+CAUGHT_UP_AT_ONCE = 64
 
 
 class ReplyHub:
@@ -119,7 +58,7 @@ class ReplyHub:
     @contextmanager
     def open(self, job: Job) -> Iterator[ReplyStream]:
         """The reply of a job; to be opened before the job is enqueued, so that nothing is missed."""
-        stream = ReplyStream(job)
+        stream = ReplyStream(job, self._read_on)
         key = job.id.encode()
         self._streams[key] = stream
         if self._over is not None:
@@ -154,13 +93,19 @@ class ReplyHub:
             await asyncio.sleep(SWEEP_EVERY_S)
             now = time.monotonic()
             try:
-                await self._catch_up([s for s in self._enqueued() if now - s.last_heard > CATCH_UP_AFTER_S])
+                await self._catch_up([stream for stream in self._enqueued() if self._due(stream, now)])
             except QueueUnavailable as error:
                 self._give_up_unreachable(error, now)
             except Exception:
                 log.exception("reply_sweep_failed")
             for stream in self._enqueued():
                 self._give_up_silent(stream, now)
+
+    def _due(self, stream: ReplyStream, now: float) -> bool:
+        if stream.room:
+            return now - stream.last_heard > CATCH_UP_AFTER_S
+        # Nothing more of it is taken; it is looked at so that it does not expire meanwhile.
+        return now - stream.last_look > self._settings.reply_ttl_s / 4
 
     def _enqueued(self) -> list[ReplyStream]:
         return [s for s in self._streams.values() if s.enqueued]
@@ -173,6 +118,8 @@ class ReplyHub:
                 stream.fail(error)
 
     def _give_up_silent(self, stream: ReplyStream, now: float) -> None:
+        if stream.behind:
+            return  # it is the client that has taken nothing
         # Before its first entry a job may wait in the queue, which evicts it by itself, and then for its prefill.
         limit_s = self._settings.reply_timeout_s + (0 if stream.offset else self._settings.queue_timeout_s)
         if now - stream.last_entry > limit_s:
@@ -184,16 +131,22 @@ class ReplyHub:
     async def _catch_up(self, streams: Sequence[ReplyStream]) -> None:
         for i in range(0, len(streams), CAUGHT_UP_AT_ONCE):
             batch = streams[i : i + CAUGHT_UP_AT_ONCE]
-            # One entry more than is missing: that it is still there shows that the log has not gone back.
-            places = [(s.job.model, s.job.id, max(s.offset - 1, 0)) for s in batch]
+            places = [Place(s.job.model, s.job.id, s.offset, s.room) for s in batch]
             seen = [s.first for s in batch]
             found = await self._broker.read(places)
-            for stream, place, known_first, (entries, first, known) in zip(batch, places, seen, found, strict=True):
-                stream.last_heard = time.monotonic()
+            for stream, place, known_first, part in zip(batch, places, seen, found, strict=True):
+                stream.last_heard = stream.last_look = time.monotonic()
                 # A failover may have lost entries that the client has: what comes now would not continue them.
-                gone_back = known_first is not None and (not entries or first != known_first)
-                if gone_back or not (entries or known):
+                gone_back = known_first is not None and (part.length < place.offset or part.first != known_first)
+                if gone_back or not (part.length or part.known):
                     stream.fail(ReplyLost("The queue has lost this request (its Redis lost data). Send it again."))
                 else:
-                    stream.feed(place[2], entries)
+                    stream.feed(place.offset, part.entries)
+                    stream.length = max(stream.length, part.length)
         self._unreachable_since = None
+
+    async def _read_on(self, stream: ReplyStream) -> None:
+        try:
+            await self._catch_up([stream])
+        except QueueUnavailable:
+            stream.last_heard = -math.inf  # the sweep goes on trying, and counts how long

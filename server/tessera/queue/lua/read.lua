@@ -1,0 +1,27 @@
+-- KEYS: any key of the model
+-- ARGV: prefix, reply ttl ms, what an entry costs its reader beside its bytes, then for each job: id, entries that the
+-- reader has, bytes that it has room for
+-- Returns for each job {1 if it is known, the log's length, its first entry, entries behind those that the reader has}.
+local prefix, reply_ttl_ms, cost = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local PIECE = 64
+local parts = {}
+for i = 4, #ARGV, 3 do
+  local id, offset, room = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+  local key, log = job_key(prefix, id), log_key(prefix, id)
+  local length, entries = redis.call('LLEN', log), {}
+  while room > 0 and offset + #entries < length do
+    local at = offset + #entries
+    for _, entry in ipairs(redis.call('LRANGE', log, at, at + PIECE - 1)) do
+      if room <= 0 then break end
+      entries[#entries + 1] = entry
+      room = room - #entry - cost
+    end
+  end
+  -- Whoever reads slowly keeps what it has yet to read; where nothing can be written, it is only read.
+  if offset < length and redis.call('PTTL', log) < reply_ttl_ms / 2 then
+    redis.pcall('PEXPIRE', log, reply_ttl_ms)
+    redis.pcall('PEXPIRE', key, reply_ttl_ms)
+  end
+  parts[#parts + 1] = {redis.call('EXISTS', key), length, redis.call('LINDEX', log, 0), entries}
+end
+return parts
