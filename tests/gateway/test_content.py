@@ -6,9 +6,7 @@ import pytest
 
 from tessera.errors import InvalidRequest, MissingField
 from tessera.gateway.body import Document
-from tessera.gateway.content import find_media, prepare_media
-from tessera.media import ImageResize, MediaItem, MediaSpec, Modality
-from tessera.queue import ModelCard
+from tessera.gateway.content import find_media
 
 
 def document(*messages):
@@ -96,32 +94,3 @@ def test_the_name_of_an_unknown_type_is_shortened():
     with pytest.raises(InvalidRequest) as caught:
         found({"type": "x" * 1_000_000})
     assert len(caught.value.message) < 500
-
-
-@pytest.mark.parametrize(
-    ("options", "shrinks"),
-    [
-        (None, True),
-        ({}, True),
-        ({"use_audio_in_video": True, "fps": 2}, True),
-        ({"max_pixels": 10**7}, False),
-        ({"size": {"longest_edge": 10**7}}, False),
-        ({"images_kwargs": {"do_resize": False}}, False),
-    ],
-)
-async def test_images_stay_whole_where_the_request_has_a_say_in_their_size(options, shrinks):
-    rule = ImageResize(28, 12544, 200704)
-    specs = []
-
-    class Stage:
-        async def prepare(self, modality, source, spec, *, holder, with_audio):
-            assert holder == "request"
-            specs.append(spec)
-            return MediaItem(modality, "0" * 64, (1, 1, 3), 3, {})
-
-    picture = {"type": "image_url", "image_url": {"url": "https://x/"}}
-    body = {"messages": [{"role": "user", "content": [picture]}], "mm_processor_kwargs": options}
-    read = Document(json.dumps(body).encode())
-    card = ModelCard("m", "m", 512, limits={Modality.IMAGE: 1}, media=MediaSpec(image_resize=rule).to_json())
-    await prepare_media(read, find_media(read), card, Stage(), "request")
-    assert [spec.image_resize for spec in specs] == [rule if shrinks else None]

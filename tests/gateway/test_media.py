@@ -7,6 +7,7 @@ import pytest
 
 from tessera.local.samples import audio, image, video
 from tessera.media import RedisMediaStore, digest_of, unpack
+from tests.clips import video_with_sound
 from tests.gateway.scripted import chat, sent
 from tests.polling import eventually
 
@@ -63,11 +64,31 @@ async def test_every_medium_becomes_a_reference_to_what_is_in_the_store(gateway,
 
 
 async def test_the_sound_of_a_video_is_stored_when_it_is_asked_for(gateway, worker, store):
-    part = {"type": "video_url", "video_url": {"url": MP4}}
+    part = {"type": "video_url", "video_url": {"url": data_url("video/mp4", video_with_sound())}}
     [without] = await arrives(gateway, worker, part)
     [with_sound] = await arrives(gateway, worker, part, mm_processor_kwargs={"use_audio_in_video": True})
     headers = [unpack(await store.get(p["uuid"]))[0] for p in (without, with_sound)]
     assert ["audio_digest" in header.metadata for header in headers] == [False, True]
+    _, samples = unpack(await store.get(headers[1].metadata["audio_digest"]))
+    assert samples.size > 16_000
+
+
+async def test_a_video_without_sound_whose_sound_is_asked_for_is_named(gateway, worker):
+    parts = ["text", {"type": "video_url", "video_url": {"url": MP4}}]
+    answer = await gateway.post(chat(worker.card.model, *parts, mm_processor_kwargs={"use_audio_in_video": True}))
+    assert (answer.status, answer.error["code"]) == (400, "invalid_media")
+    assert answer.error["param"] == "messages[0].content[1]"
+    assert "use_audio_in_video" in answer.error["message"]
+
+
+async def test_the_sound_of_a_video_counts_as_one(gateway, worker):
+    parts = [
+        {"type": "input_audio", "input_audio": {"data": WAV, "format": "wav"}},
+        {"type": "video_url", "video_url": {"url": data_url("video/mp4", video_with_sound())}},
+    ]
+    answer = await gateway.post(chat(worker.card.model, *parts, mm_processor_kwargs={"use_audio_in_video": True}))
+    assert (answer.status, answer.error["code"]) == (400, "too_many_media_parts")
+    assert answer.error["param"] == "messages[0].content[1]"
 
 
 async def test_the_sampling_of_a_video_is_up_to_the_request(gateway, worker, store):

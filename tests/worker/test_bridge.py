@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -163,3 +163,10 @@ def test_only_a_rule_that_is_known_for_certain_is_announced(
     install(monkeypatch, "vllm.multimodal", MULTIMODAL_REGISTRY=registry)
     config = SimpleNamespace(get_multimodal_config=lambda: SimpleNamespace(mm_processor_kwargs=options))
     assert bridge.image_resize(config) == rule
+
+
+@pytest.mark.parametrize("arguments", [{}, {"trust_request_mm_kwargs": False}, {"trust_request_mm_kwargs": True}])
+def test_vllm_takes_what_gateways_let_through(arguments: dict[str, bool]) -> None:
+    args = Namespace(**arguments)
+    assert bridge.trust_gateways(args) is any(arguments.values())
+    assert args.trust_request_mm_kwargs is True

@@ -9,10 +9,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from tessera.errors import (
+    InvalidMedia,
     InvalidRequest,
     MissingField,
     TesseraError,
@@ -20,12 +21,10 @@ from tessera.errors import (
     UnsupportedModality,
 )
 from tessera.gateway.body import Document, Path, written
+from tessera.gateway.media_options import MediaOptions
 from tessera.gateway.part import MEDIA, TEXT, check_text, kind_of
-from tessera.media import MOST_FRAMES, MediaSource, MediaSpec, MediaStage, Modality
+from tessera.media import MediaSource, MediaStage, Modality
 from tessera.queue import ModelCard
-
-# Options of processors (`mm_processor_kwargs`) that have no say in the size of images.
-_SIZE_IS_KEPT = {"use_audio_in_video", "fps", "num_frames"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +56,36 @@ def find_media(document: Document) -> list[MediaPart]:
     return [found for at, part in _parts(messages) if (found := _media_part(document, at, part))]
 
 
-def check_media(parts: list[MediaPart], card: ModelCard) -> None:
+def check_media(parts: list[MediaPart], card: ModelCard, *, sound_of_videos: bool = False) -> None:
     """Check the parts against what the model takes.
+
+    Args:
+        sound_of_videos: each video is a sound, too.
 
     Raises:
         UnsupportedModality, TooManyParts: naming the first part that does not fit.
     """
     seen: Counter[Modality] = Counter()
     for p in parts:
-        seen[p.modality] += 1
-        most = card.limits.get(p.modality, 0)
-        if not most:
-            takes = ", ".join(["text", *card.limits])
-            raise UnsupportedModality(
-                f"The model `{card.model}` takes no {p.modality} input; it takes {takes}.", param=p.path
-            )
-        if seen[p.modality] > most:
-            raise TooManyParts(
-                f"At most {most} {p.modality} part(s) may be in one request to `{card.model}`.", param=p.path
-            )
+        modalities = [p.modality]
+        if sound_of_videos and p.modality is Modality.VIDEO:
+            modalities.append(Modality.AUDIO)
+        for modality in modalities:
+            seen[modality] += 1
+            most = card.limits.get(modality, 0)
+            if not most:
+                takes = ", ".join(["text", *card.limits])
+                raise UnsupportedModality(
+                    f"The model `{card.model}` takes no {modality} input; it takes {takes}.", param=p.path
+                )
+            if seen[modality] > most:
+                raise TooManyParts(
+                    f"At most {most} {modality} part(s) may be in one request to `{card.model}`.", param=p.path
+                )
 
 
 async def prepare_media(
-    document: Document, parts: list[MediaPart], card: ModelCard, stage: MediaStage, holder: str
+    document: Document, parts: list[MediaPart], options: MediaOptions, stage: MediaStage, holder: str
 ) -> None:
     """Fetch, decode and store all media at once, and put references in its place in what goes on.
 
@@ -89,23 +95,20 @@ async def prepare_media(
     Raises:
         TesseraError: of the first part that failed, with its path as ``param``.
     """
-    spec = _spec(document.value, card)
-    options = document.value.get("mm_processor_kwargs")
-    with_audio = isinstance(options, dict) and bool(options.get("use_audio_in_video"))
     try:
         async with asyncio.TaskGroup() as tasks:
             for p in parts:
-                tasks.create_task(_prepare(document, p, spec, stage, holder, with_audio))
+                tasks.create_task(_prepare(document, p, options, stage, holder))
     except* TesseraError as failed:
         raise failed.exceptions[0] from None
 
 
-async def _prepare(
-    document: Document, p: MediaPart, spec: MediaSpec, stage: MediaStage, holder: str, with_audio: bool
-) -> None:
+async def _prepare(document: Document, p: MediaPart, options: MediaOptions, stage: MediaStage, holder: str) -> None:
     with _naming(p.path):
-        with_audio = with_audio and p.modality is Modality.VIDEO
-        item = await stage.prepare(p.modality, p.source, spec, holder=holder, with_audio=with_audio)
+        with_audio = options.sound_of_videos and p.modality is Modality.VIDEO
+        item = await stage.prepare(p.modality, p.source, options.spec, holder=holder, with_audio=with_audio)
+        if with_audio and item.metadata["audio_digest"] is None:
+            raise InvalidMedia("The video has no sound, which `mm_processor_kwargs.use_audio_in_video` asks for.")
     kind = f"{p.modality}_url"
     detail = p.part.get(kind)
     kept = {"detail": detail["detail"]} if isinstance(detail, dict) and "detail" in detail else {}
@@ -160,22 +163,3 @@ def _naming(path: str) -> Iterator[None]:
     except TesseraError as error:
         error.param = path
         raise
-
-
-def _spec(body: dict[str, Any], card: ModelCard) -> MediaSpec:
-    """What the model takes, with the request's own sampling of videos (vLLM's ``media_io_kwargs``)."""
-    spec = MediaSpec.from_json(card.media)
-    options = body.get("mm_processor_kwargs")
-    if isinstance(options, dict) and options.keys() - _SIZE_IS_KEPT:
-        # It may want more of an image than the processor's own size.
-        spec = replace(spec, image_resize=None)
-    kwargs = body.get("media_io_kwargs")
-    video = kwargs.get("video") if isinstance(kwargs, dict) else None
-    if not isinstance(video, dict):
-        return spec
-    frames, fps = video.get("num_frames", spec.video_max_frames), video.get("fps", spec.video_fps)
-    if not isinstance(frames, int) or isinstance(frames, bool) or not 0 < frames <= MOST_FRAMES:
-        raise InvalidRequest(f"`num_frames` must be from 1 to {MOST_FRAMES}.", param="media_io_kwargs.video.num_frames")
-    if fps is not None and (not isinstance(fps, int | float) or isinstance(fps, bool) or not 0 < fps <= 120):
-        raise InvalidRequest("`fps` must be above 0 and at most 120.", param="media_io_kwargs.video.fps")
-    return replace(spec, video_max_frames=frames, video_fps=fps)

@@ -13,6 +13,7 @@ from tessera.gateway.content import check_media, find_media, prepare_media
 from tessera.gateway.conversation import check_conversation
 from tessera.gateway.disconnect import cancel_on_disconnect
 from tessera.gateway.failures import error_of
+from tessera.gateway.media_options import read_media_options
 from tessera.gateway.observation import Observation
 from tessera.gateway.services import Services
 from tessera.gateway.wire import STREAM_HEAD, Wire, is_stream
@@ -64,9 +65,11 @@ class Relay(Response):
         self._seen.model = card.model
         further_roles = services.settings.further_roles()
         await document.run(lambda read: check_conversation(read, further_roles))
-        if parts := await document.run(find_media):
-            check_media(parts, card)
-            await prepare_media(document, parts, card, services.stage, holder)
+        parts = await document.run(find_media)
+        media_options = read_media_options(document, card, {p.modality for p in parts})
+        if parts:
+            check_media(parts, card, sound_of_videos=media_options.sound_of_videos)
+            await prepare_media(document, parts, media_options, services.stage, holder)
         # A job that is wider than its engine is only as wide as it: it needs all of it, whatever number was asked for.
         width = min(self._options.sequences, card.sequences)
         body = await document.run(Document.encode)

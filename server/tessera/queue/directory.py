@@ -25,6 +25,7 @@ class ModelCard:
         media: how media has to be prepared (``media.MediaSpec`` as a dictionary).
         sequences: sequences that one worker runs at once.
         created: Unix time in seconds.
+        any_media_options: its operator lets requests set whatever vLLM takes (``--trust-request-mm-kwargs``).
     """
 
     model: str
@@ -35,6 +36,7 @@ class ModelCard:
     sequences: int = 1
     created: int = 0
     engine: str = ""
+    any_media_options: bool = False
 
     def encode(self) -> bytes:
         """As stored."""

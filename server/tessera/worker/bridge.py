@@ -85,6 +85,18 @@ def parse_engine_args(model: str, served_name: str, extra: str, *, small: bool =
     return args
 
 
+def trust_gateways(args: Namespace) -> bool:
+    """Have vLLM take the media options of requests: gateways let only those through that they know and have bounded.
+
+    Returns:
+        Whether the operator lets requests set any (``--trust-request-mm-kwargs``).
+    """
+    # Older versions take them all without being told.
+    by_operator = bool(getattr(args, "trust_request_mm_kwargs", False))
+    args.trust_request_mm_kwargs = True
+    return by_operator
+
+
 @asynccontextmanager
 async def open_application(args: Namespace) -> AsyncIterator[tuple[Any, Any]]:
     """Start vLLM's engine and its OpenAI application.

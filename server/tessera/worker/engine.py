@@ -54,6 +54,7 @@ class Engine:
         checkpoint.verify(model)
         embedded = not self._settings.model
         args = bridge.parse_engine_args(model, name, self._settings.resolved_engine_args(), small=embedded)
+        any_media_options = bridge.trust_gateways(args)
         started = time.monotonic()
         self._client, self.app = await self._stack.enter_async_context(bridge.open_application(args))
         self.codec = _record(self._client)
@@ -61,7 +62,7 @@ class Engine:
         for kind in (RequestValidationError, ValidationError):
             bridge.answer_errors(self.app, kind, validation.answer)
         self.fingerprint = bridge.system_fingerprint(self.app)
-        self.card = self._describe(name, model)
+        self.card = self._describe(name, model, any_media_options)
         log.info("engine_ready", model=name, seconds=round(time.monotonic() - started, 1), limits=self.card.limits)
 
     @property
@@ -74,7 +75,7 @@ class Engine:
         self._client = None
         await self._stack.aclose()
 
-    def _describe(self, name: str, model: str) -> ModelCard:
+    def _describe(self, name: str, model: str, any_media_options: bool) -> ModelCard:
         config = self._client.vllm_config
         limits = bridge.modality_limits(config.model_config)
         most = config.scheduler_config.max_num_seqs
@@ -87,6 +88,7 @@ class Engine:
             media=_media_spec(config.model_config).to_json() if limits else {},
             sequences=min(most, wanted) if wanted else most,
             created=int(time.time()),
+            any_media_options=any_media_options,
         )
 
 
