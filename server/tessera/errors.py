@@ -316,3 +316,9 @@ class Cancelled(TesseraError):
     status = 499
     type = "invalid_request_error"
     code = "client_closed_request"
+
+
+class ClientStalled(Cancelled):
+    """The client took nothing of its answer for ``TESSERA_CLIENT_STALL_S``, and was cut off."""
+
+    code = "client_stalled"

@@ -38,6 +38,10 @@ class RawClient:
         for piece in data:
             self._writer.write(piece.encode() if isinstance(piece, str) else piece)
 
+    def pause(self) -> None:
+        """Read nothing from now on."""
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined]
+
     async def answer(self) -> RawAnswer:
         """The next answer, whose length is known."""
         async with asyncio.timeout(PATIENCE_S):

@@ -17,12 +17,14 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from tessera.errors import HeadTooLarge, InvalidHTTP, RequestTimeout, TesseraError, TooManyConnections
+from tessera.errors import ClientStalled, HeadTooLarge, InvalidHTTP, RequestTimeout, TesseraError, TooManyConnections
 from tessera.gateway.connections import Connections
 from tessera.gateway.lingering import Lingering
 from tessera.gateway.refusal import refusal
 from tessera.gateway.unchunked import unchunked
+from tessera.gateway.uptake import Uptake
 from tessera.settings import Settings
+from tessera.telemetry import http
 
 log = structlog.get_logger()
 
@@ -52,6 +54,7 @@ class GatewayProtocol(HttpToolsProtocol):
         super().__init__(**options)
         self._head_timeout_s = settings.head_timeout_s
         self._body_gap_timeout_s = settings.body_gap_timeout_s
+        self._stall_s = settings.client_stall_s
         self._most_head_bytes = settings.max_head_bytes
         self._most_headers = settings.max_headers
         self._connections = connections
@@ -70,9 +73,11 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def enforce_deadline(self, now: float) -> None:
         """End what takes too long."""
-        if now < self._deadline:
+        if (stalled_s := self._uptake.stalled_s(now)) > self._stall_s:
+            self._cut(stalled_s)
+        elif now < self._deadline:
             return
-        if self.flow.read_paused or (self._busy and self._phase is not _Phase.BODY):
+        elif self.flow.read_paused or (self._busy and self._phase is not _Phase.BODY):
             # Not the client: there is enough to do before more is read.
             self._deadline = now + self._body_gap_timeout_s
         elif self._deaf:
@@ -100,6 +105,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
         super().connection_made(transport)
+        self._uptake = Uptake(transport)
         self._deadline = self.loop.time() + self._head_timeout_s
         if not self._connections.admit(self):
             self._refuse(TooManyConnections("The gateway has no room for more connections.", retry_after_s=1))
@@ -234,6 +240,14 @@ class GatewayProtocol(HttpToolsProtocol):
         self._connections.wait(self)
         if self._phase is _Phase.BODY:
             self._deadline = self.loop.time() + self._body_gap_timeout_s
+
+    def _cut(self, stalled_s: float) -> None:
+        """The client takes nothing of its answer: its request ends as if it had left."""
+        http.connections_stalled.inc()
+        client = self.client[0] if self.client else None
+        log.warning("client_stalled", client=client, seconds=round(stalled_s), unsent_bytes=self._uptake.unsent_bytes)
+        self._fault = ClientStalled(f"The client has taken nothing of its answer for {stalled_s:.0f} s.")
+        self._uptake.cut()
 
     def _fail(self, error: TesseraError) -> None:
         """The client does what it must not do, or not in time: the connection ends."""

@@ -13,6 +13,11 @@ class HttpSettings(BaseSettings):
     max_headers: int = Field(128, gt=0, description="Most headers of a request.")
     head_timeout_s: float = Field(20.0, gt=0, description="Longest arrival of a request's head.")
     body_gap_timeout_s: float = Field(60.0, gt=0, description="Longest gap in the arrival of a request's body.")
+    client_stall_s: float = Field(
+        60.0,
+        gt=0,
+        description="How long a client may take nothing of an answer that waits for it before it is cut off.",
+    )
     # Clients and balancers keep idle connections for 60 to 90 s: what they send as the other side closes is lost.
     keep_alive_timeout_s: float = Field(120.0, gt=0, description="How long connections are kept between requests.")
     max_connections: int = Field(

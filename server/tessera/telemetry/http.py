@@ -8,6 +8,9 @@ connections_open = Gauge("tessera_connections_open", "Open connections of client
 connections_evicted = Counter(
     "tessera_connections_evicted", "Connections that waited for a request, closed to make room for new ones."
 )
+connections_stalled = Counter(
+    "tessera_connections_stalled", "Connections whose clients took nothing of their answers, cut off."
+)
 requests_refused = Counter(
     "tessera_http_requests_refused", "Connections and requests refused before they had an endpoint.", ["code"]
 )
