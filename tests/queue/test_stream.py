@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from tessera.errors import QueueUnavailable, TesseraError
-from tessera.queue import Broker, Data, Head, Lease, Place, ReplyStream, connect
+from tessera.queue import Append, Broker, Data, Head, Lease, Place, ReplyStream, connect
 from tessera.queue.stream import MOST_UNREAD_BYTES
 from tessera.settings import Settings
 from tests.polling import eventually
-from tests.queue.bench import END, Bench, bench, job, whole
+from tests.queue.bench import END, GATEWAY, Bench, bench, job, whole
 from tests.queue.corner import HEAD, MODEL, entries_of, with_other
 from tests.queue.redis_process import RedisProcess
 
@@ -71,6 +72,30 @@ async def test_what_is_larger_than_all_that_is_kept_is_taken_alone(there: Bench)
         large = [entry(n, 2 * MOST_UNREAD_BYTES) for n in range(3)]
         await there.say(lease, 0, HEAD, *large, END, final=True)
         assert numbers(await whole(stream)) == [0, 1, 2]
+
+
+async def test_no_message_is_large_whatever_one_call_writes(there: Bench) -> None:
+    pubsub = there.client.pubsub(ignore_subscribe_messages=True)
+    await pubsub.subscribe(there.broker.keys.gateway(GATEWAY))
+    with ExitStack() as stack:
+        streams = [stack.enter_context(there.hub.open(job())) for _ in range(4)]
+        for stream in streams:
+            await there.enqueue(stream)
+        large = [HEAD, *(entry(n, 60_000) for n in range(20)), END]
+        appends = [Append(lease.job.id, lease.epoch, 0, large, True) for lease in await there.lease(4)]
+        assert await there.broker.append(MODEL, appends) == []
+        for stream in streams:
+            assert numbers(await whole(stream)) == list(range(20))
+    heard: list[int] = []
+
+    async def all_heard() -> bool:
+        message = await pubsub.get_message()
+        heard.extend([len(message["data"])] if message else [])
+        return len(heard) == 4
+
+    await eventually(all_heard, "a message for each of the jobs")
+    await pubsub.aclose()  # type: ignore[no-untyped-call]
+    assert max(heard) < 200_000
 
 
 async def test_reading_on_waits_for_a_redis_that_is_away(

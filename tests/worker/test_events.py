@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tessera.worker.events import EventSplitter, data_of, is_comment
+from tessera.worker.events import EventSplitter, data_of, is_comment, pieces
 
 PIECES = st.sampled_from(
     [b"data: 1", b"data: {}", b": comment", b"event: x", b"\n", b"\r\n", b"\n\n", b"\r\n\r\n", b"x"]
@@ -58,3 +58,16 @@ def test_the_data_of_an_event(event: bytes, data: bytes) -> None:
 )
 def test_a_comment_is_what_no_client_sees(event: bytes, comment: bool) -> None:
     assert is_comment(event) is comment
+
+
+@given(st.lists(st.integers(1, 12)), st.sampled_from([b"\n\n", b"\r\n\r\n", b"\n\r\n"]), st.integers(1, 20))
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+def test_pieces_are_the_stream_and_none_begins_inside_the_end_of_an_event(
+    sizes: list[int], blank: bytes, most_bytes: int
+) -> None:
+    stream = b"".join(b"x" * size + blank for size in sizes) + b"rest"
+    cut = list(pieces(stream, most_bytes))
+    assert b"".join(cut) == stream
+    assert all(len(piece) <= most_bytes + len(blank) for piece in cut)
+    # Whoever counts events piece by piece finds as many.
+    assert sum(len(split(piece)[0]) for piece in cut) == len(sizes)

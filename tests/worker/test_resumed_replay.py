@@ -115,6 +115,21 @@ async def test_a_stream_may_be_gone_on_with_more_than_once(broker: Broker, write
     assert [t for t in "abcd" if f'"{t}"'.encode() in await text_of(broker, third.job)] == list("abcd")
 
 
+async def test_a_stream_goes_on_behind_an_event_that_took_several_entries(broker: Broker, writer: ReplyWriter) -> None:
+    large = "b" * 200_000
+    lease = await leased(broker, stream=True)
+    with pytest.raises(Killed):
+        await run(Paced(Telling("a", large, "c", dies_after=2), writer), lease, broker, writer, PlainCodec())
+    assert await broker.release(MODEL, [lease], failed=True) == 1
+    [again] = await broker.lease(MODEL, "w2", free=100, idle=True, most=1)
+    assert again.written > 4
+    app = Telling("A", "B", "c")
+    await run(app, again, broker, writer, PlainCodec())
+    assert app.own == ["c"]
+    whole = await text_of(broker, again.job)
+    assert [whole.count(f'"{t}"'.encode()) for t in ("a", large, "c")] == [1, 1, 1]
+
+
 async def failed(broker: Broker, lease: Lease) -> bool:
     last = (await log_of(broker, lease.job))[-1]
     return isinstance(last, Failure) and last.code == "stream_not_resumed"

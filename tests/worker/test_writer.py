@@ -185,6 +185,34 @@ async def test_an_error_that_nobody_thought_of_loses_the_jobs_but_not_the_writer
     assert sum(len(e.body) for e in await log_of(watched, later.job) if isinstance(e, Data)) == 1500
 
 
+async def test_a_large_body_is_cut_into_entries_of_bounded_size_that_are_written_at_once(
+    watched: WatchedBroker, writer: ReplyWriter
+) -> None:
+    lease = await begin(watched, writer)
+    body = b"x" * (writers.MOST_ENTRY_BYTES - 1) + b"\n\n" + bytes(range(256)) * 4096
+    await writer.write(lease.job.id, HEAD.encode(), b"d" + body, END.encode(), final=True)
+    await writer.drain()
+    log = await log_of(watched, lease.job)
+    assert (log[0], log[-1]) == (HEAD, END)
+    entries = [e.body for e in log if isinstance(e, Data)]
+    assert b"".join(entries) == body
+    assert entries[0].endswith(b"x\n\n"), "the end of an event is not cut"
+    assert max(map(len, entries)) < writers.MOST_ENTRY_BYTES + 8
+    assert len(watched.calls) == 1
+    assert writer._bytes == 0
+
+
+async def test_small_pieces_are_joined_up_to_the_size_of_an_entry(watched: WatchedBroker, writer: ReplyWriter) -> None:
+    lease = await begin(watched, writer)
+    writer._high_water = 1 << 20
+    for _ in range(10):
+        await writer.write(lease.job.id, b"d" + b"x" * 20_000)
+    await writer.drain()
+    entries = [e.body for e in await log_of(watched, lease.job) if isinstance(e, Data)]
+    assert [len(entry) for entry in entries] == [60_000, 60_000, 60_000, 20_000]
+    assert writer._bytes == 0
+
+
 async def test_a_job_that_is_not_open_is_not_written(watched: WatchedBroker, writer: ReplyWriter) -> None:
     lease = await begin(watched, writer)
     writer.discard(lease.job.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 
@@ -44,3 +45,15 @@ def data_of(event: bytes) -> bytes:
 def is_comment(event: bytes) -> bool:
     """Whether nothing stands in an event that a client would see."""
     return all(line.startswith(b":") for line in event.splitlines() if line)
+
+
+def pieces(stream: bytes, most_bytes: int) -> Iterator[bytes]:
+    """Cut a stream into pieces of about ``most_bytes``, but not inside the line ends that end an event."""
+    begin = 0
+    while len(stream) - begin > most_bytes:
+        cut = begin + most_bytes
+        if blank := _BLANK_LINE.search(stream, max(cut - 2, begin), cut + 2):
+            cut = max(cut, blank.end())
+        yield stream[begin:cut]
+        begin = cut
+    yield stream[begin:]

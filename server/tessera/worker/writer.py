@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 import structlog
 
 from tessera.errors import QueueUnavailable
-from tessera.queue import Append, Broker, Lease
+from tessera.queue import Append, Broker, Data, Lease
 from tessera.telemetry.outage import Outage
+from tessera.worker.events import pieces
 
 log = structlog.get_logger()
 
 RETRY_S = 0.25
+# Of a body, in one entry: a value in Redis, and a thing that its readers have whole.
+MOST_ENTRY_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -28,6 +31,23 @@ class _Pending:
     entries: list[bytes] = field(default_factory=list)
     steps: bytes = b""
     final: bool = False
+
+    def add(self, raw: bytes) -> int:
+        """Take an entry. Returns how many bytes there are more."""
+        if raw[:1] != b"d":
+            self.entries.append(raw)
+        elif len(raw) > MOST_ENTRY_BYTES:
+            # All of a take is one call, so that an event is written whole or not at all.
+            cut = [Data.stored(piece) for piece in pieces(raw[1:], MOST_ENTRY_BYTES)]
+            self.entries += cut
+            return sum(map(len, cut))
+        elif self.entries and self.entries[-1][:1] == b"d" and len(self.entries[-1]) + len(raw) <= MOST_ENTRY_BYTES:
+            # Body bytes that arrive in the same turn travel as one entry.
+            self.entries[-1] += raw[1:]
+            return len(raw) - 1
+        else:
+            self.entries.append(raw)
+        return len(raw)
 
 
 class ReplyWriter:
@@ -76,13 +96,7 @@ class ReplyWriter:
         if pending is None:
             return
         for raw in entries:
-            self._bytes += len(raw)
-            # Body bytes that arrive in the same turn travel as one entry.
-            if raw[:1] == b"d" and pending.entries and pending.entries[-1][:1] == b"d":
-                pending.entries[-1] += raw[1:]
-                self._bytes -= 1
-            else:
-                pending.entries.append(raw)
+            self._bytes += pending.add(raw)
         pending.final |= final
         if steps:
             pending.steps += steps
