@@ -53,7 +53,7 @@ class ScriptedWorker:
         taken: list[Lease] = []
 
         async def leased() -> bool:
-            taken.extend(await self.broker.lease(self.card.model, self.id, free=10_000, idle=True, most=1))
+            taken.extend(await self.broker.lease(self.card.model, self.id, free=10_000, capacity=10_000, most=1))
             return bool(taken)
 
         await eventually(leased, "a job in the queue")
@@ -88,7 +88,7 @@ class ScriptedWorker:
         async def serve() -> None:
             async with asyncio.TaskGroup() as jobs:
                 while not over:
-                    leases = await self.broker.lease(self.card.model, self.id, free=10_000, idle=True, most=64)
+                    leases = await self.broker.lease(self.card.model, self.id, free=10_000, capacity=10_000, most=64)
                     for lease in leases:
                         jobs.create_task(answer(lease))  # type: ignore[arg-type]
                     await asyncio.sleep(0 if leases else 0.005)

@@ -39,7 +39,7 @@ class Bench:
         stream.enqueued = True
 
     async def lease(self, count: int = 1) -> list[Lease]:
-        return await self.broker.lease(MODEL, "w", free=1000, idle=True, most=count)
+        return await self.broker.lease(MODEL, "w", free=1000, capacity=1000, most=count)
 
     async def say(self, lease: Lease, offset: int, *entries: bytes, final: bool = False) -> None:
         assert await self.broker.append(MODEL, [Append(lease.job.id, lease.epoch, offset, entries, final)]) == []

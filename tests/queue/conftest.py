@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 import redis.asyncio as aioredis
 
-from tessera.queue import Broker, Job, Lease, new_job_id, replies
+from tessera.queue import Broker, Job, Leases, new_job_id, replies
 from tessera.settings import Settings
 from tests.queue.bench import Bench, bench
 from tests.queue.corner import FAR_MS, GATEWAY, MODEL
@@ -42,13 +42,13 @@ def add(broker: Broker) -> Callable[..., Awaitable[Job]]:
 
 
 @pytest.fixture
-def take(broker: Broker) -> Callable[..., Awaitable[list[Lease]]]:
+def take(broker: Broker) -> Callable[..., Awaitable[Leases]]:
     """Leases jobs for a worker."""
 
     async def lease(
-        free: int = 100, *, idle: bool = True, most: int = 100, worker: str = "w", by: Broker = broker
-    ) -> list[Lease]:
-        return await by.lease(MODEL, worker, free=free, idle=idle, most=most)
+        free: int = 100, *, capacity: int = 0, most: int = 100, worker: str = "w", by: Broker = broker
+    ) -> Leases:
+        return await by.lease(MODEL, worker, free=free, capacity=capacity or free, most=most)
 
     return lease
 

@@ -70,21 +70,14 @@ async def test_capacity_is_counted_in_sequences(add: Add, take: Take) -> None:
     for sequences in (2, 3, 1):
         await add(sequences=sequences)
     assert [lease.job.sequences for lease in await take(5)] == [2, 3]
-    assert [lease.job.sequences for lease in await take(5, idle=False)] == [1]
-
-
-async def test_a_job_that_does_not_fit_is_not_overtaken(add: Add, take: Take) -> None:
-    await add(sequences=4)
-    await add()
-    assert await take(3, idle=False) == []
-    assert len(await take(5, idle=False)) == 2
+    assert [lease.job.sequences for lease in await take(1, capacity=5)] == [1]
 
 
 async def test_a_job_wider_than_the_engine_runs_alone_when_it_is_idle(add: Add, take: Take) -> None:
     await add(sequences=9)
-    await add()
-    assert await take(4, idle=False) == []
-    assert [lease.job.sequences for lease in await take(4, idle=True)] == [9]
+    assert await take(3, capacity=4) == []
+    [lease] = await take(4)
+    assert (lease.job.sequences, lease.width) == (9, 4)
 
 
 async def test_no_more_than_asked_for_are_taken(add: Add, take: Take) -> None:
@@ -107,7 +100,7 @@ async def test_a_record_that_expired_in_the_queue_is_passed_over(
 @pytest.mark.parametrize("model", ["a/b", "two words", "模型-ü", "{braces}", "a}b{c", "directory", "media", "x:y\n"])
 async def test_any_name_of_a_model_works(broker: Broker, add: Add, model: str) -> None:
     job = await add(model=model)
-    [lease] = await broker.lease(model, "w", free=1, idle=True, most=1)
+    [lease] = await broker.lease(model, "w", free=1, capacity=1, most=1)
     assert lease.job.model == model
     assert await broker.append(model, [entries_of(lease, 0, HEAD, End().encode(), final=True)]) == []
     assert await log_of(broker, job, model) == [decode(HEAD), End()]
@@ -116,7 +109,7 @@ async def test_any_name_of_a_model_works(broker: Broker, add: Add, model: str) -
 
 async def test_models_do_not_see_each_others_jobs(broker: Broker, add: Add) -> None:
     await add(model="a")
-    assert await broker.lease("b", "w", free=1, idle=True, most=1) == []
+    assert await broker.lease("b", "w", free=1, capacity=1, most=1) == []
     assert await broker.depth("a") == (1, 0)
 
 
@@ -237,7 +230,7 @@ async def test_a_renewed_lease_is_not_reaped(
 async def test_a_lease_runs_out_by_itself(redis_client: aioredis.Redis, settings: Settings, add: Add) -> None:
     broker = Broker(redis_client, with_other(settings, lease_s=0.05))
     await add()
-    await broker.lease(MODEL, "w", free=1, idle=True, most=1)
+    await broker.lease(MODEL, "w", free=1, capacity=1, most=1)
 
     async def reaped() -> bool:
         return await broker.reap(MODEL) == (1, 0, 0)

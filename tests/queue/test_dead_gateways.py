@@ -117,7 +117,7 @@ async def test_after_an_outage_everybody_gets_the_time_of_a_lease_to_be_heard_of
 
     try:
         await add(to=broker)
-        [lease] = await broker.lease(MODEL, "w", free=1, idle=True, most=1)
+        [lease] = await broker.lease(MODEL, "w", free=1, capacity=1, most=1)
         await enqueue(broker, DEAD)
         assert await broker.reap(MODEL) == (0, 0, 0)
         own_redis.pause()

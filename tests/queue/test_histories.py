@@ -2,6 +2,8 @@
 
 - A job is in one place: it waits, is leased, or has ended; and what has ended stays as it is.
 - Waiting jobs are taken in the order of their arrival, as many as fit; one that is given back keeps its place.
+- A job that does not fit is passed by those behind it, by a bounded number and for a bounded time. Then one worker
+  takes nothing else until it fits; there is one such worker at the most, and it may die as any other.
 - An epoch is given out once, and they rise. Only who holds a job by its newest epoch can write, renew or give it back.
 - A worker whose lease ran out holds its job again, by the same epoch, if it is heard of before another has taken it.
 - Entries of a reply are never lost, written twice or in another order.
@@ -25,18 +27,27 @@ from typing import Any
 import hypothesis
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from tessera.errors import QueueUnavailable
-from tessera.queue import Append, End, Failure, Job, Lease, connect
+from tessera.queue import Append, End, Failure, Job, Lease, Leases, connect
 from tessera.queue.entry import decode
 from tessera.settings import Settings
 from tests.queue.unreliable import UnreliableBroker
 
 MODEL = "m"
 CAPACITY = 4
+MOST_PASSED = 1
+MOST_WAITING = 6
 GATEWAYS = ("g0", "g1")
-WIDTHS = st.sampled_from([1, 1, 1, 2, CAPACITY + 2])
+WIDTHS = st.sampled_from([1, 1, 2, CAPACITY + 2])
 CHANCE = st.integers(0, 10_000)
 
 
@@ -47,6 +58,9 @@ class Known:
     Attributes:
         epoch: the newest that was given out, 0 once nobody holds the job by it.
         deaths: epochs of workers that fell silent, and one object for each engine that failed.
+        passed: jobs that were taken from behind it while it was the first that did not fit.
+        front: it has been that, since it was last given out.
+        long_in_front: for as long as anyone is.
     """
 
     job: Job
@@ -60,10 +74,17 @@ class Known:
     log: list[bytes] = field(default_factory=list)
     steps: list[bytes] = field(default_factory=list)
     failure: str = ""
+    passed: int = 0
+    front: bool = False
+    long_in_front: bool = False
 
     @property
     def id(self) -> str:
         return self.job.id
+
+    @property
+    def width(self) -> int:
+        return min(self.job.sequences, CAPACITY)
 
     def held_by(self, epoch: int) -> bool:
         """Whether a worker holds the job by this epoch, now that it is heard of."""
@@ -95,7 +116,13 @@ class History(RuleBasedStateMachine):
 
     def __init__(self, redis_url: str):
         super().__init__()
-        self.settings = Settings(redis_url=redis_url, redis_prefix=f"h-{secrets.token_hex(6)}", max_attempts=3)
+        self.settings = Settings(
+            redis_url=redis_url,
+            redis_prefix=f"h-{secrets.token_hex(6)}",
+            max_attempts=3,
+            max_overtakings=MOST_PASSED,
+            max_overtaking_s=1000,
+        )
         self.runner = asyncio.Runner()
         self.redis = connect(self.settings, name="history")
         self.broker = UnreliableBroker(self.redis, self.settings)
@@ -103,6 +130,7 @@ class History(RuleBasedStateMachine):
         self.workers = [Worker(f"w{n}") for n in range(3)]
         self.dead: list[Lease] = []
         self.unheard: list[Known] = []
+        self.kept_free: tuple[Worker, Known] | None = None
         self.late: list[tuple[tuple[Any, ...], Callable[[Any], None]]] = []
 
     def teardown(self) -> None:
@@ -115,6 +143,11 @@ class History(RuleBasedStateMachine):
 
     # --- gateways
 
+    @initialize(widths=st.lists(WIDTHS, min_size=6, max_size=6), gateway=st.sampled_from(GATEWAYS))
+    def begin(self, widths: list[int], gateway: str) -> None:
+        self.enqueue(widths, gateway, again=False)
+
+    @precondition(lambda self: len(self._waiting()) < MOST_WAITING)
     @rule(widths=st.lists(WIDTHS, min_size=1, max_size=4), gateway=st.sampled_from(GATEWAYS), again=st.booleans())
     def enqueue(self, widths: list[int], gateway: str, again: bool) -> None:
         for sequences in widths:
@@ -123,6 +156,7 @@ class History(RuleBasedStateMachine):
             for _ in range(1 + again):
                 self.run(self.broker.enqueue(known.job, reply_to=gateway))
 
+    @precondition(lambda self: not self.unheard)
     @rule(sequences=WIDTHS, gateway=st.sampled_from(GATEWAYS))
     def enqueue_and_get_no_answer(self, sequences: int, gateway: str) -> None:
         known = self._new(sequences, gateway)
@@ -138,7 +172,7 @@ class History(RuleBasedStateMachine):
         self.unheard.append(known)
         self.late.append((self.broker.called, arrive))
 
-    @precondition(lambda self: self.known)
+    @precondition(lambda self: len(self.known) > MOST_WAITING)
     @rule(chance=CHANCE)
     def enqueue_an_old_one_again(self, chance: int) -> None:
         known = self._some(chance)
@@ -152,26 +186,30 @@ class History(RuleBasedStateMachine):
         known.end("cancelled")
         self.known[known.id] = known
 
-    @precondition(lambda self: self._waiting() or self._leased())
-    @rule(gateway=st.sampled_from(GATEWAYS))
-    def gateway_dies(self, gateway: str) -> None:
+    @precondition(lambda self: len(self._waiting()) > 2)
+    @rule(how=st.sampled_from(["gateway", "client", "queue"]), gateway=st.sampled_from(GATEWAYS), chance=CHANCE)
+    def nobody_waits_any_more(self, how: str, gateway: str, chance: int) -> None:
+        if how == "gateway":
+            self._gateway_dies(gateway)
+        elif how == "client":
+            self._cancel(chance)
+        else:
+            self._let_the_oldest_wait_too_long()
+
+    def _gateway_dies(self, gateway: str) -> None:
         orphans = [known for known in (*self._waiting(), *self._leased()) if known.gateway == gateway]
         self.run(self.redis.zadd(self.broker.keys.gateways(MODEL), {gateway: 1}, xx=True))
         assert self.run(self.broker.reap(MODEL, gateway_id="another")) == (0, 0, len(orphans))
         for known in orphans:
             known.end("evicted", "gateway_lost")
 
-    @precondition(lambda self: self._waiting() or self._leased())
-    @rule(chance=CHANCE)
-    def cancel(self, chance: int) -> None:
+    def _cancel(self, chance: int) -> None:
         known = self._some(chance)
         assert self.run(self.broker.cancel(MODEL, known.id)) == known.state
         if known.state in {"queued", "leased"}:
             known.end("cancelled")
 
-    @precondition(lambda self: self._waiting())
-    @rule()
-    def let_the_oldest_wait_too_long(self) -> None:
+    def _let_the_oldest_wait_too_long(self) -> None:
         known = self._waiting()[0]
         self.run(self.redis.hset(self.broker.keys.job(MODEL, known.id), "deadline_ms", 1))
         assert self.run(self.broker.reap(MODEL)) == (0, 1, 0)
@@ -182,25 +220,48 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self._waiting() or self.broker._unanswered)
     @rule(which=st.integers(0, 2), most=st.integers(1, 4), lost=st.sampled_from(["", "answer", "call"]))
     def lease(self, which: int, most: int, lost: str) -> None:
-        worker = self.workers[which]
-        free, idle = CAPACITY - sum(lease.job.sequences for lease in worker.held.values()), not worker.held
+        self._lease(self.workers[which], most, lost)
+
+    @precondition(lambda self: self._waiting())
+    @rule(order=st.permutations(range(3)), most=st.integers(1, 2))
+    def all_lease_while_there_is_work(self, order: list[int], most: int) -> None:
+        for which in order * 2:
+            self._lease(self.workers[which], most, "")
+
+    def _lease(self, worker: Worker, most: int, lost: str) -> None:
+        free = CAPACITY - sum(lease.width for lease in worker.held.values())
         self.broker.lost = lost
         try:
-            leases = self.run(self.broker.lease(MODEL, worker.id, free=free, idle=idle, most=most))
+            leases = self.run(self.broker.lease(MODEL, worker.id, free=free, capacity=CAPACITY, most=most))
         except QueueUnavailable:
-            leases = []
+            leases = Leases()
         if lost == "call":
             self.late.append((self.broker.called, partial(self._arrived, worker, self.broker.called)))
             return
-        given = self._given(worker, self.broker.called)
+        given, kept_free = self._given(worker, self.broker.called)
         if not lost:
-            assert [(e.job, e.epoch, e.attempts, e.written) for e in leases] == [
-                (k.job, k.epoch, k.attempts, len(k.log)) for k in given
+            assert leases.kept_free == kept_free
+            assert [(e.job, e.epoch, e.attempts, e.written, e.width) for e in leases] == [
+                (k.job, k.epoch, k.attempts, len(k.log), k.width) for k in given
             ]
             for lease in leases:
                 known = self.known[lease.job.id]
                 assert self.run(self.broker.recall(lease)) == (known.log, known.steps)
             worker.held |= {lease.job.id: lease for lease in leases}
+
+    @precondition(lambda self: any(known.front for known in self._waiting()))
+    @rule()
+    def the_front_was_passed_for_too_long(self) -> None:
+        for known in self._waiting():
+            if known.front:
+                known.long_in_front = True
+                self.run(self.redis.hset(self.broker.keys.job(MODEL, known.id), "front_ms", 1))
+
+    @precondition(lambda self: self.kept_free)
+    @rule()
+    def the_worker_that_is_kept_free_is_not_heard_of(self) -> None:
+        self.run(self.redis.delete(self.broker.keys.reserved(MODEL)))
+        self.kept_free = None
 
     @precondition(lambda self: self.late)
     @rule(chance=CHANCE)
@@ -347,26 +408,54 @@ class History(RuleBasedStateMachine):
     def _some_lease(self, chance: int) -> tuple[Worker, Lease]:
         return self._held()[chance % len(self._held())]
 
-    def _given(self, worker: Worker, call: tuple[Any, ...]) -> list[Known]:
-        """What a claim gives."""
-        claim, again, free, idle, most = call[3:8]
+    def _given(self, worker: Worker, call: tuple[Any, ...]) -> tuple[list[Known], bool]:
+        """What a claim gives, and whether the worker is kept free."""
+        claim, again, free, _, most = call[3:8]
         newest, earlier = worker.record
         if claim <= newest:
-            return [self.known[i] for i, epoch in earlier.items() if claim == newest and self.known[i].held_by(epoch)]
-        given: list[Known] = []
-        for known in self._waiting():
-            if len(given) == most or (known.job.sequences > free and not idle) or (given and free <= 0):
-                break
-            given.append(known)
-            free, idle = free - known.job.sequences, False
+            again = [self.known[i] for i, epoch in earlier.items() if claim == newest and self.known[i].held_by(epoch)]
+            return again, False
+        given, kept_free = self._fitting(worker, free, most)
         for known in given:
             self._give(known, worker)
         if given or again:
             worker.record = (claim, {known.id: known.epoch for known in given})
-        return given
+        return given, kept_free
+
+    def _fitting(self, worker: Worker, free: int, most: int) -> tuple[list[Known], bool]:
+        given: list[Known] = []
+        if self.kept_free is not None and self.kept_free[0] is worker:
+            known = self.kept_free[1]
+            if known.state == "queued" and known.width > free:
+                return [], True
+            self.kept_free = None
+            if known.state == "queued":
+                given.append(known)
+                free -= known.width
+        front: Known | None = None
+        for known in self._waiting():
+            if len(given) == most or free <= 0:
+                break
+            if known in given:
+                continue
+            if known.width <= free:
+                given.append(known)
+                free -= known.width
+                if front is not None:
+                    front.passed += 1
+            elif front is None:
+                front = known
+                front.front = True
+                if self.kept_free is None and (front.passed >= MOST_PASSED or front.long_in_front):
+                    self.kept_free = (worker, front)
+                    return given, True
+        assert front is None or front.passed < MOST_PASSED + most or self.kept_free
+        return given, False
 
     def _arrived(self, worker: Worker, call: tuple[Any, ...], answer: Any) -> None:
-        assert [row[0].decode() for row in answer] == [known.id for known in self._given(worker, call)]
+        rows, kept_free = answer
+        given, expected = self._given(worker, call)
+        assert ([row[0].decode() for row in rows], bool(kept_free)) == ([known.id for known in given], expected)
 
     def _give(self, known: Known, worker: Worker) -> None:
         epoch = self.run(self._epoch(known))
@@ -374,6 +463,7 @@ class History(RuleBasedStateMachine):
         known.state, known.holder, known.epoch = "leased", worker, epoch
         known.epochs.append(epoch)
         known.attempts += 1
+        known.passed, known.front, known.long_in_front = 0, False, False
 
     def _give_back(self, known: Known, death: object | None) -> None:
         if death is not None:
@@ -414,7 +504,7 @@ class History(RuleBasedStateMachine):
         for job_id in await self.redis.zrange(self.broker.keys.leases(MODEL), 0, -1):
             await self.redis.zadd(self.broker.keys.leases(MODEL), {job_id: 1})
         await self.broker.reap(MODEL)
-        while leases := await self.broker.lease(MODEL, "last", free=1, idle=True, most=1):
+        while leases := await self.broker.lease(MODEL, "last", free=1, capacity=1, most=1):
             for lease in leases:
                 await self.broker.append(
                     MODEL, [Append(lease.job.id, lease.epoch, lease.written, [End().encode()], final=True)]
@@ -427,8 +517,8 @@ class History(RuleBasedStateMachine):
 
 def test_no_history_loses_or_doubles_a_job(redis_url: str) -> None:
     settings = hypothesis.settings(
-        max_examples=60,
-        stateful_step_count=40,
+        max_examples=45,
+        stateful_step_count=50,
         deadline=None,
         derandomize=True,
         database=None,

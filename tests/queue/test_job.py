@@ -11,5 +11,5 @@ def test_ids_are_unique_and_begin_with_that_of_the_request() -> None:
 
 def test_a_lease_holds_the_job_that_was_enqueued() -> None:
     job = Job("i", "m", "/v1/completions", b"\x00\xff", 4, hide_usage=True, stream=True)
-    reply = [b"i", 1764000000000, 2, 30, 4, job.meta(), job.body, 5]
-    assert Lease.parse("m", reply) == Lease(job, epoch=1764000000000, attempts=2, wait_ms=30, written=5)
+    reply = [b"i", 1764000000000, 2, 30, 4, job.meta(), job.body, 5, 3]
+    assert Lease.parse("m", reply) == Lease(job, epoch=1764000000000, attempts=2, wait_ms=30, written=5, width=3)

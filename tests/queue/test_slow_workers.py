@@ -81,11 +81,11 @@ async def test_what_a_lease_took_whose_answer_was_lost_comes_with_the_next(own_r
         own_redis.pause()
         for _ in range(2):
             with pytest.raises(QueueUnavailable):
-                await broker.lease(MODEL, "w", free=1, idle=True, most=1)
+                await broker.lease(MODEL, "w", free=1, capacity=1, most=1)
         own_redis.resume()  # and now hears of all that was asked for meanwhile
-        [lease] = await broker.lease(MODEL, "w", free=1, idle=True, most=1)
+        [lease] = await broker.lease(MODEL, "w", free=1, capacity=1, most=1)
         assert (lease.job, lease.attempts) == (job, 1)
-        assert await broker.lease(MODEL, "w", free=1, idle=True, most=1) == []
+        assert await broker.lease(MODEL, "w", free=1, capacity=1, most=1) == []
         assert await broker.depth(MODEL) == (0, 1)
     finally:
         await client.aclose()
@@ -106,7 +106,7 @@ async def test_a_claim_that_arrives_late_takes_nothing_that_its_worker_will_not_
         [lease] = await take(by=broker)
         assert lease.job.id == job_id
     await add(to=broker)
-    assert await broker.deliver(delayed) == []
+    assert await broker.deliver(delayed) == [[], 0]
     assert await broker.depth(MODEL) == (1, len(later))
 
 

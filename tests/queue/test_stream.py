@@ -185,7 +185,7 @@ async def test_a_redis_that_takes_nothing_can_still_be_read(own_redis: RedisProc
     broker = Broker(client, settings)
     try:
         added = await add(to=broker)
-        [lease] = await broker.lease(MODEL, "w", free=1, idle=True, most=1)
+        [lease] = await broker.lease(MODEL, "w", free=1, capacity=1, most=1)
         await broker.append(MODEL, [entries_of(lease, 0, HEAD, b"da")])
         await client.expire(broker.keys.log(MODEL, added.id), 20)  # so that reading would make it live on
         await client.replicaof("127.0.0.1", 1)

@@ -17,7 +17,7 @@ async def test_it_returns_when_a_job_is_queued(broker: Broker, settings: Setting
     woken = Wakeup(client, broker.keys, MODEL)
     await add()
     await asyncio.wait_for(woken.wait(), 5)
-    await broker.lease(MODEL, "w", free=1, idle=True, most=1)
+    await broker.lease(MODEL, "w", free=1, capacity=1, most=1)
     await client.aclose()
 
 
@@ -36,5 +36,5 @@ async def test_tokens_do_not_pile_up(broker: Broker, add: Add) -> None:
         job = await add()
         await broker.cancel(MODEL, job.id)
     assert await broker._redis.llen(broker.keys.wake(MODEL)) <= 6
-    await broker.lease(MODEL, "w", free=100, idle=True, most=100)
+    await broker.lease(MODEL, "w", free=100, capacity=100, most=100)
     assert await broker._redis.llen(broker.keys.wake(MODEL)) == 0

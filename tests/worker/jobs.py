@@ -38,7 +38,7 @@ async def lapse(broker: Broker, job: Job) -> None:
 
 async def leased(broker: Broker, **options: Any) -> Lease:
     await enqueue(broker, **options)
-    [lease] = await broker.lease(MODEL, "w", free=100, idle=True, most=1)
+    [lease] = await broker.lease(MODEL, "w", free=100, capacity=100, most=1)
     return lease
 
 

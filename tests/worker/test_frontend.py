@@ -48,6 +48,28 @@ async def test_no_more_sequences_than_the_engine_has_room_for(floor: Floor, brok
     assert app.most_running == 2
 
 
+async def test_a_worker_that_is_kept_free_for_a_wide_job_runs_it_next_and_wakes_for_nothing_else(
+    floor: Floor, broker: Broker, redis_client: aioredis.Redis
+) -> None:
+    app = Application()
+    running, wide = await enqueue(broker), await enqueue(broker, sequences=4)
+    floor.start(app, sequences=4, settings=floor.settings.model_copy(update={"max_overtakings": 0}))
+    await eventually(lambda: app.begun[running.id] == 1, "it runs")
+
+    async def kept_free() -> bool:
+        return bool(await redis_client.exists(broker.keys.reserved(MODEL)))
+
+    await eventually(kept_free, "the worker is kept free")
+    await redis_client.delete(broker.keys.wake(MODEL))
+    small = await enqueue(broker)
+    await broker.cancel(MODEL, running.id)
+    await eventually(lambda: app.begun[wide.id] == 1, "the wide one runs")
+    assert app.begun[small.id] == 0
+    assert await redis_client.llen(broker.keys.wake(MODEL)) == 1, "it is left to other workers"
+    await broker.cancel(MODEL, wide.id)
+    await eventually(lambda: app.begun[small.id] == 1, "and then the small one")
+
+
 @pytest.mark.parametrize("begun", [False, True])
 async def test_a_cancelled_job_is_dropped_within_a_second(floor: Floor, broker: Broker, begun: bool) -> None:
     app = Application()

@@ -72,7 +72,7 @@ async def begun(broker: Broker, writer: ReplyWriter, *, dies_after: int = 2) -> 
         await task.run()
     await writer.drain()
     assert await broker.release(MODEL, [lease], failed=True) == 1
-    [again] = await broker.lease(MODEL, "w2", free=100, idle=True, most=1)
+    [again] = await broker.lease(MODEL, "w2", free=100, capacity=100, most=1)
     return again
 
 
@@ -108,7 +108,7 @@ async def test_a_stream_may_be_gone_on_with_more_than_once(broker: Broker, write
     with pytest.raises(Killed):
         await run(second, lease, broker, writer, PlainCodec())
     assert await broker.release(MODEL, [lease], failed=True) == 1
-    [third] = await broker.lease(MODEL, "w3", free=100, idle=True, most=1)
+    [third] = await broker.lease(MODEL, "w3", free=100, capacity=100, most=1)
     app = Telling("A", "B", "C", "d")
     await run(app, third, broker, writer, PlainCodec())
     assert app.own == ["d"]

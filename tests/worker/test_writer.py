@@ -132,7 +132,7 @@ async def test_what_an_older_lease_lost_is_not_blamed_on_the_newer(
     await writer.write(old.job.id, HEAD.encode(), b"dold")
     await eventually(lambda: bool(watched.calls), "it is on its way")
     await watched.release(MODEL, [old], failed=False)
-    [new] = await watched.lease(MODEL, "w", free=1, idle=True, most=1)
+    [new] = await watched.lease(MODEL, "w", free=1, capacity=1, most=1)
     writer.discard(old.job.id)
     writer.open(new)
     await writer.write(new.job.id, HEAD.encode(), b"dnew")

@@ -5,7 +5,7 @@ from tessera.queue.channel import listen
 from tessera.queue.connection import REDIS_UNAVAILABLE, connect
 from tessera.queue.directory import Directory, ModelCard, ServedModel
 from tessera.queue.entry import Data, End, Entry, Failure, Head
-from tessera.queue.job import Job, Lease, new_job_id
+from tessera.queue.job import Job, Lease, Leases, new_job_id
 from tessera.queue.log import Part, Place
 from tessera.queue.replies import ReplyHub
 from tessera.queue.stream import ReplyStream
@@ -23,6 +23,7 @@ __all__ = [
     "Head",
     "Job",
     "Lease",
+    "Leases",
     "ModelCard",
     "Part",
     "Place",

@@ -13,7 +13,7 @@ import redis.asyncio as aioredis
 
 from tessera.errors import Overloaded, QueueUnavailable
 from tessera.queue.connection import REDIS_UNAVAILABLE
-from tessera.queue.job import Job, Lease
+from tessera.queue.job import Job, Lease, Leases
 from tessera.queue.keys import Keys
 from tessera.queue.log import ENTRY_COST_BYTES, Part, Place
 from tessera.queue.scripts import Script, script
@@ -102,22 +102,23 @@ class Broker:
             )
         return int(length)
 
-    async def lease(self, model: str, worker_id: str, *, free: int, idle: bool, most: int) -> list[Lease]:
-        """Take waiting jobs, oldest first, while they fit.
+    async def lease(self, model: str, worker_id: str, *, free: int, capacity: int, most: int) -> Leases:
+        """Take waiting jobs that fit, oldest first. One that does not is passed, but not for ever.
 
         Whatever a call that failed has taken, the worker's next one returns; one at a time for each worker.
 
         Args:
-            free: sequences that the engine has room for.
-            idle: the engine runs nothing, so that a job wider than ``free`` is taken too.
+            free: sequences that the engine has room for now.
+            capacity: sequences that it runs at once; a wider job takes up all of it.
             most: jobs to take at the most.
         """
         again = (model, worker_id) in self._unanswered
         claim = self._unanswered.setdefault((model, worker_id), time.time_ns() // 1000)
-        limits = (free, int(idle), most, self._lease_ms, self._reply_ttl_ms)
-        replies = await self._call(self._lease, model, worker_id, claim, int(again), *limits)
+        passing = (self._settings.max_overtakings, int(self._settings.max_overtaking_s * 1000))
+        limits = (free, capacity, most, self._lease_ms, self._reply_ttl_ms, *passing)
+        reply = await self._call(self._lease, model, worker_id, claim, int(again), *limits)
         del self._unanswered[model, worker_id]
-        return [Lease.parse(model, reply) for reply in replies]
+        return Leases.parse_all(model, reply)
 
     async def append(self, model: str, appends: Iterable[Append]) -> list[str]:
         """Write entries of several jobs. Returns the ids of those that the caller no longer holds."""

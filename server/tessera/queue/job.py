@@ -50,6 +50,7 @@ class Lease:
         attempts: deliveries so far, this one included.
         wait_ms: time between enqueueing, or the loss of the worker before, and this delivery.
         written: entries of the reply that earlier workers wrote; this one goes on behind them.
+        width: sequences that it takes up in this worker's engine.
     """
 
     job: Job
@@ -57,13 +58,32 @@ class Lease:
     attempts: int
     wait_ms: int
     written: int = 0
+    width: int = 1
 
     @classmethod
     def parse(cls, model: str, reply: list[Any]) -> Lease:
         """From one element of what ``lease.lua`` returns."""
-        job_id, epoch, attempts, wait_ms, sequences, meta, body, written = reply
+        job_id, epoch, attempts, wait_ms, sequences, meta, body, written, width = reply
         known = orjson.loads(meta)
         job = Job(
             job_id.decode(), model, known["path"], body, sequences, known["hide_usage"], known.get("stream", False)
         )
-        return cls(job, epoch, attempts, wait_ms, written)
+        return cls(job, epoch, attempts, wait_ms, written, width)
+
+
+class Leases(list[Lease]):
+    """What one claim gave.
+
+    Attributes:
+        kept_free: the worker gets nothing else until a job fits that others have passed for long enough.
+    """
+
+    kept_free = False
+
+    @classmethod
+    def parse_all(cls, model: str, reply: list[Any]) -> Leases:
+        """From what ``lease.lua`` returns."""
+        rows, kept_free = reply
+        leases = cls(Lease.parse(model, row) for row in rows)
+        leases.kept_free = bool(kept_free)
+        return leases

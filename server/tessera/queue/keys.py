@@ -9,6 +9,7 @@ All keys of one model share the hash tag ``{model}``, so that one script can tou
 ``P:{M}:queue``                       sorted set  ids of waiting jobs, by order
 ``P:{M}:leases``                      sorted set  ids of running jobs, by expiry (ms)
 ``P:{M}:wake``                        list        tokens that wake idle workers
+``P:{M}:reserved``                    hash        the job that does not fit, and the worker that is kept free for it
 ``P:{M}:order``                       integer     the last order given out
 ``P:{M}:gateways``                    sorted set  ids of gateways with jobs of the model, by expiry (ms)
 ``P:{M}:gateway:ID``                  set         ids of the jobs that end with a gateway
@@ -68,6 +69,10 @@ class Keys:
     def watch(self, model: str) -> str:
         """When those that went silent were last looked for."""
         return f"{self.model(model)}watch"
+
+    def reserved(self, model: str) -> str:
+        """The worker that is kept free for a job which does not fit."""
+        return f"{self.model(model)}reserved"
 
     def wake(self, model: str) -> str:
         """Tokens that wake a model's idle workers."""

@@ -15,7 +15,8 @@ import structlog
 from starlette.types import ASGIApp
 
 from tessera.errors import QueueUnavailable
-from tessera.queue import REDIS_UNAVAILABLE, Broker, Directory, Lease, ModelCard, Wakeup, listen
+from tessera.queue import REDIS_UNAVAILABLE, Broker, Directory, Lease, Leases, ModelCard, Wakeup, listen
+from tessera.queue.wakeup import LONGEST_WAIT_S
 from tessera.settings import Settings
 from tessera.telemetry.outage import Outage
 from tessera.worker.journal import Journal
@@ -110,7 +111,11 @@ class Frontend:
                     self._changed.clear()
                     await self._changed.wait()
                     continue
-                if await self._take() < LEASED_AT_ONCE and not self._full:
+                taken = await self._take()
+                if taken.kept_free:
+                    # Others are woken for what this worker must not take.
+                    await self._some_end()
+                elif len(taken) < LEASED_AT_ONCE and not self._full:
                     # No more work, or no room for the next job.
                     await self._wakeup.wait()
                 self._outage.works("lease")
@@ -125,35 +130,39 @@ class Frontend:
     def _full(self) -> bool:
         return self._sequences >= self._card.sequences
 
-    async def _take(self) -> int:
+    async def _some_end(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_WAIT_S):
+                await self._changed.wait()
+
+    async def _take(self) -> Leases:
         if time.monotonic() - self._renewed > self._settings.lease_s:
             # This process was stopped, or its loop was: what lapsed meanwhile goes on here rather than anew.
             await self._renew()
-        free, idle = self._card.sequences - self._sequences, not self._running
-        call = asyncio.create_task(
-            self._broker.lease(self._card.model, self.worker_id, free=free, idle=idle, most=LEASED_AT_ONCE)
-        )
+        self._changed.clear()
+        room = {"free": self._card.sequences - self._sequences, "capacity": self._card.sequences}
+        call = asyncio.create_task(self._broker.lease(self._card.model, self.worker_id, **room, most=LEASED_AT_ONCE))
         try:
             await asyncio.shield(call)
         finally:
             # Also where ``stop`` came meanwhile: nobody else gets these jobs before their leases run out.
             for lease in await call:
                 self._begin(lease)
-        return len(call.result())
+        return call.result()
 
     def _begin(self, lease: Lease) -> None:
         replay = Replay(self._app, lease, self._writer, self._journal, self._engine_dead, fingerprint=self._fingerprint)
         stale = self._running.get(lease.job.id)
         task = asyncio.create_task(self._run(lease, replay, stale))
         self._running[lease.job.id] = _Running(lease, replay, task)
-        self._sequences += lease.job.sequences
+        self._sequences += lease.width
         self._jobs.add(task)
         task.add_done_callback(partial(self._ended, lease))
 
     def _ended(self, lease: Lease, task: asyncio.Task[None]) -> None:
         # A callback, not a context manager in the task: it also runs for a task that is cancelled before it starts.
         self._jobs.discard(task)
-        self._sequences -= lease.job.sequences
+        self._sequences -= lease.width
         if self._holds(lease):
             del self._running[lease.job.id]
         self._changed.set()

@@ -1,71 +1,134 @@
 -- KEYS: any key of the model
--- ARGV: prefix, worker, claim, 1 if the claim was made before, free sequences, 1 if the worker is idle, max jobs,
--- lease ms, reply ttl ms
--- Returns an array of {id, epoch, attempts, wait ms, sequences, meta, body, entries that its log holds already}.
+-- ARGV: prefix, worker, claim, 1 if the claim was made before, free sequences, sequences that the engine runs at once,
+-- max jobs, lease ms, reply ttl ms, most overtakings of a job, longest time in which it is overtaken (ms)
+-- Returns an array of {id, epoch, attempts, wait ms, sequences, meta, body, entries that its log holds already,
+-- sequences that it takes up here}, and whether the worker is kept free.
 -- The answer to a claim may be lost, and the claim itself delayed until its worker has long made it again: made twice
 -- it gives the same jobs twice, and made after a later one it gives none.
+-- A job that does not fit is passed by those behind it that do. Once that has gone on for long enough, one worker is
+-- kept free: it takes nothing else until the job fits, or another worker has taken it.
 local prefix, worker, claim, again = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
-local free, idle, most = tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7])
+local free, capacity, most = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local lease_ms, reply_ttl_ms = tonumber(ARGV[8]), tonumber(ARGV[9])
+local most_passed, longest_ms = tonumber(ARGV[10]), tonumber(ARGV[11])
 local queue, leases, record = prefix .. 'queue', prefix .. 'leases', prefix .. 'claim:' .. worker
-local now, jobs, given = now_ms(), {}, {claim}
-local FIELDS = {'epoch', 'state', 'attempts', 'enqueued_ms', 'sequences', 'meta', 'body', 'deadline_ms', 'reply_to'}
+local reserved = prefix .. 'reserved'
+local now, jobs, given, kept_free = now_ms(), {}, {claim}, false
+-- Jobs that do not fit are looked at up to this number.
+local MOST_SKIPPED = 64
 
-local function give(id, epoch, attempts, job)
-  redis.call('PEXPIRE', job_key(prefix, id), lease_ms + reply_ttl_ms)
+local function look(id)
+  local job = redis.call('HMGET', job_key(prefix, id), 'epoch', 'state', 'attempts', 'enqueued_ms', 'sequences',
+    'deadline_ms', 'reply_to', 'front_ms', 'width')
+  return {epoch = job[1], state = job[2], attempts = tonumber(job[3]), enqueued_ms = job[4],
+    sequences = tonumber(job[5]), deadline_ms = tonumber(job[6]), reply_to = job[7], front_ms = job[8],
+    width = tonumber(job[9])}
+end
+
+-- A job wider than any engine is only as wide as it: it runs alone rather than never.
+local function width_of(job) return math.min(job.sequences, capacity) end
+
+local function give(id, epoch, attempts, width, job)
+  local key = job_key(prefix, id)
+  local content = redis.call('HMGET', key, 'meta', 'body')
+  redis.call('PEXPIRE', key, lease_ms + reply_ttl_ms)
   redis.call('ZADD', leases, now + lease_ms, id)
   -- An epoch is the time of its delivery.
-  jobs[#jobs + 1] = {id, epoch, attempts, epoch - job[4], tonumber(job[5]), job[6], job[7],
-    redis.call('LLEN', log_key(prefix, id))}
+  jobs[#jobs + 1] = {id, epoch, attempts, epoch - job.enqueued_ms, job.sequences, content[1], content[2],
+    redis.call('LLEN', log_key(prefix, id)), width}
   given[#given + 1] = id
   given[#given + 1] = epoch
 end
 
 local function take(id, job)
-  local key = job_key(prefix, id)
+  local key, width = job_key(prefix, id), width_of(job)
   redis.call('ZREM', queue, id)
+  if job.front_ms then redis.call('HDEL', key, 'passed', 'front_ms') end
   -- By the clock: a failover may lose the last epochs that were given out, and none may be given out twice.
-  local epoch = math.max(job[1] + 1, now)
-  redis.call('HSET', key, 'state', 'leased', 'worker', worker, 'epoch', epoch)
-  give(id, epoch, redis.call('HINCRBY', key, 'attempts', 1), job)
+  local epoch = math.max(job.epoch + 1, now)
+  redis.call('HSET', key, 'state', 'leased', 'worker', worker, 'epoch', epoch, 'width', width)
+  give(id, epoch, redis.call('HINCRBY', key, 'attempts', 1), width, job)
+  free = free - width
+end
+
+-- A job that can be taken, or nil.
+local function waiting(id)
+  local job = look(id)
+  if job.state ~= 'queued' then
+    redis.call('ZREM', queue, id)
+  elseif job.deadline_ms > now then
+    return job
+  else
+    expire(prefix, id, job.reply_to, reply_ttl_ms)
+  end
+end
+
+-- Whether a job that does not fit has been passed for long enough.
+local function passed_enough(id)
+  local key = job_key(prefix, id)
+  local front = redis.call('HMGET', key, 'passed', 'front_ms')
+  if not front[2] then redis.call('HSET', key, 'front_ms', now) end
+  return tonumber(front[1] or 0) >= most_passed or now - (front[2] or now) >= longest_ms
+end
+
+local function take_what_fits()
+  local holder = redis.call('HMGET', reserved, 'worker', 'job')
+  if holder[1] == worker then
+    local job = waiting(holder[2])
+    if job and width_of(job) > free then
+      redis.call('PEXPIRE', reserved, lease_ms)
+      kept_free = true
+      return
+    end
+    redis.call('DEL', reserved)
+    if job then take(holder[2], job) end
+    holder = {}
+  end
+  local front, skipped, passing = nil, 0, 0
+  for _ = 1, most + MOST_SKIPPED do
+    if #jobs >= most or free <= 0 then break end
+    local id = redis.call('ZRANGE', queue, skipped, skipped)[1]
+    if not id then
+      if skipped == 0 then redis.call('DEL', prefix .. 'wake') end
+      break
+    end
+    local job = waiting(id)
+    if job and width_of(job) <= free then
+      take(id, job)
+      if front then passing = passing + 1 end
+    elseif job then
+      skipped = skipped + 1
+      if not front then
+        front = id
+        if passed_enough(id) and not holder[1] then
+          redis.call('HSET', reserved, 'worker', worker, 'job', id)
+          redis.call('PEXPIRE', reserved, lease_ms)
+          kept_free = true
+          break
+        end
+      end
+    end
+  end
+  if passing > 0 then redis.call('HINCRBY', job_key(prefix, front), 'passed', passing) end
 end
 
 local last = redis.call('GET', record)
 if last then
   last = cmsgpack.unpack(last)
-  if claim < last[1] then return {} end
+  if claim < last[1] then return {{}, 0} end
   if claim == last[1] then
     for i = 2, #last, 2 do
-      local job = redis.call('HMGET', job_key(prefix, last[i]), unpack(FIELDS))
-      if holds(prefix, last[i], job, string.format('%.0f', last[i + 1]), lease_ms) then
-        give(last[i], last[i + 1], tonumber(job[3]), job)
+      local id, job = last[i], look(last[i])
+      if holds(prefix, id, {job.epoch, job.state}, string.format('%.0f', last[i + 1]), lease_ms) then
+        give(id, last[i + 1], job.attempts, job.width, job)
       end
     end
-    return jobs
+    return {jobs, 0}
   end
 end
 
-while #jobs < most do
-  local id = redis.call('ZRANGE', queue, 0, 0)[1]
-  if not id then
-    redis.call('DEL', prefix .. 'wake')
-    break
-  end
-  local job = redis.call('HMGET', job_key(prefix, id), unpack(FIELDS))
-  if not job[1] then
-    redis.call('ZREM', queue, id)
-  elseif tonumber(job[8]) <= now then
-    expire(prefix, id, job[9], reply_ttl_ms)
-  else
-    local sequences = tonumber(job[5])
-    -- A job wider than any engine runs alone rather than never.
-    if sequences > free and not idle then break end
-    free, idle = free - sequences, false
-    take(id, job)
-    if free <= 0 then break end
-  end
-end
+take_what_fits()
 if #jobs > 0 then keep(leases, lease_ms + reply_ttl_ms) end
 -- Nothing was given and nobody asks twice: there is nothing to remember.
 if #jobs > 0 or again then redis.call('SET', record, cmsgpack.pack(given), 'PX', lease_ms + reply_ttl_ms) end
-return jobs
+return {jobs, kept_free and 1 or 0}
