@@ -11,7 +11,7 @@ import typer
 from pydantic import ValidationError
 
 from tessera import __version__
-from tessera.settings import Settings
+from tessera.settings import SIMULATED, Settings
 from tessera.telemetry import logging
 
 _T = TypeVar("_T")
@@ -35,6 +35,13 @@ ModelName = Annotated[
 EngineArgs = Annotated[
     str | None, typer.Option(help="Arguments for vLLM, as for `vllm serve`.", envvar="TESSERA_ENGINE_ARGS")
 ]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        help="`vllm`, or `simulated`: no model, made-up answers, for tests and load tests.", envvar="TESSERA_ENGINE"
+    ),
+]
+Replicas = Annotated[int | None, typer.Option(help="Engines, each with a frontend.", envvar="TESSERA_REPLICAS")]
 RayAddress = Annotated[
     str | None,
     typer.Option(help="Ray cluster to join; without it a local one is started.", envvar="TESSERA_RAY_ADDRESS"),
@@ -61,9 +68,13 @@ def worker(
     engine_args: EngineArgs = None,
     redis_url: RedisUrl = None,
     ray_address: RayAddress = None,
+    engine: Engine = None,
+    replicas: Replicas = None,
 ) -> None:
     """Run a worker: vLLM under Ray Serve. Any number of them share one Redis."""
     settings = _settings(
+        engine=engine,
+        replicas=replicas,
         model=model,
         served_model_name=served_model_name,
         engine_args=engine_args,
@@ -72,11 +83,10 @@ def worker(
     )
     _require_model(settings)
     _require_redis(settings)
-    from tessera.worker.cluster import run_worker
     from tessera.worker.failure import DeploymentFailed
 
     try:
-        run_worker(settings)
+        _run_worker(settings)
     except DeploymentFailed as error:
         typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(1) from None
@@ -139,6 +149,17 @@ def main() -> None:
     app()
 
 
+def _run_worker(settings: Settings) -> None:
+    if settings.engine == SIMULATED:
+        from tessera.worker.simulated import run_simulated
+
+        run_simulated(settings)
+    else:
+        from tessera.worker.cluster import run_worker
+
+        run_worker(settings)
+
+
 def _settings(**flags: Any) -> Settings:
     try:
         parsed = Settings(**{name: value for name, value in flags.items() if value is not None})
@@ -164,6 +185,8 @@ def _local_settings(
 
 
 def _require_model(settings: Settings) -> None:
+    if settings.engine == SIMULATED:
+        return
     if find_spec("vllm") is None or find_spec("ray") is None:
         raise _refusal("A worker needs vLLM and Ray: install the extra `cpu` or `gpu`.")
     from tessera.worker.checkpoint import verify

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from tessera.gateway.schema import ERRORS
 from tessera.queue import ServedModel
+from tessera.settings import VLLM
 
 router = APIRouter(tags=["Models"])
 
@@ -23,6 +24,7 @@ class Model(BaseModel):
     root: str = Field(description="Where its weights come from.")
     max_model_len: int = Field(description="Longest prompt and answer together, in tokens.")
     modalities: list[str] = Field(description="What its messages may hold.")
+    engine: str = Field(description="What runs it: `vllm`, or `simulated`, whose answers come from no model.")
     limits: dict[str, int] = Field(description="Most parts of each modality in one request.")
     workers: int = Field(description="Workers that serve it now; 0: they are expected back, and requests wait.")
 
@@ -50,5 +52,6 @@ async def retrieve_model(request: Request, model: str) -> Model:
 def _describe(served: ServedModel) -> Model:
     card = served.card
     known: dict[str, Any] = {"created": card.created, "root": card.root, "max_model_len": card.max_model_len}
+    known["engine"] = card.engine or VLLM  # which all workers ran that did not say
     modalities = ["text", *card.limits]
     return Model(id=card.model, modalities=modalities, limits=card.limits, workers=served.workers, **known)

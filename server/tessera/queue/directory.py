@@ -26,6 +26,7 @@ class ModelCard:
         sequences: sequences that one worker runs at once.
         created: Unix time in seconds.
         any_media_options: its operator lets requests set whatever vLLM takes (``--trust-request-mm-kwargs``).
+        engine: what runs it; empty: a worker of a version that did not say.
     """
 
     model: str

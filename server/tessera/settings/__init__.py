@@ -11,14 +11,24 @@ from tessera.settings.gateway import GatewaySettings
 from tessera.settings.http import HttpSettings
 from tessera.settings.media import MediaSettings
 from tessera.settings.queue import QueueSettings
+from tessera.settings.simulated import SimulatedSettings
 from tessera.settings.telemetry import TelemetrySettings
 from tessera.settings.units import MIB
-from tessera.settings.worker import EMBEDDED_ENGINE_ARGS, EMBEDDED_MODEL, EMBEDDED_MODEL_NAME, WorkerSettings
+from tessera.settings.worker import (
+    EMBEDDED_ENGINE_ARGS,
+    EMBEDDED_MODEL,
+    EMBEDDED_MODEL_NAME,
+    SIMULATED,
+    VLLM,
+    WorkerSettings,
+)
 
-__all__ = ["EMBEDDED_ENGINE_ARGS", "EMBEDDED_MODEL", "EMBEDDED_MODEL_NAME", "MIB", "Settings"]
+__all__ = ["EMBEDDED_ENGINE_ARGS", "EMBEDDED_MODEL", "EMBEDDED_MODEL_NAME", "MIB", "SIMULATED", "VLLM", "Settings"]
 
 
-class Settings(TelemetrySettings, MediaSettings, WorkerSettings, GatewaySettings, HttpSettings, QueueSettings):
+class Settings(
+    TelemetrySettings, MediaSettings, SimulatedSettings, WorkerSettings, GatewaySettings, HttpSettings, QueueSettings
+):
     """Defaults suit one machine; every field's unit is in its name."""
 
     model_config = SettingsConfigDict(env_prefix="TESSERA_", env_file="tessera.env", extra="ignore", frozen=True)

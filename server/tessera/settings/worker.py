@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings
+
+VLLM: Final = "vllm"
+SIMULATED: Final = "simulated"
 
 
 class WorkerSettings(BaseSettings):
@@ -13,6 +17,9 @@ class WorkerSettings(BaseSettings):
 
     model: str = Field("", description="Path or hub name of the model; empty: the embedded model.")
     served_model_name: str = Field("", description="Name that clients use; empty: the last part of TESSERA_MODEL.")
+    engine: Literal["vllm", "simulated"] = Field(
+        VLLM, description="What answers: vLLM, or a simulation without a model, for tests and load tests only."
+    )
     engine_args: str = Field("", description="Arguments for vLLM, as for `vllm serve`.")
     ray_address: str = Field("", description="Ray cluster to join; empty: start a local one.")
     replicas: int = Field(1, ge=1, description="Worker replicas, one engine each.")
@@ -42,7 +49,10 @@ class WorkerSettings(BaseSettings):
         """Name under which clients ask for the model."""
         if self.served_model_name:
             return self.served_model_name
-        return self.model.rstrip("/").rsplit("/", 1)[-1] if self.model else EMBEDDED_MODEL_NAME
+        if self.model:
+            return self.model.rstrip("/").rsplit("/", 1)[-1]
+        # Under a name of its own: by accident, no simulation takes requests that are meant for the embedded model.
+        return SIMULATED if self.engine == SIMULATED else EMBEDDED_MODEL_NAME
 
     def resolved_engine_args(self) -> str:
         """Arguments for vLLM: those of the embedded model where it is served, then the user's."""

@@ -14,11 +14,10 @@ import structlog
 from ray import serve
 
 from tessera.processes import Stopped, adopt_orphans, end_descendants, stop_on_signals
-from tessera.queue import REDIS_UNAVAILABLE, Directory, connect
-from tessera.queue.keys import Keys
 from tessera.settings import MIB, Settings
 from tessera.worker.deployment import build_application
 from tessera.worker.failure import DeploymentFailed, reason
+from tessera.worker.retirement import retire
 
 log = structlog.get_logger()
 
@@ -101,13 +100,4 @@ def _leave(settings: Settings, name: str, own_cluster: bool) -> None:
         ray.shutdown()
     if own_cluster:
         end_descendants()
-    asyncio.run(_retire(settings))
-
-
-async def _retire(settings: Settings) -> None:
-    redis = connect(settings, name="worker-retire")
-    try:
-        with suppress(*REDIS_UNAVAILABLE):
-            await Directory(redis, Keys(settings.redis_prefix)).retire(settings.resolved_model_name())
-    finally:
-        await redis.aclose()
+    asyncio.run(retire(settings))

@@ -24,7 +24,7 @@ class Worker:
         parsed = Settings(**settings)
         logging.configure(parsed)
         torch_compat.activate()
-        from tessera.worker.replica import Replica  # imports vLLM
+        from tessera.worker.replica import Replica
 
         self._replica = Replica(parsed)
         await self._replica.start()

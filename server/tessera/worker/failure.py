@@ -6,7 +6,7 @@ import re
 
 
 class DeploymentFailed(Exception):
-    """Ray could not be started here, or Ray Serve gave the deployment up."""
+    """The worker could not be started here, or it gave up."""
 
 
 def reason(told: list[str]) -> str:

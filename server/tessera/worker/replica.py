@@ -11,8 +11,8 @@ from tessera.media import RedisMediaStore
 from tessera.queue import connect
 from tessera.settings import Settings
 from tessera.worker.connector import MediaReader
-from tessera.worker.engine import Engine
 from tessera.worker.engine_port import serve_engine_port
+from tessera.worker.engines import Engine, build_engine
 from tessera.worker.frontend import Frontend
 
 log = structlog.get_logger()
@@ -40,7 +40,7 @@ class Replica:
         patience_s, url = settings.media_transfer_timeout_s, settings.media_redis_url
         media = connect(settings, name="worker-media", blocking_s=patience_s, url=url)
         stack.push_async_callback(media.aclose)
-        self._engine = Engine(settings, MediaReader(RedisMediaStore(media, settings)))
+        self._engine = build_engine(settings, MediaReader(RedisMediaStore(media, settings)))
         stack.push_async_callback(self._engine.stop)
         await self._engine.start()
         if settings.engine_port:

@@ -27,7 +27,7 @@ class Step:
     Attributes:
         sequence: which of the request's ``n`` sequences it belongs to.
         finished: the sequence ended with it, for the core or (a stop string) for vLLM's detokenizer.
-        content: vLLM's ``EngineCoreOutput``, in vLLM's own encoding, which only the same vLLM can read.
+        content: what its engine can read again: of vLLM, ``EngineCoreOutput`` in an encoding of the same version.
     """
 
     sequence: int
@@ -35,27 +35,8 @@ class Step:
     content: bytes
 
 
-class StepCodec:
-    """Packs steps and takes; for one thread."""
-
-    def __init__(self) -> None:
-        encoder, decoder = vllm_name("MsgpackEncoder"), vllm_name("MsgpackDecoder")
-        self._encode = encoder(size_threshold=_INLINE_BYTES).encode
-        self._decode = decoder(vllm_name("EngineCoreOutput")).decode
-
-    def encode(self, output: Any) -> bytes:
-        """The content of a step, without the request's id, which is of this engine alone."""
-        identity, output.request_id = output.request_id, ""
-        content = bytes(self._encode(output)[0])
-        output.request_id = identity
-        return content
-
-    def decode(self, content: bytes) -> Any:
-        """The output that was encoded. Raises ``ValueError``."""
-        try:
-            return self._decode(content)
-        except Exception as error:  # whatever msgspec, numpy or torch say of bytes that are not theirs
-            raise ValueError(f"a step of another version: {error}") from error
+class TakeCodec:
+    """Packs takes, whatever their steps hold."""
 
     def pack(self, request_id: str, steps: Iterable[Step]) -> bytes:
         """One take of a request."""
@@ -76,3 +57,26 @@ class StepCodec:
                     yield request_id, [Step(*triple) for triple in triples]
             except (msgpack.UnpackException, TypeError) as error:
                 raise ValueError(f"a take of another version: {error}") from error
+
+
+class StepCodec(TakeCodec):
+    """Steps of vLLM's engine core; for one thread."""
+
+    def __init__(self) -> None:
+        encoder, decoder = vllm_name("MsgpackEncoder"), vllm_name("MsgpackDecoder")
+        self._encode = encoder(size_threshold=_INLINE_BYTES).encode
+        self._decode = decoder(vllm_name("EngineCoreOutput")).decode
+
+    def encode(self, output: Any) -> bytes:
+        """The content of a step, without the request's id, which is of this engine alone."""
+        identity, output.request_id = output.request_id, ""
+        content = bytes(self._encode(output)[0])
+        output.request_id = identity
+        return content
+
+    def decode(self, content: bytes) -> Any:
+        """The output that was encoded. Raises ``ValueError``."""
+        try:
+            return self._decode(content)
+        except Exception as error:  # whatever msgspec, numpy or torch say of bytes that are not theirs
+            raise ValueError(f"a step of another version: {error}") from error

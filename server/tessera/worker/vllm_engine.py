@@ -17,10 +17,11 @@ from starlette.responses import JSONResponse
 from tessera.errors import TesseraError
 from tessera.media import MOST_FRAMES, MediaSpec
 from tessera.queue import ModelCard
-from tessera.settings import Settings
+from tessera.settings import VLLM, Settings
 from tessera.worker import bridge, checkpoint, connector, validation
 from tessera.worker.recorder import Recorder
 from tessera.worker.steps import StepCodec
+from tessera.worker.transcript import Codec
 
 log = structlog.get_logger()
 
@@ -28,7 +29,7 @@ log = structlog.get_logger()
 CPU_KV_CACHE_GIB = "1"
 
 
-class Engine:
+class VllmEngine:
     """vLLM for one model. To be started and used in one event loop."""
 
     def __init__(self, settings: Settings, reader: connector.MediaReader):
@@ -39,7 +40,7 @@ class Engine:
         self.app: Any = None
         self.card: ModelCard
         self.fingerprint: str | None = None
-        self.codec: StepCodec | None = None
+        self.codec: Codec | None = None
 
     async def start(self) -> None:
         """Load the model; seconds to minutes.
@@ -89,6 +90,7 @@ class Engine:
             sequences=min(most, wanted) if wanted else most,
             created=int(time.time()),
             any_media_options=any_media_options,
+            engine=VLLM,
         )
 
 

@@ -1,0 +1,41 @@
+"""``tessera worker --engine simulated`` as a process of its own, to be killed or stopped."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tessera.settings import Settings
+
+END_S = 30
+
+
+class WorkerProcess(subprocess.Popen[bytes]):
+    """Attributes:
+    log: what it wrote.
+    """
+
+    def __init__(self, settings: Settings, log: Path):
+        self.log = log
+        given = {f"TESSERA_{k.upper()}": str(v) for k, v in settings.model_dump(exclude_unset=True).items()}
+        argv = [sys.executable, "-m", "tessera", "worker", "--engine", "simulated"]
+        with log.open("wb") as output:
+            super().__init__(argv, env={**os.environ, **given}, stdout=output, stderr=output)
+
+    def said(self, event: str) -> bool:
+        return f'"event": "{event}"' in self.log.read_text()
+
+
+@contextmanager
+def worker_process(settings: Settings, log: Path) -> Iterator[WorkerProcess]:
+    """A worker until the context ends."""
+    process = WorkerProcess(settings, log)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(END_S)
