@@ -192,6 +192,12 @@ class Overloaded(TesseraError):
     code = "queue_full"
 
 
+class QueueBytesFull(Overloaded):
+    """Bodies of requests take all the room (``TESSERA_MAX_QUEUED_BYTES``, ``TESSERA_MAX_QUEUED_BYTES_IN_ALL``)."""
+
+    code = "queue_bytes_full"
+
+
 class Unavailable(TesseraError):
     """A part that the request needs is not there now; the same request may succeed later."""
 

@@ -11,6 +11,7 @@
   silent and have not been heard of since. Otherwise another worker gets it, with all that was written of its reply.
 - Steps are kept once for each entry that they led to, as long as the job may be gone on with, and no longer.
 - A job ends with its gateway, and a gateway's set holds what would end with it.
+- What bodies take is counted for each job that waits or runs, and for no other; beyond the budget none is taken.
 - Any call may be repeated, may have its answer lost, and may arrive late, when it changes nothing any more.
 - Whatever happened, one worker brings what is left to its end.
 """
@@ -36,9 +37,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tessera.errors import QueueUnavailable
+from tessera.errors import QueueBytesFull, QueueUnavailable
 from tessera.queue import Append, End, Failure, Job, Lease, Leases, connect
 from tessera.queue.entry import decode
+from tessera.queue.keys import Keys
 from tessera.settings import Settings
 from tests.queue.unreliable import UnreliableBroker
 
@@ -47,6 +49,8 @@ CAPACITY = 4
 MOST_PASSED = 1
 MOST_WAITING = 6
 GATEWAYS = ("g0", "g1")
+# Of bodies; jobs of five bytes and more, so that some are refused.
+MOST_QUEUED_BYTES = 60
 WIDTHS = st.sampled_from([1, 1, 2, CAPACITY + 2])
 CHANCE = st.integers(0, 10_000)
 
@@ -122,10 +126,12 @@ class History(RuleBasedStateMachine):
             max_attempts=3,
             max_overtakings=MOST_PASSED,
             max_overtaking_s=1000,
+            max_queued_bytes=MOST_QUEUED_BYTES,
         )
         self.runner = asyncio.Runner()
         self.redis = connect(self.settings, name="history")
         self.broker = UnreliableBroker(self.redis, self.settings)
+        self.made = 0
         self.known: dict[str, Known] = {}
         self.workers = [Worker(f"w{n}") for n in range(3)]
         self.dead: list[Lease] = []
@@ -152,9 +158,14 @@ class History(RuleBasedStateMachine):
     def enqueue(self, widths: list[int], gateway: str, again: bool) -> None:
         for sequences in widths:
             known = self._new(sequences, gateway)
-            self.known[known.id] = known
+            full = self._queued_bytes() > 0 and self._queued_bytes() + len(known.job.body) > MOST_QUEUED_BYTES
             for _ in range(1 + again):
-                self.run(self.broker.enqueue(known.job, reply_to=gateway))
+                if full:
+                    with pytest.raises(QueueBytesFull):
+                        self.run(self.broker.enqueue(known.job, reply_to=gateway))
+                else:
+                    self.run(self.broker.enqueue(known.job, reply_to=gateway))
+                    self.known[known.id] = known
 
     @precondition(lambda self: not self.unheard)
     @rule(sequences=WIDTHS, gateway=st.sampled_from(GATEWAYS))
@@ -164,7 +175,8 @@ class History(RuleBasedStateMachine):
         def arrive(answer: Any) -> None:
             if known in self.unheard:
                 self.unheard.remove(known)
-                self.known[known.id] = known
+                if answer > 0:
+                    self.known[known.id] = known
 
         self.broker.lost = "call"
         with pytest.raises(QueueUnavailable):
@@ -363,9 +375,11 @@ class History(RuleBasedStateMachine):
     @invariant()
     def redis_holds_what_the_model_holds(self) -> None:
         assert self.run(self.broker.reap(MODEL)) == (0, 0, 0)
-        waiting, leased, open_jobs, found = self.run(self._look())
+        waiting, leased, open_jobs, counted, found = self.run(self._look())
         assert waiting == [known.id.encode() for known in self._waiting()]
         assert leased == {known.id.encode() for known in self._leased()}
+        bodies = {known.id: len(known.job.body) for known in (*self._waiting(), *self._leased())}
+        assert _parts(counted) == bodies
         for gateway, ids in zip(GATEWAYS, open_jobs, strict=True):
             known_open = (*self._waiting(), *self._leased())
             assert ids == {known.id.encode() for known in known_open if known.gateway == gateway}
@@ -386,8 +400,13 @@ class History(RuleBasedStateMachine):
     def _waiting(self) -> list[Known]:
         return [known for known in self.known.values() if known.state == "queued"]
 
+    def _queued_bytes(self) -> int:
+        return sum(len(known.job.body) for known in (*self._waiting(), *self._leased()))
+
     def _new(self, sequences: int, gateway: str) -> Known:
-        return Known(Job(f"j{len(self.known) + len(self.unheard):03}", MODEL, "/", b"{}", sequences), gateway)
+        self.made += 1
+        body = b'{"x":%b}' % (b"1" * (self.made % 7))
+        return Known(Job(f"j{self.made:03}", MODEL, "/", body, sequences), gateway)
 
     def _leased(self) -> list[Known]:
         return [known for known in self.known.values() if known.state == "leased"]
@@ -485,19 +504,20 @@ class History(RuleBasedStateMachine):
     async def _epoch(self, known: Known) -> int:
         return int(await self.redis.hget(self.broker.keys.job(MODEL, known.id), "epoch"))
 
-    async def _look(self) -> tuple[list[bytes], set[bytes], list[set[bytes]], list[Any]]:
+    async def _look(self) -> tuple[list[bytes], set[bytes], list[set[bytes]], dict[bytes, bytes], list[Any]]:
         keys = self.broker.keys
         async with self.redis.pipeline(transaction=True) as pipe:
             pipe.zrange(keys.queue(MODEL), 0, -1)
             pipe.zrange(keys.leases(MODEL), 0, -1)
             for gateway in GATEWAYS:
                 pipe.smembers(keys.jobs_of(MODEL, gateway))
+            pipe.hgetall(keys.bodies(MODEL))
             for job_id in self.known:
                 pipe.hmget(keys.job(MODEL, job_id), "state", "deaths")
                 pipe.lrange(keys.log(MODEL, job_id), 0, -1)
                 pipe.lrange(keys.steps(MODEL, job_id), 0, -1)
-            waiting, leased, first, second, *found = await pipe.execute()
-        return waiting, set(leased), [first, second], found
+            waiting, leased, first, second, counted, *found = await pipe.execute()
+        return waiting, set(leased), [first, second], counted, found
 
     async def _drain(self) -> None:
         """Everything that is left can be brought to its end by one worker."""
@@ -510,9 +530,17 @@ class History(RuleBasedStateMachine):
                     MODEL, [Append(lease.job.id, lease.epoch, lease.written, [End().encode()], final=True)]
                 )
         assert await self.broker.depth(MODEL) == (0, 0)
+        assert _parts(await self.redis.hgetall(self.broker.keys.bodies(MODEL))) == {}
         for job_id in self.known:
             state = await self.redis.hget(self.broker.keys.job(MODEL, job_id), "state")
             assert state in {b"finished", b"cancelled", b"evicted"}
+
+
+def _parts(counted: dict[bytes, bytes]) -> dict[str, int]:
+    """What is counted for each job; the sum is that of all."""
+    parts = {name.decode(): int(count) for name, count in counted.items()}
+    assert parts.pop(Keys.SUM, 0) == sum(parts.values())
+    return parts
 
 
 def test_no_history_loses_or_doubles_a_job(redis_url: str) -> None:

@@ -44,9 +44,11 @@ class Relay(Response):
         """Run the request (ASGI)."""
         async with cancel_on_disconnect(receive), self._services.stage.hold() as holder:
             job = await self._job(scope["state"]["request_id"], holder)
+            self._services.queued.check(job)
             with self._services.hub.open(job) as stream:
                 try:
                     await self._services.broker.enqueue(job, reply_to=self._services.gateway_id)
+                    self._services.queued.add(job)
                     stream.enqueued = True
                     with Wire(send, heartbeat_s=self._heartbeat_s) as wire:
                         await self._answer(stream, wire)

@@ -13,6 +13,7 @@ import structlog
 from tessera.gateway.abandoned import Abandoned
 from tessera.gateway.catalogue import Catalogue
 from tessera.gateway.disconnect import CANCEL_AGAIN_S
+from tessera.gateway.queued_bytes import QueuedBytes
 from tessera.gateway.upkeep import Upkeep
 from tessera.media import MediaStage, RedisMediaStore
 from tessera.queue import Broker, Directory, Job, ReplyHub, connect
@@ -38,6 +39,7 @@ class Services:
     catalogue: Catalogue
     stage: MediaStage
     abandoned: Abandoned
+    queued: QueuedBytes
 
     def abandon(self, job: Job) -> None:
         """Nobody waits for a job any more: cancel it, soon."""
@@ -63,11 +65,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         await catalogue.refresh()
         abandoned = Abandoned(broker)
         upkeep = Upkeep(broker, catalogue, settings, gateway_id)
-        work = (hub.run, catalogue.run, upkeep.run, abandoned.run, store.run)
+        queued = QueuedBytes(broker, catalogue, settings)
+        work = (hub.run, catalogue.run, upkeep.run, abandoned.run, store.run, queued.run)
         tasks = [asyncio.create_task(_keep_going(run)) for run in work]
         stack.push_async_callback(_end, tasks)
         stack.push_async_callback(abandoned.settle, at_most_s=settings.redis_timeout_s)
-        yield Services(settings, gateway_id, broker, hub, catalogue, stage, abandoned)
+        yield Services(settings, gateway_id, broker, hub, catalogue, stage, abandoned, queued)
 
 
 async def _keep_going(run: Callable[[], Awaitable[None]]) -> None:

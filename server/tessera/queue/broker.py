@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import redis.asyncio as aioredis
 
-from tessera.errors import Overloaded, QueueUnavailable
+from tessera.errors import Overloaded, QueueBytesFull, QueueUnavailable
 from tessera.queue.connection import REDIS_UNAVAILABLE
 from tessera.queue.job import Job, Lease, Leases
 from tessera.queue.keys import Keys
@@ -21,6 +21,8 @@ from tessera.settings import Settings
 
 # Jobs of each kind, so that nobody else waits long for Redis.
 REAPED_AT_ONCE = 128
+# What `enqueue.lua` returns where the bodies take all the room.
+_BYTES_FULL = -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +90,20 @@ class Broker:
 
         Raises:
             Overloaded: the queue holds ``TESSERA_MAX_QUEUED_JOBS``.
+            QueueBytesFull: the bodies of its jobs would be above ``TESSERA_MAX_QUEUED_BYTES``.
         """
         settings = self._settings
         timeout_ms = int(settings.queue_timeout_s * 1000)
         limits = (settings.max_queued_jobs, timeout_ms, self._reply_ttl_ms, self._lease_ms)
         arguments = (reply_to, self.keys.gateway(reply_to), job.sequences, job.meta(), job.body)
-        length = await self._call(self._enqueue, job.model, job.id, *limits, *arguments)
+        room = settings.max_queued_bytes
+        length = await self._call(self._enqueue, job.model, job.id, *limits, *arguments, room)
+        if length == _BYTES_FULL:
+            raise QueueBytesFull(
+                f"The requests that wait for the model `{job.model}` or run are as large as all of them may be, "
+                f"{settings.max_queued_bytes:,} bytes. Send fewer or smaller ones at once, or retry later.",
+                retry_after_s=5,
+            )
         if length < 0:
             raise Overloaded(
                 f"{settings.max_queued_jobs} requests are already waiting for the model `{job.model}`. "
@@ -203,6 +213,14 @@ class Broker:
             pipe.lrange(self.keys.steps(model, job_id), 0, -1)
             entries, steps = await pipe.execute()
         return entries, steps
+
+    async def queued_bytes(self, models: Iterable[str]) -> dict[str, int]:
+        """What the bodies of each model's waiting and running jobs take."""
+        names = list(models)
+        async with self._reach(), self._redis.pipeline(transaction=False) as pipe:
+            for model in names:
+                pipe.hget(self.keys.bodies(model), self.keys.SUM)
+            return {model: int(held or 0) for model, held in zip(names, await pipe.execute(), strict=True)}
 
     async def depth(self, model: str) -> tuple[int, int]:
         """Jobs waiting and jobs running."""

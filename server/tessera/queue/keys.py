@@ -8,6 +8,7 @@ All keys of one model share the hash tag ``{model}``, so that one script can tou
 ``P:{M}:steps:ID``                    list        what the engine gave for them, while the job runs
 ``P:{M}:queue``                       sorted set  ids of waiting jobs, by order
 ``P:{M}:leases``                      sorted set  ids of running jobs, by expiry (ms)
+``P:{M}:bodies``                      hash        bytes of the bodies of waiting and running jobs, and ``=``: in all
 ``P:{M}:wake``                        list        tokens that wake idle workers
 ``P:{M}:reserved``                    hash        the job that does not fit, and the worker that is kept free for it
 ``P:{M}:order``                       integer     the last order given out
@@ -26,11 +27,15 @@ All keys of one model share the hash tag ``{model}``, so that one script can tou
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
     """Names under one prefix."""
+
+    # In a hash of bytes, the name of their sum; a job's id is longer.
+    SUM: ClassVar[str] = "="
 
     prefix: str
 
@@ -57,6 +62,10 @@ class Keys:
     def leases(self, model: str) -> str:
         """Running jobs of a model."""
         return f"{self.model(model)}leases"
+
+    def bodies(self, model: str) -> str:
+        """What the bodies of waiting and running jobs take."""
+        return f"{self.model(model)}bodies"
 
     def gateways(self, model: str) -> str:
         """Gateways that have jobs of a model."""

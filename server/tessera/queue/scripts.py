@@ -32,7 +32,7 @@ class Script(AsyncScript):
 @lru_cache
 def _source(name: str) -> str:
     folder = files("tessera.queue") / "lua"
-    return "\n".join((folder / f"{part}.lua").read_text() for part in ("common", name))
+    return "\n".join((folder / f"{part}.lua").read_text() for part in ("bytes", "common", name))
 
 
 def script(redis: aioredis.Redis, name: str) -> Script:

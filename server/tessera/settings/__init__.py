@@ -10,6 +10,7 @@ from pydantic_settings import SettingsConfigDict
 from tessera.settings.gateway import GatewaySettings
 from tessera.settings.http import HttpSettings
 from tessera.settings.media import MediaSettings
+from tessera.settings.memory import MemorySettings
 from tessera.settings.queue import QueueSettings
 from tessera.settings.simulated import SimulatedSettings
 from tessera.settings.telemetry import TelemetrySettings
@@ -27,7 +28,14 @@ __all__ = ["EMBEDDED_ENGINE_ARGS", "EMBEDDED_MODEL", "EMBEDDED_MODEL_NAME", "MIB
 
 
 class Settings(
-    TelemetrySettings, MediaSettings, SimulatedSettings, WorkerSettings, GatewaySettings, HttpSettings, QueueSettings
+    TelemetrySettings,
+    MediaSettings,
+    MemorySettings,
+    SimulatedSettings,
+    WorkerSettings,
+    GatewaySettings,
+    HttpSettings,
+    QueueSettings,
 ):
     """Defaults suit one machine; every field's unit is in its name."""
 

@@ -24,6 +24,7 @@ TOKENS = Counter(
 )  # fmt: skip
 QUEUE_DEPTH = Gauge("tessera_queue_depth", "Jobs waiting, over all gateways.", ["model"])
 JOBS_RUNNING = Gauge("tessera_jobs_running", "Jobs leased by workers, over all gateways.", ["model"])
+QUEUED_BYTES = Gauge("tessera_queued_bytes", "Bodies of jobs that wait or run, over all gateways.", ["model"])
 WORKERS = Gauge("tessera_workers", "Live workers.", ["model"])
 REDELIVERED = Counter("tessera_jobs_redelivered", "Jobs answered after more than one delivery.", ["model"])
 RESUMED = Counter(

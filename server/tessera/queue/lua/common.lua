@@ -1,4 +1,4 @@
--- Prepended to every script. All keys of one model share a hash tag, so they live in one cluster slot;
+-- Prepended to every script, after `bytes.lua`. All keys of one model share a hash tag, so they live in one cluster slot;
 -- job keys that a script meets only in a sorted set are built from that same prefix.
 
 local function now_ms()
@@ -29,6 +29,7 @@ local function conclude(prefix, id, state, reply_ttl_ms)
   local key = job_key(prefix, id)
   redis.call('HSET', key, 'state', state)
   redis.call('HDEL', key, 'body')
+  let_go(prefix, 'bodies', id)
   redis.call('DEL', steps_key(prefix, id))
   local gateway = redis.call('HGET', key, 'gateway')
   if gateway then redis.call('SREM', gateway_key(prefix, gateway), id) end

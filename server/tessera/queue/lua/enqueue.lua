@@ -1,6 +1,8 @@
 -- KEYS: any key of the model (routes the script in a cluster)
--- ARGV: prefix, id, max queued, queue timeout ms, reply ttl ms, lease ms, gateway, its channel, sequences, meta, body
--- Returns the queue's length after the job was added, or -1 where the queue is full.
+-- ARGV: prefix, id, max queued, queue timeout ms, reply ttl ms, lease ms, gateway, its channel, sequences, meta, body,
+-- max bytes of bodies
+-- Returns the queue's length after the job was added, -1 where the queue is full, or -2 where bodies take all
+-- the room.
 local prefix, id = ARGV[1], ARGV[2]
 local queue = prefix .. 'queue'
 local length = redis.call('ZCARD', queue)
@@ -8,6 +10,9 @@ local key, now = job_key(prefix, id), now_ms()
 -- Seen before: the answer to the first call was lost on its way and the call repeated; or it was cancelled meanwhile.
 if redis.call('EXISTS', key) == 1 then return length end
 if length >= tonumber(ARGV[3]) then return -1 end
+-- One that is alone is taken, however large.
+local bodies = held(prefix, 'bodies')
+if bodies > 0 and bodies + #ARGV[11] > tonumber(ARGV[12]) then return -2 end
 local order = redis.call('INCR', prefix .. 'order')
 redis.call('HSET', key, 'state', 'queued', 'epoch', 0, 'attempts', 0, 'order', order, 'enqueued_ms', now,
   'deadline_ms', now + ARGV[4], 'gateway', ARGV[7], 'reply_to', ARGV[8], 'sequences', ARGV[9], 'meta', ARGV[10],
@@ -17,6 +22,8 @@ local ttl_ms = ARGV[4] + ARGV[5]
 redis.call('PEXPIRE', key, ttl_ms)
 redis.call('ZADD', queue, order, id)
 keep(queue, ttl_ms)
+hold(prefix, 'bodies', id, #ARGV[11])
+keep(prefix .. 'bodies', ttl_ms)
 -- A job that is to outlive its gateway would be left out of its set.
 redis.call('SADD', gateway_key(prefix, ARGV[7]), id)
 keep(gateway_key(prefix, ARGV[7]), ttl_ms)

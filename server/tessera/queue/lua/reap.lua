@@ -64,4 +64,6 @@ for _, dead in ipairs(redis.call('ZRANGEBYSCORE', gateways, '-inf', now)) do
   if redis.call('EXISTS', open) == 0 then redis.call('ZREM', gateways, dead) end
   if orphaned >= most then break end
 end
+
+audit(prefix, 'bodies', {'queue', 'leases'})
 return {requeued, evicted, orphaned}

@@ -15,4 +15,5 @@ for i = 4, #ARGV, 2 do
   end
 end
 keep(prefix .. 'leases', keep_ms)
+keep(prefix .. 'bodies', keep_ms)
 return lost
