@@ -55,10 +55,14 @@ Verbose = Annotated[
 def gateway(host: Host = None, port: Port = None, redis_url: RedisUrl = None) -> None:
     """Run a gateway: the HTTP side. Any number of them share one Redis."""
     from tessera.gateway.server import run_gateway
+    from tessera.media import SandboxIncomplete
 
     settings = _settings(host=host, port=port, redis_url=redis_url)
     _require_redis(settings)
-    run_gateway(settings)
+    try:
+        run_gateway(settings)
+    except SandboxIncomplete as error:
+        raise _refusal(str(error)) from None
 
 
 @app.command()

@@ -166,6 +166,12 @@ class InvalidMedia(InvalidRequest):
     code = "invalid_media"
 
 
+class MediaDecodeFailed(InvalidMedia):
+    """Media that the decoder crashes on."""
+
+    code = "media_decode_failed"
+
+
 class MediaTooLarge(InvalidRequest):
     """Media above a limit in bytes, pixels, frames or seconds."""
 
@@ -234,6 +240,12 @@ class MediaStoreFull(Unavailable):
     """The media store has no room (``TESSERA_MEDIA_STORE_MAX_BYTES``)."""
 
     code = "media_store_full"
+
+
+class MediaDecoderUnavailable(Unavailable):
+    """No process to decode media in can be started."""
+
+    code = "media_decoder_unavailable"
 
 
 class MediaDecodeTimeout(Unavailable):

@@ -18,7 +18,9 @@ def test_health(stack: RunningStack) -> None:
     assert stack.get("/livez")[0] == 200
     status, body = stack.get("/readyz")
     assert status == 200
-    assert json.loads(body) == {"ready": True, "redis": "ok", "workers": {stack.model: 1}}
+    told = json.loads(body)
+    assert told.pop("media_sandbox") in {"complete", "without landlock"}  # by the kernel
+    assert told == {"ready": True, "redis": "ok", "workers": {stack.model: 1}}
 
 
 def test_docs(stack: RunningStack) -> None:

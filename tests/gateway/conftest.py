@@ -34,6 +34,7 @@ def settings(redis_url: str) -> Settings:
         stream_heartbeat_s=0,
         media_allow_private_networks=True,
         media_threads=1,
+        media_sandbox="off",  # its start takes a second; it has tests of its own
         drain_notice_s=0,
     )
 

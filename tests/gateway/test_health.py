@@ -21,10 +21,10 @@ SERIES = [
 
 async def test_readiness_follows_the_workers(start_gateway, settings, redis_client, worker):
     gateway = await start_gateway(settings)
-    model = worker.card.model
-    assert await gateway.get("/readyz") == (200, {"ready": True, "redis": "ok", "workers": {model: 1}})
+    model, state = worker.card.model, {"redis": "ok", "media_sandbox": "off"}
+    assert await gateway.get("/readyz") == (200, {**state, "ready": True, "workers": {model: 1}})
     await worker.withdraw()
-    assert await gateway.get("/readyz") == (503, {"ready": False, "redis": "ok", "workers": {model: 0}})
+    assert await gateway.get("/readyz") == (503, {**state, "ready": False, "workers": {model: 0}})
     await worker.announce()
     assert (await gateway.get("/readyz"))[0] == 200
     await worker.announce(ttl_s=0.001)  # and is silent from then on
@@ -34,7 +34,7 @@ async def test_readiness_follows_the_workers(start_gateway, settings, redis_clie
 
     await eventually(unready, "the worker's announcement runs out")
     await worker.retire()
-    assert await gateway.get("/readyz") == (503, {"ready": False, "redis": "ok", "workers": {}})
+    assert await gateway.get("/readyz") == (503, {**state, "ready": False, "workers": {}})
 
 
 async def test_probers_of_vllm_hear_whether_a_worker_serves_a_model(gateway, worker):

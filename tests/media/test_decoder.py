@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from tessera.media import MediaSpec, decoder
+from tessera.media import DecodeJob, MediaSpec, decoding
 from tessera.media.item import Modality
 from tessera.media.limits import Deadline
 from tessera.media.sniff import sniff
@@ -13,7 +13,7 @@ from tests.media.sounds import encode, steps, write
 
 
 def job(data, rate=16000):
-    return decoder.DecodeJob(Modality.AUDIO, sniff(data), data, MediaSpec(audio_sample_rate_hz=rate))
+    return DecodeJob(Modality.AUDIO, sniff(data), data, MediaSpec(audio_sample_rate_hz=rate))
 
 
 @pytest.mark.parametrize("rate", [16000, 44100])
@@ -27,18 +27,18 @@ def test_decoding_holds_little_more_than_the_samples_and_the_item(settings, make
     data = make(np.tile(steps(30), (1, seconds // 30)))
     tracemalloc.start()
     try:
-        (decoded,) = decoder.decode(job(data, rate), settings, Deadline())
+        (payload,) = decoding.decode(job(data, rate), settings, Deadline())
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(decoded.payload) == pytest.approx(4 * rate * seconds, rel=0.01)
-    assert peak < 2.3 * len(decoded.payload) + len(data)
+    assert len(payload) == pytest.approx(4 * rate * seconds, rel=0.01)
+    assert peak < 2.3 * len(payload) + len(data)
     # What is reserved for it is enough.
-    assert peak < decoder.estimate(job(data, rate), settings)
+    assert peak < decoding.measure(job(data, rate), settings, Deadline())
 
 
 @pytest.mark.parametrize("rate", [16000, 48000])
 def test_no_more_is_reserved_than_sound_of_the_longest_duration_needs(make_settings, rate):
     settings = make_settings(media_max_audio_s=60)
     data = b"OggS" + bytes(10_000_000)
-    assert decoder.estimate(job(data, rate), settings) == len(data) + 2 * 60 * rate * 4
+    assert decoding.measure(job(data, rate), settings, Deadline()) == len(data) + 2 * 60 * rate * 4

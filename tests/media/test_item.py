@@ -30,7 +30,7 @@ def test_unpack_returns_what_was_packed_without_copying(modality, array, metadat
 
 def test_equal_content_has_equal_digests_and_any_change_another():
     def digest(array, modality=Modality.IMAGE, **metadata):
-        return describe(pack(array, modality, metadata), array, modality, metadata).digest
+        return describe(pack(array, modality, metadata)).digest
 
     assert digest(IMAGE, a=1, b=2) == digest(IMAGE[::-1].copy()[::-1], b=2, a=1)
     others = [
@@ -92,7 +92,7 @@ def test_unpack_raises_nothing_but_value_error_on_garbage():
 
 
 def test_url_and_digest_are_inverse():
-    item = describe(pack(IMAGE, Modality.IMAGE, {}), IMAGE, Modality.IMAGE, {})
+    item = describe(pack(IMAGE, Modality.IMAGE, {}))
     assert item.url == f"tessera-media:{item.digest}"
     assert digest_of(item.url) == item.digest
     for url in (

@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tessera.errors import InvalidMedia, MediaTooLarge
-from tessera.media import MediaSpec, Modality, decoder
+from tessera.media import DecodeJob, MediaSpec, Modality, decoding
 from tessera.media.limits import Deadline, media_errors
 from tessera.media.sniff import sniff
 
@@ -24,9 +24,9 @@ SECRET = b"a name of the client's "
     ],
 )
 def test_what_cannot_be_decoded_is_told_in_our_words_and_logged_without_content(settings, modality, data):
-    job = decoder.DecodeJob(modality, sniff(data), data, MediaSpec())
+    job = DecodeJob(modality, sniff(data), data, MediaSpec())
     with capture_logs() as logs, pytest.raises(InvalidMedia) as caught:
-        decoder.decode(job, settings, Deadline())
+        decoding.decode(job, settings, Deadline())
     assert caught.value.message.startswith(f"The {modality} cannot be decoded: it is damaged, cut short")
     assert len(caught.value.message) < 150
     (line,) = [line for line in logs if line["event"] == "media_undecodable"]

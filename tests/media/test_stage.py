@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 
 from tessera.errors import InvalidMedia, MediaFetchFailed, MediaStoreFull, MediaTooLarge, TesseraError
 from tessera.media import (
+    DecodeJob,
     MediaSource,
     MediaSpec,
     MediaStage,
@@ -21,6 +22,9 @@ from tessera.media import (
     unpack,
 )
 from tessera.media import stage as stage_module
+from tessera.media.decoding import measure
+from tessera.media.limits import Deadline
+from tessera.media.sniff import Kind
 from tests.media import pictures
 
 SPEC = MediaSpec()
@@ -333,5 +337,5 @@ async def test_gateways_share_a_redis_store(settings, samples, redis):
 @pytest.mark.parametrize("with_audio", [False, True])
 def test_estimates_grow_with_what_is_asked_for(samples, settings, with_audio):
     data = samples.video(3)
-    job = decoder.DecodeJob(Modality.VIDEO, decoder.Kind(Modality.VIDEO, "video/mp4", "mov"), data, SPEC, with_audio)
-    assert decoder.estimate(job, settings) >= 32 * settings.media_max_frame_pixels * 3
+    job = DecodeJob(Modality.VIDEO, Kind(Modality.VIDEO, "video/mp4", "mov"), data, SPEC, with_audio)
+    assert measure(job, settings, Deadline()) >= 32 * settings.media_max_frame_pixels * 3

@@ -52,7 +52,8 @@ async def readyz(request: Request) -> JSONResponse:
         redis = "unreachable"
     workers = {m.card.model: m.workers for m in services.catalogue.known()}
     ready = redis == "ok" and services.catalogue.ready
-    return JSONResponse({"ready": ready, "redis": redis, "workers": workers}, 200 if ready else 503)
+    told = {"ready": ready, "redis": redis, "workers": workers, "media_sandbox": services.stage.confinement}
+    return JSONResponse(told, 200 if ready else 503)
 
 
 @router.get("/metrics", response_class=PlainTextResponse)

@@ -20,6 +20,7 @@ from tessera.gateway.descriptors import most_connections, raise_descriptor_limit
 from tessera.gateway.disconnect import CANCEL_AGAIN_S
 from tessera.gateway.memory import give_back_freed_memory
 from tessera.gateway.protocol import GatewayProtocol
+from tessera.media import SandboxDecoder
 from tessera.settings import Settings
 
 log = structlog.get_logger()
@@ -30,10 +31,25 @@ ENDING_S = 2.0
 
 
 def run_gateway(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; running requests get ``TESSERA_DRAIN_TIMEOUT_S`` to end."""
+    """Serve until SIGTERM or SIGINT; running requests get ``TESSERA_DRAIN_TIMEOUT_S`` to end.
+
+    Raises:
+        SandboxIncomplete: ``TESSERA_MEDIA_SANDBOX=strict``, and this machine cannot.
+    """
+    if settings.media_sandbox == "strict":
+        asyncio.run(_require_sandbox(settings))
     raise_descriptor_limit()
     give_back_freed_memory()
     GatewayServer(create_app(settings), settings).run()
+
+
+async def _require_sandbox(settings: Settings) -> None:
+    """Find out before anything else is started: what a server says of a failed start is long."""
+    decoder = SandboxDecoder(settings)
+    try:
+        await decoder.start()
+    finally:
+        await decoder.aclose()
 
 
 class GatewayServer(uvicorn.Server):

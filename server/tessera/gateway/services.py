@@ -15,7 +15,7 @@ from tessera.gateway.catalogue import Catalogue
 from tessera.gateway.disconnect import CANCEL_AGAIN_S
 from tessera.gateway.queued_bytes import QueuedBytes
 from tessera.gateway.upkeep import Upkeep
-from tessera.media import MediaStage, RedisMediaStore
+from tessera.media import MediaStage, RedisMediaStore, SandboxDecoder, ThreadDecoder
 from tessera.queue import Broker, Directory, Job, ReplyHub, connect
 from tessera.settings import Settings
 
@@ -59,8 +59,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         broker = Broker(redis, settings)
         catalogue = Catalogue(Directory(redis, broker.keys), settings)
         store = RedisMediaStore(media, settings)
-        stage = MediaStage(settings, store)
+        decoder = ThreadDecoder(settings) if settings.media_sandbox == "off" else SandboxDecoder(settings)
+        stage = MediaStage(settings, store, decoder=decoder)
         stack.push_async_callback(stage.aclose)
+        await stage.start()
         hub = ReplyHub(subscription, broker, settings, gateway_id)
         await catalogue.refresh()
         abandoned = Abandoned(broker)

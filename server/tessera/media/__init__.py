@@ -3,7 +3,8 @@
 The public surface: callers import from here and from nowhere below.
 """
 
-from tessera.media.decoder import Decoded, DecodeJob, Decoder, ThreadDecoder
+from tessera.media.decoder import Decoded, Decoder, SandboxIncomplete, ThreadDecoder
+from tessera.media.decoding import DecodeJob
 from tessera.media.item import (
     URL_SCHEME,
     Header,
@@ -17,6 +18,7 @@ from tessera.media.item import (
 from tessera.media.redis_store import RedisMediaStore
 from tessera.media.resize import ImageResize
 from tessera.media.sampling import MOST_FRAMES
+from tessera.media.sandbox import SandboxDecoder
 from tessera.media.source import MediaSource
 from tessera.media.stage import MediaStage
 from tessera.media.store import MediaStore, MemoryMediaStore
@@ -37,6 +39,8 @@ __all__ = [
     "MemoryMediaStore",
     "Modality",
     "RedisMediaStore",
+    "SandboxDecoder",
+    "SandboxIncomplete",
     "ThreadDecoder",
     "digest_of",
     "pack",

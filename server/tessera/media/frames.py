@@ -21,7 +21,7 @@ from tessera.settings import Settings
 from tessera.telemetry import media as metrics
 
 # More threads hold more frames in memory and gain little: the pool already keeps every core busy.
-_CODEC_THREADS = min(4, os.cpu_count() or 1)
+CODEC_THREADS = min(4, os.cpu_count() or 1)
 
 
 class FrameReader:
@@ -118,7 +118,7 @@ class FrameReader:
         with open_container(self._data, self._kind) as container:
             stream = moving_pictures(container)
             stream.thread_type = "AUTO"
-            stream.codec_context.thread_count = _CODEC_THREADS
+            stream.codec_context.thread_count = CODEC_THREADS
             yield _Decoder(stream, container.demux(stream), self._settings, self._deadline)
 
 

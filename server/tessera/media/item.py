@@ -143,15 +143,23 @@ def pack(array: npt.NDArray[Any], modality: Modality, metadata: Mapping[str, Any
     _check_shape(modality, array.shape)
     if array.dtype != _DTYPES[modality]:
         raise ValueError(f"{modality} has dtype {array.dtype}, not {_DTYPES[modality]}")
-    # The last look at it before an engine, where one NaN can reach the answers of others. Least and largest are NaN
-    # where one number is, and need no memory.
-    if array.dtype.kind == "f" and not (math.isfinite(array.min()) and math.isfinite(array.max())):
-        raise ValueError(f"{modality} has numbers that are not finite")
+    check_finite(array)
     fields_ = {"modality": modality.value, "shape": list(array.shape), "metadata": dict(metadata)}
     header = orjson.dumps(fields_, option=orjson.OPT_SORT_KEYS)
     padding = b" " * (-(_PREFIX.size + len(header)) % _ALIGNMENT)
     prefix = _PREFIX.pack(_MAGIC, len(header) + len(padding))
     return b"".join((prefix, header, padding, np.ascontiguousarray(array).data))
+
+
+def check_finite(array: npt.NDArray[Any]) -> None:
+    """The last look at samples before an engine, where one NaN can reach the answers of others.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    # Least and largest are NaN where one number is, and need no memory.
+    if array.dtype.kind == "f" and not (math.isfinite(array.min()) and math.isfinite(array.max())):
+        raise ValueError("there are numbers that are not finite")
 
 
 def unpack(payload: bytes | memoryview) -> tuple[Header, npt.NDArray[Any]]:
@@ -185,10 +193,14 @@ def unpack(payload: bytes | memoryview) -> tuple[Header, npt.NDArray[Any]]:
     return Header(modality, shape, metadata), array
 
 
-def describe(payload: bytes, array: npt.NDArray[Any], modality: Modality, metadata: dict[str, Any]) -> MediaItem:
-    """The item for a payload that ``pack`` made of the other arguments."""
-    digest = hashlib.sha256(payload).hexdigest()
-    return MediaItem(modality, digest, tuple(array.shape), len(payload), metadata)
+def describe(payload: bytes | memoryview) -> MediaItem:
+    """The item that a payload is.
+
+    Raises:
+        ValueError: ``pack`` did not write it.
+    """
+    header, _ = unpack(payload)
+    return MediaItem(header.modality, hashlib.sha256(payload).hexdigest(), header.shape, len(payload), header.metadata)
 
 
 def _check_shape(modality: Modality, shape: tuple[Any, ...]) -> None:

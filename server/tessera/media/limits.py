@@ -49,10 +49,15 @@ class Deadline:
         if self._cancelled.is_set():
             raise DecodeCancelled
         if time.monotonic() > self._end:
-            raise MediaDecodeTimeout(
-                f"Decoding takes longer than the {self._timeout_s:g} s that this server allows "
-                "(TESSERA_MEDIA_DECODE_TIMEOUT_S). Send it shorter, smaller or with fewer frames per second."
-            )
+            raise timed_out(self._timeout_s)
+
+
+def timed_out(timeout_s: float) -> MediaDecodeTimeout:
+    """The error of a decoding that took longer than it may."""
+    return MediaDecodeTimeout(
+        f"Decoding takes longer than the {timeout_s:g} s that this server allows "
+        "(TESSERA_MEDIA_DECODE_TIMEOUT_S). Send it shorter, smaller or with fewer frames per second."
+    )
 
 
 def max_item_bytes(settings: Settings) -> int:

@@ -56,7 +56,7 @@ class RedisMediaStore:
                     log.info("media_store_reachable")
                 reachable = True
 
-    async def put(self, digest: str, payload: bytes, holder: str) -> None:
+    async def put(self, digest: str, payload: bytes | memoryview, holder: str) -> None:
         """See ``MediaStore``."""
 
         async def attempt() -> bool:
@@ -83,7 +83,7 @@ class RedisMediaStore:
         """See ``MediaStore``."""
         await self._ledger.settle()
 
-    async def _put(self, digest: str, payload: bytes, holder: str) -> bool:
+    async def _put(self, digest: str, payload: bytes | memoryview, holder: str) -> bool:
         """Whether there was room."""
         stored = await self._ledger.reserve(digest, holder, len(payload))
         if stored is None:

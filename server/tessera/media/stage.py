@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager, contextmanager
 from tessera.errors import TesseraError
 from tessera.media import frame_list
 from tessera.media.budget import ByteBudget
-from tessera.media.decoder import SMALL_BYTES, DecodeJob, Decoder, ThreadDecoder, thread_count
+from tessera.media.decoder import SMALL_BYTES, Decoder, ThreadDecoder, thread_count
+from tessera.media.decoding import DecodeJob
 from tessera.media.fetch import Fetcher
 from tessera.media.item import MediaItem, MediaSpec, Modality
 from tessera.media.sniff import identify
@@ -54,6 +55,15 @@ class MediaStage:
     def bytes_in_decode(self) -> int:
         """Bytes reserved for media that is being decoded or stored."""
         return self._budget.held + self._small_budget.held
+
+    @property
+    def confinement(self) -> str:
+        """How far what decodes is confined: ``complete``, ``without …``, ``not started`` or ``off``."""
+        return self._decoder.confinement
+
+    async def start(self) -> None:
+        """Get ready. Raises ``SandboxIncomplete`` where the settings ask for more than this machine can do."""
+        await self._decoder.start()
 
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[str]:

@@ -14,7 +14,7 @@ class MediaStore(Protocol):
     there is room, and goes with the longest unused first.
     """
 
-    async def put(self, digest: str, payload: bytes, holder: str) -> None:
+    async def put(self, digest: str, payload: bytes | memoryview, holder: str) -> None:
         """Store a payload, if it is not there already, and hold it.
 
         Raises:
@@ -53,11 +53,11 @@ class MemoryMediaStore:
         self.holds: set[tuple[str, str]] = set()
         self._max_bytes = max_bytes
 
-    async def put(self, digest: str, payload: bytes, holder: str) -> None:
+    async def put(self, digest: str, payload: bytes | memoryview, holder: str) -> None:
         """See ``MediaStore``."""
         if not await self.touch(digest, holder):
             self._make_room(len(payload))
-            self.payloads[digest] = payload
+            self.payloads[digest] = bytes(payload)
             self.holds.add((digest, holder))
 
     async def get(self, digest: str) -> bytes | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
@@ -20,7 +22,15 @@ class MediaSettings(BaseSettings):
     media_allow_private_networks: bool = Field(False, description="Fetch media URLs from non-public addresses.")
     media_decode_timeout_s: float = Field(60.0, gt=0, description="Longest decoding of one image, video or audio.")
     media_threads: int = Field(
-        0, ge=0, description="Decoding threads, beside one for small items; 0: one for each core."
+        0, ge=0, description="Items decoded at once, beside one of the small ones; 0: one for each core."
+    )
+    media_sandbox: Literal["strict", "best_effort", "off"] = Field(
+        "best_effort",
+        description="Decode in confined processes. strict: the gateway does not start where the kernel cannot do all "
+        "of it; best_effort: what it can; off: in threads of the gateway.",
+    )
+    media_sandbox_memory_bytes: int = Field(
+        2048 * MIB, gt=0, description="Address space that one of these processes may take for media."
     )
     media_redis_url: str = Field(
         "", description="Redis for decoded media, which needs no persistence; empty: TESSERA_REDIS_URL."

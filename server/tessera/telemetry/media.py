@@ -26,4 +26,13 @@ store_waiting = Gauge("tessera_media_store_waiting", "Media that waits for room 
 store_wait_seconds = Histogram(
     "tessera_media_store_wait_seconds", "Wait for room in the store, where there was none.", buckets=_SECONDS
 )
+sandbox_processes = Gauge("tessera_media_sandbox_processes", "Processes that decode media, or could.")
+sandbox_wait_seconds = Histogram(
+    "tessera_media_sandbox_wait_seconds", "Wait of an item for a process that decodes.", buckets=_SECONDS
+)
+sandbox_ends = Counter(
+    "tessera_media_sandbox_ends",
+    "Ends of processes that decode: crash, deadline, cancelled (nobody waited), replaced (after many tasks, or large).",
+    ["reason"],
+)
 bytes_decoding = Gauge("tessera_media_bytes_decoding", "Bytes reserved for media in decode.")

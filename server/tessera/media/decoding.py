@@ -1,0 +1,90 @@
+"""What is done with the bytes of one image, video or audio, in whatever thread or process calls it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from tessera.media import audio, frame_list, image, video
+from tessera.media.item import MediaSpec, Modality, pack
+from tessera.media.limits import Deadline, max_item_bytes
+from tessera.media.sniff import Kind
+from tessera.settings import Settings
+
+# Bytes held for one pixel of an image in decode: Pillow's 4, the array's 3 and the packed 3.
+_BYTES_PER_PIXEL = 10
+# Bytes of decoded sound for an encoded byte, at 16 kHz: speech codecs go down to 8 kbit/s. An estimate; the hard
+# bound is the duration limit.
+_EXPANSION = {"audio/wav": 8, "audio/aiff": 8, "audio/flac": 16}
+_LOSSY_EXPANSION = 64
+_EXPANSION_RATE_HZ = 16_000
+_BYTES_PER_SAMPLE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeJob:
+    """One piece of media to decode.
+
+    Args:
+        modality: what the model is to see it as.
+        kind: format of the data.
+        data: encoded bytes.
+        spec: what the model takes.
+        with_audio: for a video, decode its sound too.
+    """
+
+    modality: Modality
+    kind: Kind
+    data: bytes
+    spec: MediaSpec
+    with_audio: bool = False
+
+
+def measure(job: DecodeJob, settings: Settings, deadline: Deadline) -> int:
+    """Bytes of memory that ``decode`` is going to need, about; of an image by its header.
+
+    Raises:
+        InvalidMedia: an image's header cannot be read.
+        MediaTooLarge: an image over a limit.
+    """
+    size = len(job.data)
+    if job.modality is Modality.IMAGE:
+        return size + image.count_pixels(job.data, job.kind, settings, deadline) * _BYTES_PER_PIXEL
+    rate = job.spec.audio_sample_rate_hz
+    expanded = size * _EXPANSION.get(job.kind.mime, _LOSSY_EXPANSION) * rate / _EXPANSION_RATE_HZ
+    sound = int(min(settings.media_max_audio_s * rate * _BYTES_PER_SAMPLE, expanded))
+    if job.modality is Modality.VIDEO:
+        size += 2 * min(max_item_bytes(settings), job.spec.video_max_frames * settings.media_max_frame_pixels * 3)
+    if job.modality is Modality.AUDIO or job.with_audio:
+        # The samples, and the packed item.
+        size += sound * 2
+    return size
+
+
+def decode(job: DecodeJob, settings: Settings, deadline: Deadline) -> list[bytes]:
+    """Decode and pack one job: the item first; with ``with_audio`` the audio track second, if there is one.
+
+    Raises:
+        InvalidMedia: damaged, or not what it says.
+        MediaTooLarge: over a limit.
+        MediaDecodeTimeout: the deadline has passed.
+    """
+    if job.modality is Modality.IMAGE:
+        picture, metadata = image.decode(job.data, job.kind, settings, deadline, job.spec.image_resize)
+        return [pack(picture, job.modality, metadata)]
+    arguments = (job.data, job.kind, job.spec, settings, deadline)
+    if job.modality is Modality.AUDIO:
+        samples, metadata = audio.decode(*arguments)
+        return [pack(samples, job.modality, metadata)]
+    listed = job.kind == frame_list.KIND
+    if listed:
+        frames, metadata = frame_list.decode(job.data, job.spec, settings, deadline)
+    else:
+        frames, metadata = video.decode(*arguments)
+    if not job.with_audio:
+        return [pack(frames, job.modality, metadata)]
+    track = None if listed else audio.decode_track(*arguments)
+    sound = [] if track is None else [pack(track[0], Modality.AUDIO, track[1])]
+    # In the packed header too: a worker that is asked for the sound of a video knows only the video.
+    metadata["audio_digest"] = hashlib.sha256(sound[0]).hexdigest() if sound else None
+    return [pack(frames, job.modality, metadata), *sound]

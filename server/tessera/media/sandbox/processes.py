@@ -1,0 +1,228 @@
+"""The gateway's side of the fork server: starts it, has it start processes, and notices their ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections import deque
+from contextlib import suppress
+from typing import Any
+
+import orjson
+import structlog
+
+from tessera.errors import MediaDecoderUnavailable
+from tessera.media.sandbox.messages import MAX_ANSWER_BYTES
+from tessera.settings import Settings
+from tessera.settings.media import MediaSettings
+from tessera.telemetry import media as metrics
+
+log = structlog.get_logger()
+
+_START_S = 60.0
+_FORK_S = 10.0
+# Of the gateway's environment nothing is handed on. One arena, since glibc reserves address space for each; up to
+# 64 MiB kept for the next item, since having the kernel clear pages for each costs as much as decoding; one
+# thread, since those of a linear algebra library would not be there after a fork.
+_ENVIRONMENT = {
+    "LC_ALL": "C.UTF-8",
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": "67108864",
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+class Channel:
+    """One end of a socket of messages, in this process's event loop."""
+
+    def __init__(self, end: socket.socket):
+        self._socket = end
+        end.setblocking(False)
+
+    def send(self, message: bytes, files: list[int] | None = None) -> None:
+        """Send a message, with open files. Raises OSError where the other side is gone."""
+        socket.send_fds(self._socket, [message], files or [])
+
+    async def receive(self) -> bytes:
+        """The next message; empty once the other side is gone."""
+        loop, there = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._socket, there.set)
+        try:
+            while True:
+                with suppress(BlockingIOError):
+                    return self._socket.recv(MAX_ANSWER_BYTES)
+                there.clear()
+                await there.wait()
+        except ConnectionError:
+            return b""
+        finally:
+            loop.remove_reader(self._socket)
+
+    async def expect(self) -> bytes:
+        """The next message, which has to come. Raises OSError where the other side is gone."""
+        if message := await self.receive():
+            return message
+        raise ConnectionResetError("it ended as it started")
+
+    def close(self) -> None:
+        """Let the other side know that there is nothing more to do."""
+        self._socket.close()
+
+
+class Child:
+    """One confined process.
+
+    Attributes:
+        tasks: done so far.
+        missing: what the kernel could not confine.
+        status: its exit status (negative: the signal that ended it) once it has ended.
+    """
+
+    def __init__(self, identity: int, channel: Channel):
+        self.identity = identity
+        self.channel = channel
+        self.tasks = 0
+        self.missing: list[str] = []
+        self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+
+class Processes:
+    """Confined processes of one gateway.
+
+    Args:
+        settings: of the media stage.
+        module: what is run as the fork server.
+    """
+
+    def __init__(self, settings: Settings, *, module: str = "tessera.media.sandbox.fork_server"):
+        self._settings = settings
+        self._module = module
+        self._starting = asyncio.Lock()
+        self._server: asyncio.subprocess.Process | None = None
+        self._control: Channel | None = None
+        self._listener: asyncio.Task[None] | None = None
+        self._forks: deque[asyncio.Future[int]] = deque()
+        self._children: dict[int, Child] = {}
+
+    @property
+    def number(self) -> int:
+        """Processes that decode, or could."""
+        return len(self._children)
+
+    async def start(self) -> Child:
+        """A new process.
+
+        Raises:
+            MediaDecoderUnavailable: it could not be started.
+        """
+        try:
+            control = await self._connected()
+            async with asyncio.timeout(_FORK_S):
+                return await self._fork(control)
+        except (OSError, TimeoutError, ValueError) as error:
+            log.warning("media_process_not_started", error=str(error) or type(error).__name__)
+            raise MediaDecoderUnavailable(
+                "No process to decode media in can be started at the moment. Retry in a few seconds.", retry_after_s=5
+            ) from error
+
+    def kill(self, child: Child) -> None:
+        """End a process, whatever it is doing."""
+        child.channel.close()
+        if self._control is not None and not child.status.done():
+            with suppress(OSError):
+                self._control.send(orjson.dumps({"kill": child.identity}))
+
+    async def aclose(self) -> None:
+        """End all."""
+        for child in list(self._children.values()):
+            self.kill(child)
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._listener is not None:
+            self._listener.cancel()
+        if self._server is not None:
+            await self._end_server(self._server)
+
+    async def _connected(self) -> Channel:
+        async with self._starting:
+            if self._control is None:
+                self._control = await self._start_server()
+                self._listener = asyncio.create_task(self._listen(self._control))
+            return self._control
+
+    async def _start_server(self) -> Channel:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        channel = Channel(ours)
+        with theirs:
+            server = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", self._module, str(theirs.fileno()), str(os.getpid())),
+                pass_fds=[theirs.fileno()],
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                env={**_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                start_new_session=True,
+            )
+        self._server = server
+        try:
+            media = {name: getattr(self._settings, name) for name in MediaSettings.model_fields}
+            channel.send(orjson.dumps({**media, "media_redis_url": ""}))
+            async with asyncio.timeout(_START_S):
+                await channel.expect()
+        except BaseException:
+            channel.close()
+            await self._end_server(server)
+            raise
+        return channel
+
+    async def _fork(self, control: Channel) -> Child:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        channel = Channel(ours)
+        try:
+            forked: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            with theirs:
+                control.send(orjson.dumps({"fork": True}), [theirs.fileno()])
+                self._forks.append(forked)
+            child = Child(await asyncio.shield(forked), channel)
+        except BaseException:
+            channel.close()
+            raise
+        self._children[child.identity] = child
+        metrics.sandbox_processes.inc()
+        try:
+            child.missing = orjson.loads(await channel.expect())
+        except BaseException:
+            self.kill(child)
+            raise
+        return child
+
+    async def _listen(self, control: Channel) -> None:
+        """Hear of forks and ends until the fork server is gone, and with it all that it has started."""
+        while message := await control.receive():
+            self._note(orjson.loads(message))
+        control.close()
+        if self._control is control:
+            self._control = None
+        while self._forks:
+            self._forks.popleft().cancel()
+        for identity in list(self._children):
+            self._note({"ended": identity, "status": -9})
+        log.warning("media_fork_server_ended")
+
+    def _note(self, told: dict[str, Any]) -> None:
+        if "forked" in told:
+            forked = self._forks.popleft()
+            if not forked.cancelled():
+                forked.set_result(told["forked"])
+        elif (child := self._children.pop(told["ended"], None)) is not None:
+            metrics.sandbox_processes.dec()
+            child.status.set_result(told["status"])
+
+    async def _end_server(self, server: asyncio.subprocess.Process) -> None:
+        with suppress(ProcessLookupError):
+            server.kill()
+        await server.wait()

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from prometheus_client import REGISTRY
+
+from tessera.errors import InvalidMedia, MediaDecodeFailed, MediaDecodeTimeout, MediaTooLarge
+from tessera.media import DecodeJob, MediaSpec, Modality, SandboxDecoder, SandboxIncomplete, ThreadDecoder, unpack
+from tessera.media.sandbox.processes import Processes
+from tessera.media.sniff import Kind, sniff
+
+ROOT = Path(__file__).parents[3]
+SPEC = MediaSpec(video_max_frames=8)
+WAV = Kind(Modality.AUDIO, "audio/wav", "wav")
+
+
+@asynccontextmanager
+async def opened(settings, *, hostile=False):
+    module = "tests.media.sandbox.hostile_fork_server" if hostile else "tessera.media.sandbox.fork_server"
+    decoder = SandboxDecoder(settings, processes=Processes(settings, module=module))
+    await decoder.start()
+    try:
+        yield decoder
+    finally:
+        await decoder.aclose()
+
+
+def job(modality, data, *, with_audio=False):
+    return DecodeJob(modality, sniff(data), data, SPEC, with_audio)
+
+
+def deed(name, *, modality=Modality.AUDIO, with_audio=False):
+    return DecodeJob(modality, WAV, b"deed:" + name, SPEC, with_audio)
+
+
+def ends(reason):
+    return REGISTRY.get_sample_value("tessera_media_sandbox_ends_total", {"reason": reason}) or 0.0
+
+
+async def test_what_comes_out_of_a_confined_process_is_what_comes_out_of_a_thread(settings, samples):
+    jobs = [job(Modality.IMAGE, samples.image(name)) for name in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")]
+    jobs.append(job(Modality.IMAGE, samples.image("PNG", width=700, height=500)))
+    jobs += [job(Modality.AUDIO, samples.wav(format=name)) for name in ("WAV", "FLAC", "OGG", "MP3")]
+    jobs.append(job(Modality.AUDIO, samples.audio("mp4", "aac")))
+    jobs.append(job(Modality.VIDEO, samples.video(sound_s=0.5), with_audio=True))
+    jobs.append(job(Modality.VIDEO, samples.video(format="webm", codec="libvpx-vp9"), with_audio=True))
+    threads = ThreadDecoder(settings)
+    async with opened(settings) as decoder:
+        assert decoder.confinement in ("complete", "without landlock")
+        for one in jobs:
+            assert await decoder.measure(one) == await threads.measure(one)
+            here, there = await threads.decode(one), await decoder.decode(one)
+            assert [d.item for d in there] == [d.item for d in here], one.kind
+            assert [bytes(d.payload) for d in there] == [d.payload for d in here], one.kind
+    await threads.aclose()
+
+
+async def test_media_errors_are_told_as_in_a_thread(make_settings, samples):
+    settings = make_settings(media_max_image_pixels=100)
+    async with opened(settings) as decoder:
+        with pytest.raises(MediaTooLarge, match="48x32 pixels; at most 100"):
+            await decoder.decode(job(Modality.IMAGE, samples.image()))
+        with pytest.raises(InvalidMedia, match="cannot be decoded: it is damaged") as caught:
+            await decoder.decode(job(Modality.AUDIO, samples.wav(format="FLAC")[:60]))
+        assert type(caught.value) is InvalidMedia
+
+
+async def test_a_process_that_dies_costs_its_own_item_and_no_other(settings, samples):
+    name = b"crash"
+    async with opened(settings, hostile=True) as decoder:
+        with pytest.raises(MediaDecodeFailed, match="the decoder crashed on it"):
+            await decoder.decode(deed(b"exit"))
+        before = ends("crash")
+        good = [asyncio.create_task(decoder.decode(job(Modality.IMAGE, samples.image()))) for _ in range(4)]
+        with pytest.raises(MediaDecodeFailed, match="the decoder crashed on it"):
+            await decoder.decode(deed(name))
+        assert {d.item.shape for [d] in await asyncio.gather(*good)} == {(32, 48, 3)}
+        with pytest.raises(MediaDecodeFailed, match="crashed on it"):
+            await decoder.decode(deed(name))
+        assert ends("crash") == before + 2
+        # It has had its chances: no further process dies of it.
+        with pytest.raises(MediaDecodeFailed, match="crashed on it twice"):
+            await decoder.decode(deed(name))
+        assert ends("crash") == before + 2
+        assert await decoder.decode(job(Modality.IMAGE, samples.image()))
+
+
+async def test_a_process_that_hangs_is_killed_at_the_deadline(make_settings, samples):
+    async with opened(make_settings(media_decode_timeout_s=0.2), hostile=True) as decoder:
+        before = ends("deadline")
+        with pytest.raises(MediaDecodeTimeout, match=r"longer than the 0\.2 s"):
+            await decoder.decode(deed(b"hang"))
+        assert ends("deadline") == before + 1
+
+
+async def test_a_process_ends_when_nobody_waits_for_it(settings, wait_for):
+    async with opened(settings, hostile=True) as decoder:
+        task = asyncio.create_task(decoder.decode(deed(b"hang")))
+        await wait_for(lambda: not decoder._idle)
+        (child,) = decoder._processes._children.values()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await asyncio.wait_for(child.status, 10) == -signal.SIGKILL
+
+
+async def test_memory_is_limited(make_settings):
+    async with opened(make_settings(media_sandbox_memory_bytes=256 << 20), hostile=True) as decoder:
+        # A lack of memory is Python's to notice, or what a library in C makes of it.
+        with pytest.raises((MediaTooLarge, MediaDecodeFailed)):
+            await decoder.decode(deed(b"eat"))
+
+
+async def test_nothing_that_a_process_says_is_believed(settings):
+    async with opened(settings, hostile=True) as decoder:
+        for lie in (b"another modality", b"not finite", b"another size", b"garbage", b"another shape"):
+            with pytest.raises(MediaDecodeFailed):
+                await decoder.decode(deed(lie))
+        with pytest.raises(MediaDecodeFailed):
+            await decoder.decode(deed(b"another's sound", modality=Modality.VIDEO, with_audio=True))
+
+
+async def test_an_item_cannot_be_changed_after_it_was_looked_at(settings, samples):
+    async with opened(settings) as decoder:
+        [decoded] = await decoder.decode(job(Modality.IMAGE, samples.image()))
+        _, array = unpack(decoded.payload)
+        assert not array.flags.writeable
+        with pytest.raises(TypeError):
+            decoded.payload[0] = 1
+
+
+async def test_decoding_goes_on_when_the_fork_server_was_killed(settings, samples, wait_for):
+    async with opened(settings) as decoder:
+        [child] = decoder._processes._children.values()
+        decoder._processes._server.kill()
+        assert await asyncio.wait_for(child.status, 10) == -signal.SIGKILL
+        await wait_for(lambda: not psutil.pid_exists(child.identity))
+        assert await decoder.decode(job(Modality.IMAGE, samples.image()))
+
+
+async def test_processes_are_replaced_after_a_number_of_tasks(settings, samples, monkeypatch):
+    monkeypatch.setattr("tessera.media.sandbox.decoder._MOST_TASKS", 2)
+    async with opened(settings) as decoder:
+        before, one = ends("replaced"), job(Modality.IMAGE, samples.image())
+        for _ in range(5):
+            await decoder.decode(one)
+        assert ends("replaced") == before + 2
+
+
+def test_no_process_outlives_its_gateway(wait_for):
+    code = (
+        "import asyncio; from tessera.settings import Settings; from tessera.media import SandboxDecoder\n"
+        "async def main():\n"
+        "    decoder = SandboxDecoder(Settings()); await decoder.start(); print('up', flush=True)\n"
+        "    await asyncio.sleep(600)\n"
+        "asyncio.run(main())"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "server")}
+    with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE) as gateway:
+        try:
+            assert gateway.stdout.readline() == b"up\n"
+            children = psutil.Process(gateway.pid).children(recursive=True)
+            assert len(children) == 2, "the fork server and one process"
+        finally:
+            gateway.kill()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+
+
+async def test_strict_refuses_to_start_where_the_kernel_lacks_something(make_settings, monkeypatch):
+    settings = make_settings(media_sandbox="strict")
+    decoder = SandboxDecoder(settings)
+    start = decoder._processes.start
+
+    async def lacking():
+        child = await start()
+        child.missing = ["landlock"]
+        return child
+
+    monkeypatch.setattr(decoder._processes, "start", lacking)
+    try:
+        with pytest.raises(SandboxIncomplete, match="this kernel or container has no landlock"):
+            await decoder.start()
+    finally:
+        await decoder.aclose()
+    assert decoder.confinement == "without landlock"
