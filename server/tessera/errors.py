@@ -218,6 +218,12 @@ class TooManyConnections(Unavailable):
     code = "too_many_connections"
 
 
+class BodyMemoryFull(Unavailable):
+    """Bodies that arrive or are prepared take all of ``TESSERA_MAX_BODY_BYTES_IN_MEMORY``."""
+
+    code = "body_memory_full"
+
+
 class NoWorker(Unavailable):
     """No worker serves the model now."""
 

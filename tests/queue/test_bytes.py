@@ -73,6 +73,12 @@ async def test_room_is_free_when_a_job_ends_however_it_ends(
     await enqueue(small, 100)
 
 
+async def test_nothing_is_a_size_too(small: Broker) -> None:
+    job = await enqueue(small, 0)
+    await small.cancel(MODEL, job.id)
+    assert await queued_bytes(small) == 0
+
+
 async def test_a_job_that_is_given_back_holds_its_room(small: Broker, take: Take) -> None:
     await enqueue(small, 100)
     assert await small.release(MODEL, await take(), failed=False) == 1

@@ -194,7 +194,7 @@ async def test_a_restart_of_redis_in_the_middle_is_survived(own_redis: RedisProc
 
 
 async def test_an_outage_that_is_too_long_ends_the_streams(own_redis: RedisProcess, impatient: None) -> None:
-    settings = Settings(redis_url=own_redis.url, redis_timeout_s=0.2, redis_outage_s=0.5)
+    settings = Settings(redis_url=own_redis.url, redis_timeout_s=2.0, redis_outage_s=0.5)
     async with bench(settings) as made:
         await made.listening()
         with made.hub.open(job()) as stream:

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from tessera.errors import Cancelled
 from tessera.gateway import schema
-from tessera.gateway.body import Document, read_body, read_options
+from tessera.gateway.body import Document, Share, read_body, read_options
 from tessera.gateway.observation import observe
 from tessera.gateway.relay import Relay
 from tessera.gateway.services import Services
@@ -33,17 +33,18 @@ class Generation(Response):
         # Of the table of routes, not what the client sent: it becomes a label of metrics.
         path: str = scope["route"].path
         # Counted and logged within; there is nobody left to answer.
-        with suppress(Cancelled), observe(path) as seen:
-            document = await self._read()
+        with suppress(Cancelled), observe(path) as seen, self._services.bodies.enter() as share:
+            document = await self._read(share)
             options = read_options(document, self._required, self._services.settings.max_sequences)
-            relay = Relay(self._services, path, document, options, seen)
+            relay = Relay(self._services, path, document, options, seen, share)
             del document
             await relay(scope, receive, send)
 
-    async def _read(self) -> Document:
+    async def _read(self, share: Share) -> Document:
         settings = self._services.settings
+        most_bytes, limit_s = settings.max_body_bytes, settings.body_timeout_s
         try:
-            raw = await read_body(self._request, settings.max_body_bytes)
+            raw = await read_body(self._request, share, most_bytes=most_bytes, limit_s=limit_s)
         except ClientDisconnect as error:
             raise Cancelled("The client closed the connection before its request was complete.") from error
         return await Document.read(raw, settings.max_body_values)

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tessera.errors import TesseraError
-from tessera.gateway.body import Document, Options
+from tessera.gateway.body import Document, Options, Share
 from tessera.gateway.content import check_media, find_media, prepare_media
 from tessera.gateway.conversation import check_conversation
 from tessera.gateway.disconnect import cancel_on_disconnect
@@ -28,15 +28,19 @@ class Relay(Response):
     Args:
         path: path in vLLM's application.
         document: the request.
+        share: what it takes of the gateway's room for bodies; given back as soon as the job is queued.
     """
 
-    def __init__(self, services: Services, path: str, document: Document, options: Options, seen: Observation):
+    def __init__(
+        self, services: Services, path: str, document: Document, options: Options, seen: Observation, share: Share
+    ):
         super().__init__()
         self._services = services
         self._path = path
         self._document: Document | None = document
         self._options = options
         self._seen = seen
+        self._share = share
         self._head: Head | None = None
         self._pieces: list[bytes] = []
 
@@ -50,6 +54,8 @@ class Relay(Response):
                     await self._services.broker.enqueue(job, reply_to=self._services.gateway_id)
                     self._services.queued.add(job)
                     stream.enqueued = True
+                    job = stream.job
+                    self._share.give_back()
                     with Wire(send, heartbeat_s=self._heartbeat_s) as wire:
                         await self._answer(stream, wire)
                 except BaseException:

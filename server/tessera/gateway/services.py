@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from tessera.gateway.abandoned import Abandoned
+from tessera.gateway.body import BodyRoom
 from tessera.gateway.catalogue import Catalogue
 from tessera.gateway.disconnect import CANCEL_AGAIN_S
 from tessera.gateway.queued_bytes import QueuedBytes
@@ -40,6 +41,7 @@ class Services:
     stage: MediaStage
     abandoned: Abandoned
     queued: QueuedBytes
+    bodies: BodyRoom
 
     def abandon(self, job: Job) -> None:
         """Nobody waits for a job any more: cancel it, soon."""
@@ -67,12 +69,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         await catalogue.refresh()
         abandoned = Abandoned(broker)
         upkeep = Upkeep(broker, catalogue, settings, gateway_id)
+        bodies = BodyRoom(settings.max_body_bytes_in_memory, settings.body_memory_wait_s)
         queued = QueuedBytes(broker, catalogue, settings)
         work = (hub.run, catalogue.run, upkeep.run, abandoned.run, store.run, queued.run)
         tasks = [asyncio.create_task(_keep_going(run)) for run in work]
         stack.push_async_callback(_end, tasks)
         stack.push_async_callback(abandoned.settle, at_most_s=settings.redis_timeout_s)
-        yield Services(settings, gateway_id, broker, hub, catalogue, stage, abandoned, queued)
+        yield Services(settings, gateway_id, broker, hub, catalogue, stage, abandoned, queued, bodies)
 
 
 async def _keep_going(run: Callable[[], Awaitable[None]]) -> None:

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import msgpack
 import redis.asyncio as aioredis
@@ -58,7 +59,8 @@ class ReplyHub:
     @contextmanager
     def open(self, job: Job) -> Iterator[ReplyStream]:
         """The reply of a job; to be opened before the job is enqueued, so that nothing is missed."""
-        stream = ReplyStream(job, self._read_on)
+        # Its body may be large, and the answer may take long.
+        stream = ReplyStream(replace(job, body=b""), self._read_on)
         key = job.id.encode()
         self._streams[key] = stream
         if self._over is not None:

@@ -13,6 +13,7 @@ class HttpSettings(BaseSettings):
     max_headers: int = Field(128, gt=0, description="Most headers of a request.")
     head_timeout_s: float = Field(20.0, gt=0, description="Longest arrival of a request's head.")
     body_gap_timeout_s: float = Field(60.0, gt=0, description="Longest gap in the arrival of a request's body.")
+    body_timeout_s: float = Field(600.0, gt=0, description="Longest arrival of a request's body, gaps or not.")
     client_stall_s: float = Field(
         60.0,
         gt=0,

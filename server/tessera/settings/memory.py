@@ -11,6 +11,13 @@ from tessera.settings.units import MIB
 class MemorySettings(BaseSettings):
     """Budgets in bytes: what does not fit is refused, or waits."""
 
+    max_body_bytes_in_memory: int = Field(
+        256 * MIB,
+        gt=0,
+        description="Bodies of requests in one gateway, from their first byte until they are queued. It takes up to "
+        "three times as much memory to read them.",
+    )
+    body_memory_wait_s: float = Field(5.0, gt=0, description="Longest wait of a body for room in the gateway.")
     max_queued_bytes: int = Field(
         1024 * MIB, gt=0, description="Bodies of one model's requests that wait or run above which 429 is answered."
     )

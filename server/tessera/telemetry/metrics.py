@@ -24,6 +24,8 @@ TOKENS = Counter(
 )  # fmt: skip
 QUEUE_DEPTH = Gauge("tessera_queue_depth", "Jobs waiting, over all gateways.", ["model"])
 JOBS_RUNNING = Gauge("tessera_jobs_running", "Jobs leased by workers, over all gateways.", ["model"])
+BODY_BYTES = Gauge("tessera_body_bytes", "Bodies of requests in this gateway's memory, until they are queued.")
+BODIES_WAITING = Gauge("tessera_bodies_waiting", "Bodies of requests that wait for room in this gateway's memory.")
 QUEUED_BYTES = Gauge("tessera_queued_bytes", "Bodies of jobs that wait or run, over all gateways.", ["model"])
 WORKERS = Gauge("tessera_workers", "Live workers.", ["model"])
 REDELIVERED = Counter("tessera_jobs_redelivered", "Jobs answered after more than one delivery.", ["model"])

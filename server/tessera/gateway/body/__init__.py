@@ -6,6 +6,7 @@ The public surface: callers import from here and from nowhere below.
 from tessera.gateway.body.document import Document
 from tessera.gateway.body.options import Options, read_options
 from tessera.gateway.body.path import Path, written
+from tessera.gateway.body.room import BodyRoom, Share
 from tessera.gateway.body.upload import read_body
 
-__all__ = ["Document", "Options", "Path", "read_body", "read_options", "written"]
+__all__ = ["BodyRoom", "Document", "Options", "Path", "Share", "read_body", "read_options", "written"]

@@ -9,24 +9,28 @@ from starlette.requests import Request
 from tessera import compression
 from tessera.errors import (
     DamagedContentEncoding,
+    RequestTimeout,
     RequestTooLarge,
     UnsupportedContentEncoding,
     UnsupportedMediaType,
 )
+from tessera.gateway.body.room import Share
 
 # Characters of what a client sent that are shown to it.
 _SHOWN = 64
 
 
-async def read_body(request: Request, most_bytes: int) -> bytearray:
+async def read_body(request: Request, share: Share, *, most_bytes: int, limit_s: float) -> bytearray:
     """All of the body, unpacked.
 
     Args:
+        share: of the gateway's room for bodies; it grows with what arrives.
         most_bytes: limit, checked before and while reading, and while unpacking.
+        limit_s: longest arrival, without waiting for room.
 
     Raises:
         UnsupportedMediaType, UnsupportedContentEncoding: it is not read at all.
-        RequestTooLarge, DamagedContentEncoding, ClientDisconnect.
+        RequestTooLarge, RequestTimeout, BodyMemoryFull, DamagedContentEncoding, ClientDisconnect.
     """
     _check_type(request.headers.getlist("content-type"))
     coding = _coding(",".join(request.headers.getlist("content-encoding")))
@@ -35,11 +39,23 @@ async def read_body(request: Request, most_bytes: int) -> bytearray:
         raise _too_large(most_bytes)
     # Grows in place: joining chunks would copy all of a large body in one step.
     body = bytearray()
+    clock = asyncio.get_running_loop().time
+    end = clock() + limit_s
     async for chunk in request.stream():
         if len(body) + len(chunk) > most_bytes:
             raise _too_large(most_bytes)
+        # That it arrives at all is seen to by the connection, which ends at a gap.
+        if clock() > end:
+            raise RequestTimeout(f"The request's body did not arrive in {limit_s:g} s.")
+        end += await share.grow(len(chunk))
         body += chunk
-    return body if coding is None else await asyncio.to_thread(_unpack, body, coding, most_bytes)
+    if coding is None:
+        return body
+    # How long it is unpacked nobody knows before.
+    await share.grow(most_bytes)
+    unpacked = await asyncio.to_thread(_unpack, body, coding, most_bytes)
+    share.shrink(len(unpacked))
+    return unpacked
 
 
 def _check_type(types: list[str]) -> None:

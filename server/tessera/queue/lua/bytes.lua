@@ -15,7 +15,7 @@ local function let_go(prefix, what, id)
   local bytes = redis.call('HGET', prefix .. what, id)
   if bytes then
     redis.call('HDEL', prefix .. what, id)
-    redis.call('HINCRBY', prefix .. what, SUM, -bytes)
+    redis.call('HINCRBY', prefix .. what, SUM, 0 - bytes)  -- not -bytes: Lua has a negative zero
   end
 end
 
