@@ -135,6 +135,31 @@ class MethodNotAllowed(InvalidRequest):
     code = "method_not_allowed"
 
 
+class RequestNotFound(InvalidRequest):
+    """No request of that id is known, or no longer."""
+
+    status = 404
+    code = "request_not_found"
+
+
+class RequestCancelled(InvalidRequest):
+    """The request was cancelled by ``DELETE /v1/requests/{id}``, or because the client that sent it has left."""
+
+    status = 409
+    code = "request_cancelled"
+
+    def headers(self) -> dict[str, str]:
+        """As ever; OpenAI's clients, which send again what got a 409, are told that nobody wants that."""
+        return {**super().headers(), "x-should-retry": "false"}
+
+
+class ReplyDropped(InvalidRequest):
+    """What is asked for of a request's answer is no longer kept, or never was."""
+
+    status = 410
+    code = "reply_dropped"
+
+
 class ModelNotFound(InvalidRequest):
     """No worker serves, or has lately served, a model of that name."""
 

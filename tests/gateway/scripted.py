@@ -9,7 +9,7 @@ import os
 import secrets
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,12 +61,18 @@ class ScriptedWorker:
 
     async def say(self, lease: Lease, *entries: Entry) -> list[str]:
         """Append to the job's reply. Returns what the queue says was lost."""
+        return await self._append(lease, entries, final=isinstance(entries[-1], End))
+
+    async def _append(self, lease: Lease, entries: Sequence[Entry], *, final: bool) -> list[str]:
         job_id = lease.job.id
         offset = self._written.get(job_id, 0)
         self._written[job_id] = offset + len(entries)
         raw = [e.encode() for e in entries]
-        final = isinstance(entries[-1], End)
         return await self.broker.append(self.card.model, [Append(job_id, lease.epoch, offset, raw, final)])
+
+    async def finish(self, lease: Lease, *entries: Entry) -> list[str]:
+        """The same with the last entries, whatever they are."""
+        return await self._append(lease, entries, final=True)
 
     async def waiting(self) -> int:
         return (await self.broker.depth(self.card.model))[0]

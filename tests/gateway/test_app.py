@@ -32,6 +32,7 @@ async def test_an_unknown_path(gateway, method, path):
         ("GET", "/v1/chat/completions", "POST"),
         ("OPTIONS", "/v1/completions", "POST"),
         ("DELETE", "/v1/models", "GET, HEAD"),
+        ("DELETE", "/v1/requests/x/events", "GET, HEAD"),
         ("POST", "/readyz", "GET, HEAD"),
         ("PROPFIND", "/metrics", "GET, HEAD"),
         ("PUT", "/docs", "GET, HEAD"),
@@ -52,7 +53,10 @@ async def test_head_answers_as_get_does_but_for_the_body(gateway, worker, path):
         assert int(response.headers["Content-Length"]) > 0
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions%0A", "/v1/models%0A", "/docs%0A", "/livez%0A", "/livez%0D%0A"])
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/chat/completions%0A", "/v1/models%0A", "/v1/requests/x/events%0A", "/docs%0A", "/livez%0A", "/livez%0D%0A"],
+)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_path_matches_to_its_last_character(gateway, method, path):
     async with gateway.http.request(method, yarl.URL(gateway.url + path, encoded=True)) as response:
@@ -109,6 +113,8 @@ def test_the_description_has_every_path_and_resolves():
     assert set(described["paths"]) == {
         "/v1/chat/completions",
         "/v1/completions",
+        "/v1/requests/{request_id}",
+        "/v1/requests/{request_id}/events",
         "/v1/models",
         "/v1/models/{model}",
         "/livez",

@@ -6,7 +6,7 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
-from tessera.gateway import relay
+from tessera.gateway import playback
 from tessera.queue import Data, End, Failure, Head
 from tests.gateway.raw import post
 from tests.gateway.scripted import DOCUMENT, STREAM, USAGE, chat, event, sent
@@ -298,7 +298,7 @@ async def test_a_failure_that_nobody_thought_of_in_the_middle_ends_the_stream_wi
     def broken(failure):
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(relay, "error_of", broken)
+    monkeypatch.setattr(playback, "error_of", broken)
     url = f"{gateway.url}/v1/chat/completions"
     asked = asyncio.create_task(gateway.http.post(url, json=chat(worker.card.model, stream=True)))
     lease = await worker.take()

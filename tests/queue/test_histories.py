@@ -10,7 +10,8 @@
 - A job is given up when as many workers as ``TESSERA_MAX_ATTEMPTS`` died under it: their engines failed, or they fell
   silent and have not been heard of since. Otherwise another worker gets it, with all that was written of its reply.
 - Steps are kept once for each entry that they led to, as long as the job may be gone on with, and no longer.
-- A job ends with its gateway, and a gateway's set holds what would end with it.
+- A job ends with its gateway, unless it is to last, and a gateway's set holds what would end with it.
+- Whoever reads what was cancelled or given up finds out.
 - What bodies take is counted for each job that waits or runs, and for no other; beyond the budget none is taken.
 - Any call may be repeated, may have its answer lost, and may arrive late, when it changes nothing any more.
 - Whatever happened, one worker brings what is left to its end.
@@ -69,6 +70,7 @@ class Known:
 
     job: Job
     gateway: str
+    lasting: bool = False
     state: str = "queued"
     attempts: int = 0
     epoch: int = 0
@@ -151,20 +153,26 @@ class History(RuleBasedStateMachine):
 
     @initialize(widths=st.lists(WIDTHS, min_size=6, max_size=6), gateway=st.sampled_from(GATEWAYS))
     def begin(self, widths: list[int], gateway: str) -> None:
-        self.enqueue(widths, gateway, again=False)
+        self.enqueue(widths, gateway, again=False, lasting=False)
 
     @precondition(lambda self: len(self._waiting()) < MOST_WAITING)
-    @rule(widths=st.lists(WIDTHS, min_size=1, max_size=4), gateway=st.sampled_from(GATEWAYS), again=st.booleans())
-    def enqueue(self, widths: list[int], gateway: str, again: bool) -> None:
+    @rule(
+        widths=st.lists(WIDTHS, min_size=1, max_size=4),
+        gateway=st.sampled_from(GATEWAYS),
+        again=st.booleans(),
+        lasting=st.booleans(),
+    )
+    def enqueue(self, widths: list[int], gateway: str, again: bool, lasting: bool) -> None:
         for sequences in widths:
             known = self._new(sequences, gateway)
+            known.lasting = lasting
             full = self._queued_bytes() > 0 and self._queued_bytes() + len(known.job.body) > MOST_QUEUED_BYTES
             for _ in range(1 + again):
                 if full:
                     with pytest.raises(QueueBytesFull):
-                        self.run(self.broker.enqueue(known.job, reply_to=gateway))
+                        self.run(self.broker.enqueue(known.job, reply_to=gateway, lasting=lasting))
                 else:
-                    self.run(self.broker.enqueue(known.job, reply_to=gateway))
+                    self.run(self.broker.enqueue(known.job, reply_to=gateway, lasting=lasting))
                     self.known[known.id] = known
 
     @precondition(lambda self: not self.unheard)
@@ -209,7 +217,7 @@ class History(RuleBasedStateMachine):
             self._let_the_oldest_wait_too_long()
 
     def _gateway_dies(self, gateway: str) -> None:
-        orphans = [known for known in (*self._waiting(), *self._leased()) if known.gateway == gateway]
+        orphans = self._ending_with(gateway)
         self.run(self.redis.zadd(self.broker.keys.gateways(MODEL), {gateway: 1}, xx=True))
         assert self.run(self.broker.reap(MODEL, gateway_id="another")) == (0, 0, len(orphans))
         for known in orphans:
@@ -219,7 +227,7 @@ class History(RuleBasedStateMachine):
         known = self._some(chance)
         assert self.run(self.broker.cancel(MODEL, known.id)) == known.state
         if known.state in {"queued", "leased"}:
-            known.end("cancelled")
+            known.end("cancelled", "request_cancelled")
 
     def _let_the_oldest_wait_too_long(self) -> None:
         known = self._waiting()[0]
@@ -381,8 +389,7 @@ class History(RuleBasedStateMachine):
         bodies = {known.id: len(known.job.body) for known in (*self._waiting(), *self._leased())}
         assert _parts(counted) == bodies
         for gateway, ids in zip(GATEWAYS, open_jobs, strict=True):
-            known_open = (*self._waiting(), *self._leased())
-            assert ids == {known.id.encode() for known in known_open if known.gateway == gateway}
+            assert ids == {known.id.encode() for known in self._ending_with(gateway)}
         columns = (found[::3], found[1::3], found[2::3])
         for known, (state, deaths), log, steps in zip(self.known.values(), *columns, strict=True):
             assert steps == known.steps
@@ -410,6 +417,10 @@ class History(RuleBasedStateMachine):
 
     def _leased(self) -> list[Known]:
         return [known for known in self.known.values() if known.state == "leased"]
+
+    def _ending_with(self, gateway: str) -> list[Known]:
+        running = (*self._waiting(), *self._leased())
+        return [known for known in running if known.gateway == gateway and not known.lasting]
 
     def _holder(self, known: Known) -> Worker:
         assert known.holder is not None

@@ -6,7 +6,7 @@ from tessera.queue import Job, Lease, new_job_id
 def test_ids_are_unique_and_begin_with_that_of_the_request() -> None:
     ids = {new_job_id("request") for _ in range(1000)}
     assert len(ids) == 1000
-    assert {(job_id[:8], len(job_id)) for job_id in ids} == {("request-", 20)}
+    assert {(job_id[:8], len(job_id)) for job_id in ids} == {("request-", 40)}
 
 
 def test_a_lease_holds_the_job_that_was_enqueued() -> None:

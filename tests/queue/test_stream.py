@@ -176,7 +176,7 @@ async def test_a_log_is_read_in_pieces_of_bounded_size(broker: Broker, add: Any,
     assert {part.length for part in (some, one, none)} == {201}
     assert {part.first for part in (some, one, none)} == {HEAD}
     [nothing] = await broker.read([Place(MODEL, "unknown")])
-    assert (nothing.entries, nothing.length, nothing.first, nothing.known) == ([], 0, None, False)
+    assert (nothing.entries, nothing.length, nothing.first, nothing.state) == ([], 0, None, None)
 
 
 async def test_a_redis_that_takes_nothing_can_still_be_read(own_redis: RedisProcess, add: Any) -> None:

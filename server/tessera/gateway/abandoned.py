@@ -6,7 +6,7 @@ import asyncio
 from itertools import islice
 
 from tessera.errors import QueueUnavailable
-from tessera.queue import Broker, Job
+from tessera.queue import Broker, Named
 
 RETRY_S = 0.25
 CANCELLED_AT_ONCE = 128
@@ -24,7 +24,7 @@ class Abandoned:
         self._settled = asyncio.Event()
         self._settled.set()
 
-    def add(self, job: Job) -> None:
+    def add(self, job: Named) -> None:
         """Cancel a job, soon: nobody is kept waiting for it, and Redis may be what has failed."""
         jobs = self._jobs.setdefault(job.model, {})
         if len(jobs) >= MOST_KEPT:

@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from tessera import __version__
 from tessera.errors import MethodNotAllowed, RouteNotFound, TesseraError
-from tessera.gateway import generation, health, models
+from tessera.gateway import generation, health, models, requests
 from tessera.gateway.failsafe import Failsafe
 from tessera.gateway.request_id import RequestIds
 from tessera.gateway.routes import HeadAsGet, match_exactly
@@ -41,7 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="Tessera", version=__version__, description=DESCRIPTION, lifespan=lifespan, redirect_slashes=False
     )
     app.state.draining = False
-    for resource in (generation, models, health):
+    for resource in (generation, requests, models, health):
         app.include_router(resource.router)
     match_exactly(app.routes)
     app.add_exception_handler(TesseraError, _tessera_error)
@@ -53,9 +53,9 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["Retry-After", "X-Request-Id"],
+            expose_headers=["Retry-After", "X-Request-Id", "X-Tessera-Request-Id"],
         )
     app.add_middleware(RequestIds)
     return app

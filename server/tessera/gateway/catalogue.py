@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from tessera.errors import ModelNotFound, NoWorker, QueueUnavailable
 from tessera.queue import REDIS_UNAVAILABLE, Directory, ServedModel
@@ -19,6 +20,9 @@ class Catalogue:
         self._directory = directory
         self._settings = settings
         self._models: dict[str, ServedModel] = {}
+        self._last_known: dict[str, float] = {}
+        # Its jobs wait, run, and are kept, for as long as this.
+        self._remembered_s = settings.queue_timeout_s + settings.reply_ttl_s + 2 * settings.lease_s
         self._outage = Outage("redis_unreachable", "redis_reached")
         self.reachable = False
 
@@ -30,12 +34,19 @@ class Catalogue:
         """
         found = [m for m in self._models.values() if self._expected(m)]
         if not found:
-            self._check_reachable()
+            self.check_reachable()
         return found
 
     def known(self) -> list[ServedModel]:
         """All models of the directory, also those that nobody expects back."""
         return list(self._models.values())
+
+    def names(self) -> list[str]:
+        """Models of the directory, and those that left it while there may still be jobs of theirs."""
+        now = time.monotonic()
+        self._last_known |= dict.fromkeys(self._models, now)
+        self._last_known = {name: at for name, at in self._last_known.items() if now - at < self._remembered_s}
+        return list(self._last_known)
 
     @property
     def ready(self) -> bool:
@@ -53,7 +64,7 @@ class Catalogue:
         model = self._models.get(name)
         if model is not None and self._expected(model):
             return model
-        self._check_reachable()
+        self.check_reachable()
         if model is None and (served := [m.card.model for m in self.served()]):
             known = ", ".join(f"`{s}`" for s in served)
             raise ModelNotFound(f"The model `{name}` does not exist here. Served: {known}.", param="model")
@@ -76,7 +87,8 @@ class Catalogue:
             await self.refresh()
             await asyncio.sleep(REFRESH_EVERY_S)
 
-    def _check_reachable(self) -> None:
+    def check_reachable(self) -> None:
+        """Raise ``QueueUnavailable`` where the directory could not be read when last tried."""
         if not self.reachable:
             raise QueueUnavailable("The request queue cannot be reached at the moment.", retry_after_s=5)
 

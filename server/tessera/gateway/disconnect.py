@@ -15,8 +15,11 @@ CANCEL_AGAIN_S = 0.25
 
 
 @asynccontextmanager
-async def cancel_on_disconnect(receive: Receive) -> AsyncIterator[None]:
+async def cancel_on_disconnect(receive: Receive, *, not_before: asyncio.Event | None = None) -> AsyncIterator[None]:
     """Cancel the body of the context when the client disconnects. To be entered once the request's body was read.
+
+    Args:
+        not_before: what must have happened for that: what is done until then, is done without a client too.
 
     Raises:
         Cancelled: the client disconnected.
@@ -32,6 +35,8 @@ async def cancel_on_disconnect(receive: Receive) -> AsyncIterator[None]:
         try:
             while (await receive())["type"] != "http.disconnect":
                 pass
+            if not_before is not None:
+                await not_before.wait()
         except TesseraError as error:
             why = error
         while True:

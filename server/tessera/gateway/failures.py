@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from tessera.errors import Evicted, GatewayLost, QueueTimeout, ReplyLost, StreamNotResumed, TesseraError, WorkerLost
+from tessera.errors import (
+    Evicted,
+    GatewayLost,
+    QueueTimeout,
+    ReplyLost,
+    RequestCancelled,
+    StreamNotResumed,
+    TesseraError,
+    WorkerLost,
+)
 from tessera.queue import Failure
 
 _KINDS = (QueueTimeout, WorkerLost, GatewayLost, ReplyLost, StreamNotResumed)
@@ -13,4 +22,6 @@ def error_of(failure: Failure) -> TesseraError:
     """The error for a failure entry."""
     if (known := _EVICTIONS.get(failure.code)) is not None:
         return known(failure.message, retry_after_s=1)
+    if failure.code == RequestCancelled.code:
+        return RequestCancelled(failure.message)
     return TesseraError(failure.message)

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from tessera.errors import Cancelled
 from tessera.gateway import schema
 from tessera.gateway.body import Document, Share, read_body, read_options
+from tessera.gateway.directives import read_directives
 from tessera.gateway.observation import observe
 from tessera.gateway.relay import Relay
 from tessera.gateway.services import Services
@@ -34,9 +35,10 @@ class Generation(Response):
         path: str = scope["route"].path
         # Counted and logged within; there is nobody left to answer.
         with suppress(Cancelled), observe(path) as seen, self._services.bodies.enter() as share:
+            directives = read_directives(self._request.headers)
             document = await self._read(share)
             options = read_options(document, self._required, self._services.settings.max_sequences)
-            relay = Relay(self._services, path, document, options, seen, share)
+            relay = Relay(self._services, path, document, options, directives, seen, share)
             del document
             await relay(scope, receive, send)
 

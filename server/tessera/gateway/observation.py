@@ -102,10 +102,26 @@ class Observation:
             )
 
 
+class Retelling(Observation):
+    """Of an answer that was, or is, observed as that of another request: what it took is not counted twice."""
+
+    def head(self, head: Head) -> None:
+        """The answer begins."""
+        self.status = head.status
+
+    def piece(self) -> None:
+        """A piece of the answer goes out."""
+
+    def end(self, end: End) -> None:
+        """The answer is complete, or its stream has ended with an error."""
+        if end.error is not None:
+            self.status, self.code = end.error
+
+
 @contextmanager
-def observe(endpoint: str) -> Iterator[Observation]:
+def observe(endpoint: str, kind: type[Observation] = Observation) -> Iterator[Observation]:
     """Observe a request from its arrival to its end, however it ends."""
-    seen = Observation(endpoint)
+    seen = kind(endpoint)
     open_requests = metrics.REQUESTS_OPEN.labels(endpoint)
     open_requests.inc()
     try:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import orjson
-import structlog
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
+
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tessera.errors import TesseraError
+from tessera.errors import WorkerLost
 from tessera.gateway.body import Document, Options, Share
 from tessera.gateway.content import check_media, find_media, prepare_media
 from tessera.gateway.conversation import check_conversation
+from tessera.gateway.directives import Directives
 from tessera.gateway.disconnect import cancel_on_disconnect
-from tessera.gateway.failures import error_of
 from tessera.gateway.media_options import read_media_options
 from tessera.gateway.observation import Observation
+from tessera.gateway.playback import Playback
+from tessera.gateway.request_id import JOB_HEADER, tell
 from tessera.gateway.services import Services
-from tessera.gateway.wire import STREAM_HEAD, Wire, is_stream
-from tessera.queue import Data, End, Failure, Head, Job, ReplyStream, new_job_id
-
-log = structlog.get_logger()
+from tessera.gateway.wire import Wire
+from tessera.queue import Job, Named, ReplyStream, new_job_id
 
 
 class Relay(Response):
@@ -32,39 +36,45 @@ class Relay(Response):
     """
 
     def __init__(
-        self, services: Services, path: str, document: Document, options: Options, seen: Observation, share: Share
+        self,
+        services: Services,
+        path: str,
+        document: Document,
+        options: Options,
+        directives: Directives,
+        seen: Observation,
+        share: Share,
     ):
         super().__init__()
         self._services = services
         self._path = path
         self._document: Document | None = document
         self._options = options
+        self._lasting = directives.lasting
         self._seen = seen
         self._share = share
-        self._head: Head | None = None
-        self._pieces: list[bytes] = []
+        self._has_media = False
+        self._queued = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the request (ASGI)."""
-        async with cancel_on_disconnect(receive), self._services.stage.hold() as holder:
-            job = await self._job(scope["state"]["request_id"], holder)
-            self._services.queued.check(job)
-            with self._services.hub.open(job) as stream:
-                try:
-                    await self._services.broker.enqueue(job, reply_to=self._services.gateway_id)
-                    self._services.queued.add(job)
-                    stream.enqueued = True
-                    job = stream.job
-                    self._share.give_back()
-                    with Wire(send, heartbeat_s=self._heartbeat_s) as wire:
-                        await self._answer(stream, wire)
-                except BaseException:
-                    self._services.abandon(job)
-                    raise
-
-    @property
-    def _heartbeat_s(self) -> float:
-        return self._services.settings.stream_heartbeat_s if self._options.stream else 0
+        async with AsyncExitStack() as media:
+            holder = await media.enter_async_context(self._services.stage.hold())
+            not_before = self._queued if self._lasting else None
+            async with cancel_on_disconnect(receive, not_before=not_before):
+                job = await self._job(scope["state"]["request_id"], holder)
+                self._services.queued.check(job)
+                tell(scope, JOB_HEADER, job.id)
+                # Its body may be large, and the answer may take long.
+                with self._services.hub.open(replace(job, body=b"")) as stream:
+                    leave = partial(self._leave, stream.job, media)
+                    try:
+                        await self._enqueue(job, stream)
+                        del job
+                        await self._answer(stream, send, leave)
+                    except BaseException as error:
+                        leave(error)
+                        raise
 
     async def _job(self, request_id: str, holder: str) -> Job:
         services, document = self._services, self._document
@@ -76,6 +86,7 @@ class Relay(Response):
         parts = await document.run(find_media)
         media_options = read_media_options(document, card, {p.modality for p in parts})
         if parts:
+            self._has_media = True
             check_media(parts, card, sound_of_videos=media_options.sound_of_videos)
             await prepare_media(document, parts, media_options, services.stage, holder)
         # A job that is wider than its engine is only as wide as it: it needs all of it, whatever number was asked for.
@@ -87,58 +98,22 @@ class Relay(Response):
         self._seen.job_id = job.id
         return job
 
-    async def _answer(self, stream: ReplyStream, wire: Wire) -> None:
-        try:
-            await self._relay(stream, wire)
-        except Exception as error:
-            if not wire.started:
-                raise
-            self._services.abandon(stream.job)
-            await self._fail(error, wire)
+    async def _enqueue(self, job: Job, stream: ReplyStream) -> None:
+        services = self._services
+        await services.broker.enqueue(job, reply_to=services.gateway_id, lasting=self._lasting)
+        services.queued.add(job)
+        stream.enqueued = True
+        self._queued.set()
+        self._share.give_back()
 
-    async def _relay(self, stream: ReplyStream, wire: Wire) -> None:
-        while True:
-            for entry in await stream.next():
-                if isinstance(entry, Data):
-                    self._pieces.append(entry.body)
-                elif isinstance(entry, Head):
-                    self._head = entry
-                    self._seen.head(entry)
-                elif isinstance(entry, Failure):
-                    raise error_of(entry)
-                else:
-                    await self._finish(entry, wire)
-                    return
-            if self._head is not None and self._pieces and is_stream(self._head):
-                self._seen.piece()
-                await wire.write(self._head, self._taken(), more=True)
+    async def _answer(self, stream: ReplyStream, send: Send, leave: Callable[[Exception], None]) -> None:
+        heartbeat_s = self._services.settings.stream_heartbeat_s if self._options.stream else 0
+        with Wire(send, heartbeat_s=heartbeat_s) as wire:
+            await Playback(stream, wire, self._seen, numbered=self._lasting, on_failure=leave).run()
 
-    async def _finish(self, end: End, wire: Wire) -> None:
-        if self._head is None:
-            raise TesseraError("The worker sent an empty answer.")
-        if self._pieces:
-            self._seen.piece()
-        self._seen.end(end)
-        body = self._taken()
-        if wire.started and not is_stream(self._head):
-            body = _as_event(body)
-        await wire.write(self._head, body, more=False)
-
-    async def _fail(self, error: Exception, wire: Wire) -> None:
-        """End a stream whose head is out with an event that says what went wrong."""
-        if not isinstance(error, TesseraError):
-            log.exception("relay_failed", job=self._seen.job_id)
-            error = TesseraError("The gateway failed on this request; its log says why.")
-        self._seen.failed(error)
-        whole = self._taken() if self._head is not None and is_stream(self._head) else b""
-        await wire.write(STREAM_HEAD, whole + _as_event(orjson.dumps(error.body())), more=False)
-
-    def _taken(self) -> bytes:
-        body = b"".join(self._pieces)
-        self._pieces.clear()
-        return body
-
-
-def _as_event(document: bytes) -> bytes:
-    """A document as the only, or last, event of a stream; line ends in JSON stand between its tokens."""
-    return b"data: " + document.replace(b"\r", b"").replace(b"\n", b"") + b"\n\ndata: [DONE]\n\n"
+    def _leave(self, job: Named, media: AsyncExitStack, error: BaseException) -> None:
+        """The client gets no more of the job: cancel it, or let it go on and keep its media for it."""
+        if not (self._lasting and self._queued.is_set()) or isinstance(error, WorkerLost):
+            self._services.abandon(job)
+        elif self._has_media:
+            self._services.kept_media.add(job, media)

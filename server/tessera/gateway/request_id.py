@@ -10,6 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
 HEADER = b"x-request-id"
+# The id by which a request can be asked for, picked up and cancelled: that of its job, which nobody can guess.
+JOB_HEADER = b"x-tessera-request-id"
 # Characters of a client's own id that are kept.
 LONGEST = 128
 
@@ -29,8 +31,16 @@ def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return new_request_id()
 
 
+def tell(scope: Scope, name: bytes, value: str) -> None:
+    """Put a header on the request's answer, whatever that will be."""
+    scope["state"]["headers"].append((name, value.encode()))
+
+
 class RequestIds:
-    """ASGI middleware that puts the id into ``scope["state"]["request_id"]``, into the log and on the answer."""
+    """ASGI middleware that puts the id into ``scope["state"]["request_id"]``, into the log and on the answer.
+
+    It also puts on the answer what is found in ``scope["state"]["headers"]`` by then (see ``tell``).
+    """
 
     def __init__(self, app: ASGIApp):
         self._app = app
@@ -41,13 +51,14 @@ class RequestIds:
             await self._app(scope, receive, send)
             return
         request_id = request_id_of(scope["headers"])
-        scope.setdefault("state", {})["request_id"] = request_id
+        headers = [(HEADER, request_id.encode())]
+        scope.setdefault("state", {}).update(request_id=request_id, headers=headers)
         # Every request has a task of its own, and with it a context of its own.
         bind_contextvars(request_id=request_id)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (HEADER, request_id.encode())]
+                message["headers"] = [*message.get("headers", ()), *headers]
             await send(message)
 
         await self._app(scope, receive, send_with_id)

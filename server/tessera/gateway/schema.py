@@ -22,18 +22,19 @@ _ERROR = {
 }
 
 
-def _error(description: str) -> dict[str, Any]:
+def described(description: str) -> dict[str, Any]:
+    """A response with an error."""
     return {"description": description, "content": {"application/json": {"schema": _ERROR}}}
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
-    400: _error("A field is missing or wrong; `param` names it."),
-    404: _error("No such model."),
-    413: _error("The body is too large."),
-    415: _error("The body is not sent as JSON, or compressed in another way than with gzip or deflate."),
-    429: _error("Too many requests are waiting; `Retry-After` says when to come back."),
-    500: _error("The server failed on this request."),
-    503: _error("No worker, or no queue, at the moment; `Retry-After` says when to come back."),
+    400: described("A field is missing or wrong; `param` names it."),
+    404: described("No such model."),
+    413: described("The body is too large."),
+    415: described("The body is not sent as JSON, or compressed in another way than with gzip or deflate."),
+    429: described("Too many requests are waiting; `Retry-After` says when to come back."),
+    500: described("The server failed on this request."),
+    503: described("No worker, or no queue, at the moment; `Retry-After` says when to come back."),
 }
 
 
@@ -93,6 +94,22 @@ _OPTIONS = {
 }
 
 
+_DIRECTIVES = [
+    {
+        "name": "X-Tessera-On-Disconnect",
+        "in": "header",
+        "description": "What becomes of the request when its client goes away.",
+        "schema": {"type": "string", "enum": ["cancel", "continue"], "default": "cancel"},
+    }
+]
+_ANSWER_HEADERS = {
+    "X-Tessera-Request-Id": {
+        "description": "The id by which the request can be asked for, picked up and cancelled.",
+        "schema": {"type": "string"},
+    }
+}
+
+
 def _operation(prompt: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
     body = {
         "type": "object",
@@ -103,8 +120,11 @@ def _operation(prompt: dict[str, Any], example: dict[str, Any]) -> dict[str, Any
     content = {"application/json": {"schema": body, "example": example}}
     answer = {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {"schema": {"type": "string"}}}
     return {
-        "responses": {200: {"description": "The answer, as vLLM gives it.", "content": answer}, **ERRORS},
-        "openapi_extra": {"requestBody": {"required": True, "content": content}},
+        "responses": {
+            200: {"description": "The answer, as vLLM gives it.", "content": answer, "headers": _ANSWER_HEADERS},
+            **ERRORS,
+        },
+        "openapi_extra": {"parameters": _DIRECTIVES, "requestBody": {"required": True, "content": content}},
     }
 
 

@@ -14,10 +14,11 @@ from tessera.gateway.abandoned import Abandoned
 from tessera.gateway.body import BodyRoom
 from tessera.gateway.catalogue import Catalogue
 from tessera.gateway.disconnect import CANCEL_AGAIN_S
+from tessera.gateway.kept_media import KeptMedia
 from tessera.gateway.queued_bytes import QueuedBytes
 from tessera.gateway.upkeep import Upkeep
 from tessera.media import MediaStage, RedisMediaStore, SandboxDecoder, ThreadDecoder
-from tessera.queue import Broker, Directory, Job, ReplyHub, connect
+from tessera.queue import Broker, Directory, Named, Records, ReplyHub, connect
 from tessera.settings import Settings
 
 log = structlog.get_logger()
@@ -36,14 +37,16 @@ class Services:
     settings: Settings
     gateway_id: str
     broker: Broker
+    records: Records
     hub: ReplyHub
     catalogue: Catalogue
     stage: MediaStage
     abandoned: Abandoned
     queued: QueuedBytes
     bodies: BodyRoom
+    kept_media: KeptMedia
 
-    def abandon(self, job: Job) -> None:
+    def abandon(self, job: Named) -> None:
         """Nobody waits for a job any more: cancel it, soon."""
         self.abandoned.add(job)
 
@@ -71,11 +74,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         upkeep = Upkeep(broker, catalogue, settings, gateway_id)
         bodies = BodyRoom(settings.max_body_bytes_in_memory, settings.body_memory_wait_s)
         queued = QueuedBytes(broker, catalogue, settings)
-        work = (hub.run, catalogue.run, upkeep.run, abandoned.run, store.run, queued.run)
+        records = Records(redis, settings)
+        kept_media = KeptMedia(records)
+        work = (hub.run, catalogue.run, upkeep.run, abandoned.run, kept_media.run, store.run, queued.run)
         tasks = [asyncio.create_task(_keep_going(run)) for run in work]
         stack.push_async_callback(_end, tasks)
         stack.push_async_callback(abandoned.settle, at_most_s=settings.redis_timeout_s)
-        yield Services(settings, gateway_id, broker, hub, catalogue, stage, abandoned, queued, bodies)
+        shared = (abandoned, queued, bodies, kept_media)
+        yield Services(settings, gateway_id, broker, records, hub, catalogue, stage, *shared)
 
 
 async def _keep_going(run: Callable[[], Awaitable[None]]) -> None:

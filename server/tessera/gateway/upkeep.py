@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import structlog
 
@@ -24,25 +23,16 @@ class Upkeep:
         self._catalogue = catalogue
         self._settings = settings
         self._gateway_id = gateway_id
-        self._last_known: dict[str, float] = {}
 
     async def run(self) -> None:
         """Reap until cancelled."""
         while True:
             await asyncio.sleep(self._settings.lease_s / 4)
-            for model in self._models():
+            for model in self._catalogue.names():
                 try:
                     _tell(model, await self._broker.reap(model, gateway_id=self._gateway_id))
                 except QueueUnavailable:
                     break  # the catalogue tells
-
-    def _models(self) -> list[str]:
-        """Models of the directory, and those that left it while jobs of theirs may still wait."""
-        now = time.monotonic()
-        self._last_known |= {m.card.model: now for m in self._catalogue.known()}
-        waited = self._settings.queue_timeout_s + 2 * self._settings.lease_s
-        self._last_known = {model: seen for model, seen in self._last_known.items() if now - seen < waited}
-        return list(self._last_known)
 
 
 def _tell(model: str, reaped: Reaped) -> None:

@@ -4,9 +4,10 @@ from tessera.queue.broker import Append, Broker, Reaped
 from tessera.queue.channel import listen
 from tessera.queue.connection import REDIS_UNAVAILABLE, connect
 from tessera.queue.directory import Directory, ModelCard, ServedModel
-from tessera.queue.entry import Data, End, Entry, Failure, Head
-from tessera.queue.job import Job, Lease, Leases, new_job_id
+from tessera.queue.entry import Data, End, Entry, Failure, Head, decode
+from tessera.queue.job import Job, Lease, Leases, Named, new_job_id
 from tessera.queue.log import Part, Place
+from tessera.queue.record import Record, Records
 from tessera.queue.replies import ReplyHub
 from tessera.queue.stream import ReplyStream
 from tessera.queue.wakeup import Wakeup
@@ -25,14 +26,18 @@ __all__ = [
     "Lease",
     "Leases",
     "ModelCard",
+    "Named",
     "Part",
     "Place",
     "Reaped",
+    "Record",
+    "Records",
     "ReplyHub",
     "ReplyStream",
     "ServedModel",
     "Wakeup",
     "connect",
+    "decode",
     "listen",
     "new_job_id",
 ]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import redis.asyncio as aioredis
 
-from tessera.errors import Overloaded, QueueBytesFull, QueueUnavailable
-from tessera.queue.connection import REDIS_UNAVAILABLE
+from tessera.errors import Overloaded, QueueBytesFull
+from tessera.queue.connection import reach
 from tessera.queue.job import Job, Lease, Leases
 from tessera.queue.keys import Keys
 from tessera.queue.log import ENTRY_COST_BYTES, Part, Place
@@ -71,19 +69,21 @@ class Broker:
         self._lease_ms = int(settings.lease_s * 1000)
         self._enqueue, self._lease, self._append = (script(redis, n) for n in ("enqueue", "lease", "append"))
         self._renew, self._release = (script(redis, n) for n in ("renew", "release"))
-        self._cancel, self._reap, self._read = (script(redis, n) for n in ("cancel", "reap", "read"))
+        self._cancel, self._reap = (script(redis, n) for n in ("cancel", "reap"))
+        self._read, self._follow = (script(redis, n) for n in ("read", "follow"))
         self._unanswered: dict[tuple[str, str], int] = {}
 
     async def ping(self) -> None:
         """Ask whether Redis answers."""
-        async with self._reach():
+        async with reach(self._settings):
             await self._redis.ping()
 
-    async def enqueue(self, job: Job, *, reply_to: str) -> int:
+    async def enqueue(self, job: Job, *, reply_to: str, lasting: bool = False) -> int:
         """Add a job to its model's queue.
 
         Args:
             reply_to: id of the gateway that the reply is announced to, and that the job ends with.
+            lasting: it does not end with it.
 
         Returns:
             The queue's length, the job included.
@@ -95,7 +95,8 @@ class Broker:
         settings = self._settings
         timeout_ms = int(settings.queue_timeout_s * 1000)
         limits = (settings.max_queued_jobs, timeout_ms, self._reply_ttl_ms, self._lease_ms)
-        arguments = (reply_to, self.keys.gateway(reply_to), job.sequences, job.meta(), job.body)
+        owner = "" if lasting else reply_to
+        arguments = (owner, self.keys.gateway(reply_to), job.sequences, job.meta(), job.body)
         room = settings.max_queued_bytes
         length = await self._call(self._enqueue, job.model, job.id, *limits, *arguments, room)
         if length == _BYTES_FULL:
@@ -161,7 +162,7 @@ class Broker:
         return int(await self._call(self._release, model, *limits, *held))
 
     async def cancel(self, model: str, job_id: str) -> str | None:
-        """Drop a job, waiting or running; its worker is told. Returns the state that it was in.
+        """Drop a job, waiting or running; its worker is told, and who reads it. Returns the state that it was in.
 
         One that is not known (None) will not be queued either: a call that nobody answered may still be on its way.
         """
@@ -191,6 +192,10 @@ class Broker:
             if max(reaped) < REAPED_AT_ONCE:
                 return total
 
+    async def follow(self, model: str, job_id: str, channel: str) -> None:
+        """Announce what is written of a job's reply on one more channel, for as long as the job has not ended."""
+        await self._call(self._follow, model, job_id, channel)
+
     async def read(self, places: Sequence[Place]) -> list[Part]:
         """What the logs of several jobs hold behind a place in each.
 
@@ -201,14 +206,14 @@ class Broker:
             asked = [place for place in places if place.model == model]
             rows = [part for place in asked for part in place[1:]]
             found = await self._call(self._read, model, self._reply_ttl_ms, ENTRY_COST_BYTES, *rows)
-            for place, (known, length, first, entries) in zip(asked, found, strict=True):
-                parts[place] = Part(entries, length, first, bool(known))
+            for place, (state, length, first, entries) in zip(asked, found, strict=True):
+                parts[place] = Part(entries, length, first, state)
         return [parts[place] for place in places]
 
     async def recall(self, lease: Lease) -> tuple[list[bytes], list[bytes]]:
         """What earlier workers wrote of a job's reply: its entries, and the engine's steps that led to them."""
         model, job_id = lease.job.model, lease.job.id
-        async with self._reach(), self._redis.pipeline(transaction=True) as pipe:
+        async with reach(self._settings), self._redis.pipeline(transaction=True) as pipe:
             pipe.lrange(self.keys.log(model, job_id), 0, lease.written - 1)
             pipe.lrange(self.keys.steps(model, job_id), 0, -1)
             entries, steps = await pipe.execute()
@@ -217,29 +222,19 @@ class Broker:
     async def queued_bytes(self, models: Iterable[str]) -> dict[str, int]:
         """What the bodies of each model's waiting and running jobs take."""
         names = list(models)
-        async with self._reach(), self._redis.pipeline(transaction=False) as pipe:
+        async with reach(self._settings), self._redis.pipeline(transaction=False) as pipe:
             for model in names:
                 pipe.hget(self.keys.bodies(model), self.keys.SUM)
             return {model: int(held or 0) for model, held in zip(names, await pipe.execute(), strict=True)}
 
     async def depth(self, model: str) -> tuple[int, int]:
         """Jobs waiting and jobs running."""
-        async with self._reach(), self._redis.pipeline(transaction=False) as pipe:
+        async with reach(self._settings), self._redis.pipeline(transaction=False) as pipe:
             pipe.zcard(self.keys.queue(model))
             pipe.zcard(self.keys.leases(model))
             waiting, running = await pipe.execute()
         return waiting, running
 
     async def _call(self, script: Script, model: str, *arguments: Any) -> Any:
-        async with self._reach():
+        async with reach(self._settings):
             return await script(keys=[self.keys.queue(model)], args=[self.keys.model(model), *arguments])
-
-    @asynccontextmanager
-    async def _reach(self) -> AsyncIterator[None]:
-        try:
-            # The client's own limits count each attempt to connect and to read for itself.
-            async with asyncio.timeout(self._settings.redis_timeout_s):
-                yield
-        except REDIS_UNAVAILABLE as error:
-            message = "The request queue cannot be reached at the moment. Retry in a few seconds."
-            raise QueueUnavailable(message, retry_after_s=5) from error

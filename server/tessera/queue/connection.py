@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 import redis.asyncio as aioredis
 from redis.asyncio.connection import AbstractConnection
@@ -13,6 +14,7 @@ from redis.exceptions import ClusterDownError, OutOfMemoryError, ReadOnlyError, 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from tessera.errors import QueueUnavailable
 from tessera.settings import Settings
 
 # What a Redis that is down, loading, failing over or full says. ``BusyLoadingError`` is a connection error.
@@ -74,3 +76,19 @@ def connect(settings: Settings, *, name: str, blocking_s: float = 0.0, url: str 
     kind = pool.connection_class
     pool.connection_class = type(kind.__name__, (_Cancellable, kind), {})
     return aioredis.Redis.from_pool(pool)
+
+
+@asynccontextmanager
+async def reach(settings: Settings) -> AsyncIterator[None]:
+    """Give the calls of the context ``TESSERA_REDIS_TIMEOUT_S`` in all.
+
+    Raises:
+        QueueUnavailable: Redis cannot be reached in that time.
+    """
+    try:
+        # The client's own limits count each attempt to connect and to read for itself.
+        async with asyncio.timeout(settings.redis_timeout_s):
+            yield
+    except REDIS_UNAVAILABLE as error:
+        message = "The request queue cannot be reached at the moment. Retry in a few seconds."
+        raise QueueUnavailable(message, retry_after_s=5) from error

@@ -109,6 +109,11 @@ def decode(raw: bytes) -> Entry:
     raise ValueError(f"unknown kind of reply entry: {kind!r}")
 
 
+def is_last(raw: bytes) -> bool:
+    """Whether nothing follows an entry that was stored as ``raw``."""
+    return raw[:1] in (b"e", b"x")
+
+
 def _head(fields: Any) -> Head:
     head = Head(*fields)
     if not isinstance(head.headers, dict):

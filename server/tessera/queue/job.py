@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 
 def new_job_id(request_id: str = "job") -> str:
-    """A fresh job id: the id of its request, which clients choose and repeat as they like, and 48 random bits."""
-    return f"{request_id}-{secrets.token_hex(6)}"
+    """A fresh job id: the id of its request, which clients choose and repeat as they like, and 128 random bits.
+
+    Whoever knows it may read and cancel the job, so nobody must be able to guess it.
+    """
+    return f"{request_id}-{secrets.token_hex(16)}"
+
+
+class Named(Protocol):
+    """Whatever names a job: its model and its id."""
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+
+    @property
+    def model(self) -> str:
+        """The model whose queue it is, or was, in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,10 @@ class Part(NamedTuple):
         entries: those behind the reader's, as many as it has room for.
         length: of the whole log, in entries.
         first: its first entry; None: there is no log.
-        known: there is a record of the job, whose reply may not have begun.
+        state: the job's (see ``Record``), whose reply may not have begun; None: the job is not known.
     """
 
     entries: list[bytes]
     length: int
     first: bytes | None
-    known: bool
+    state: bytes | None

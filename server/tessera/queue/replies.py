@@ -9,19 +9,22 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from itertools import chain
 
 import msgpack
 import redis.asyncio as aioredis
 import structlog
 
-from tessera.errors import QueueUnavailable, ReplyLost, TesseraError, WorkerLost
+from tessera.errors import QueueUnavailable, ReplyDropped, ReplyLost, RequestCancelled, TesseraError, WorkerLost
 from tessera.queue import channel
 from tessera.queue.broker import Broker
-from tessera.queue.job import Job
+from tessera.queue.entry import is_last
+from tessera.queue.job import Named
 from tessera.queue.log import Place
+from tessera.queue.record import ENDED
 from tessera.queue.stream import ReplyStream
 from tessera.settings import Settings
 
@@ -47,33 +50,49 @@ class ReplyHub:
         self._broker = broker
         self._settings = settings
         self._channel = broker.keys.gateway(gateway_id)
-        self._streams: dict[bytes, ReplyStream] = {}
+        # Of one job there may be several: whoever picks it up reads it besides the client that sent it.
+        self._streams: defaultdict[bytes, list[ReplyStream]] = defaultdict(list)
         self._unreachable_since: float | None = None
         self._over: TesseraError | None = None
 
     @property
     def open_streams(self) -> int:
         """Requests that wait for, or are receiving, their reply."""
-        return len(self._streams)
+        return sum(map(len, self._streams.values()))
 
     @contextmanager
-    def open(self, job: Job) -> Iterator[ReplyStream]:
-        """The reply of a job; to be opened before the job is enqueued, so that nothing is missed."""
-        # Its body may be large, and the answer may take long.
-        stream = ReplyStream(replace(job, body=b""), self._read_on)
+    def open(self, job: Named, *, start: int = 0) -> Iterator[ReplyStream]:
+        """The reply of a job, from an entry on.
+
+        To be opened before the job is enqueued, so that nothing is missed; or before it is followed.
+        """
+        stream = ReplyStream(job, self._read_on, start=start)
         key = job.id.encode()
-        self._streams[key] = stream
+        streams = self._streams[key]
+        streams.append(stream)
         if self._over is not None:
             stream.fail(self._over)
         try:
             yield stream
         finally:
-            del self._streams[key]
+            streams.remove(stream)
+            if not streams:
+                del self._streams[key]
+
+    async def follow(self, stream: ReplyStream) -> None:
+        """Receive the reply of a job that was enqueued before, be it by another gateway, and what there is of it.
+
+        Raises:
+            QueueUnavailable: Redis cannot be reached.
+        """
+        await self._broker.follow(stream.job.model, stream.job.id, self._channel)
+        stream.enqueued = True
+        await self._catch_up([stream])
 
     def end_all(self, error: TesseraError) -> None:
         """End all streams with an error, and from now on each new one."""
         self._over = error
-        for stream in self._streams.values():
+        for stream in self._all():
             stream.fail(error)
 
     async def run(self) -> None:
@@ -86,9 +105,9 @@ class ReplyHub:
         self._unreachable_since = None
         parts = msgpack.unpackb(message, raw=True)
         for job_id, offset, entries in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
-            stream = self._streams.get(job_id)
-            if stream is not None and not stream.feed(offset, entries):
-                stream.last_heard = -math.inf  # a gap: the sweep catches up
+            for stream in self._streams.get(job_id, ()):
+                if not stream.feed(offset, entries):
+                    stream.last_heard = -math.inf  # a gap: the sweep catches up
 
     async def _sweep(self) -> None:
         while True:
@@ -110,7 +129,10 @@ class ReplyHub:
         return now - stream.last_look > self._settings.reply_ttl_s / 4
 
     def _enqueued(self) -> list[ReplyStream]:
-        return [s for s in self._streams.values() if s.enqueued]
+        return [s for s in self._all() if s.enqueued]
+
+    def _all(self) -> Iterator[ReplyStream]:
+        return chain.from_iterable(self._streams.values())
 
     def _give_up_unreachable(self, error: QueueUnavailable, asked: float) -> None:
         if self._unreachable_since is None:
@@ -140,11 +162,14 @@ class ReplyHub:
                 stream.last_heard = stream.last_look = time.monotonic()
                 # A failover may have lost entries that the client has: what comes now would not continue them.
                 gone_back = known_first is not None and (part.length < place.offset or part.first != known_first)
-                if gone_back or not (part.length or part.known):
+                if gone_back or not (part.length or part.state):
                     stream.fail(ReplyLost("The queue has lost this request (its Redis lost data). Send it again."))
-                else:
-                    stream.feed(place.offset, part.entries)
-                    stream.length = max(stream.length, part.length)
+                    continue
+                stream.first = part.first
+                stream.feed(place.offset, part.entries)
+                stream.length = max(stream.length, part.length)
+                if part.state in ENDED and not stream.behind and not is_last(stream.last):
+                    stream.fail(_without_end(part.state))
         self._unreachable_since = None
 
     async def _read_on(self, stream: ReplyStream) -> None:
@@ -152,3 +177,10 @@ class ReplyHub:
             await self._catch_up([stream])
         except QueueUnavailable:
             stream.last_heard = -math.inf  # the sweep goes on trying, and counts how long
+
+
+def _without_end(state: bytes | None) -> TesseraError:
+    """Why the log of a job that has ended holds no end."""
+    if state == b"cancelled":
+        return RequestCancelled("The request was cancelled.")
+    return ReplyDropped("The request has ended, and its answer is no longer kept. Send it again.")

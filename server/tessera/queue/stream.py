@@ -14,7 +14,7 @@ import structlog
 
 from tessera.errors import ReplyLost, TesseraError
 from tessera.queue.entry import Entry, decode
-from tessera.queue.job import Job
+from tessera.queue.job import Named
 from tessera.queue.log import ENTRY_COST_BYTES
 
 log = structlog.get_logger()
@@ -28,22 +28,26 @@ class ReplyStream:
 
     Args:
         catch_up: reads what the log holds behind ``offset``, as much as there is room for, and feeds it.
+        start: entries of the log that are not wanted.
 
     Attributes:
         enqueued: set by whoever enqueued the job; from then on a missing record means a lost one.
-        offset: entries received so far.
+        offset: entries received so far, or not wanted.
         length: entries that the log is known to hold.
-        first: the first of them, as stored.
+        first: the log's first entry, as stored.
+        last: the last that was received, as stored.
         last_heard: when the log was last known to hold nothing new, by ``time.monotonic``.
         last_entry: when the last entry came, or the stream was opened.
         last_look: when the log was last read, or the stream was opened.
     """
 
-    def __init__(self, job: Job, catch_up: Callable[[ReplyStream], Awaitable[None]]):
+    def __init__(self, job: Named, catch_up: Callable[[ReplyStream], Awaitable[None]], *, start: int = 0):
         self.job = job
         self.enqueued = False
-        self.offset = self.length = 0
+        self.offset = start
+        self.length = 0
         self.first: bytes | None = None
+        self.last = b""
         self.last_heard = self.last_entry = self.last_look = time.monotonic()
         self._catch_up = catch_up
         self._entries: list[Entry] = []
@@ -66,6 +70,8 @@ class ReplyStream:
 
         Raises:
             ReplyLost: Redis has lost the job, or a part of its reply.
+            RequestCancelled: the job was, before anything could be written of it.
+            ReplyDropped: the job has ended, and its reply is no longer kept.
             WorkerLost: nothing has come for ``TESSERA_REPLY_TIMEOUT_S``.
             QueueUnavailable: Redis has been away for ``TESSERA_REDIS_OUTAGE_S``.
         """
@@ -99,8 +105,9 @@ class ReplyStream:
                 log.exception("reply_unreadable", job=self.job.id)
                 self.fail(ReplyLost("The answer cannot be read: its worker runs another version. Send it again."))
                 break
-            if self.first is None:
+            if not self.offset:
                 self.first = entry
+            self.last = entry
             self.offset += 1
             self._unread_bytes += len(entry) + ENTRY_COST_BYTES
             self._changed.set()

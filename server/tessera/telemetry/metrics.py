@@ -37,3 +37,5 @@ REAPED = Counter(
     "Jobs of silent workers (requeued, evicted) or gateways (orphaned), or overdue.",
     ["model", "outcome"],
 )
+FOLLOWERS = Gauge("tessera_request_followers", "Readers of answers of requests that were sent before.")
+MEDIA_KEPT = Gauge("tessera_media_kept_requests", "Requests whose clients have left, and whose media is kept for them.")

@@ -35,7 +35,7 @@ while i <= #ARGV do
   local id, epoch, final = ARGV[i], ARGV[i + 1], ARGV[i + 2] == '1'
   local offset, count, steps, first = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), ARGV[i + 5], i + 6
   i = first + count
-  local job = redis.call('HMGET', job_key(prefix, id), 'epoch', 'state', 'reply_to')
+  local job = redis.call('HMGET', job_key(prefix, id), 'epoch', 'state', 'reply_to', 'followers')
   local log = log_key(prefix, id)
   local length = redis.call('LLEN', log)
   if not holds(prefix, id, job, epoch, lease_ms) or length < offset then
@@ -46,6 +46,9 @@ while i <= #ARGV do
       redis.call('RPUSH', log, unpack(entries))
       if steps ~= '' then redis.call('RPUSH', steps_key(prefix, id), steps) end
       tell(job[3], id, length, entries)
+      if job[4] then
+        for _, channel in ipairs(unpacked(job[4])) do tell(channel, id, length, entries) end
+      end
     end
     if final then
       redis.call('ZREM', prefix .. 'leases', id)

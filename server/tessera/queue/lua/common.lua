@@ -15,10 +15,17 @@ local function keep(key, ms)
   if redis.call('PTTL', key) < ms then redis.call('PEXPIRE', key, ms) end
 end
 
+-- The channels of gateways that follow a job's reply besides the one that took it; packed in its record, mostly none.
+local function unpacked(followers) return followers and cmsgpack.unpack(followers) or {} end
+
 -- Appends entries to a job's reply log and tells whoever reads it.
 local function reply(prefix, id, reply_to, entries)
   local length = redis.call('RPUSH', log_key(prefix, id), unpack(entries))
-  redis.call('PUBLISH', reply_to, cmsgpack.pack({id, length - #entries, entries}))
+  local message = cmsgpack.pack({id, length - #entries, entries})
+  redis.call('PUBLISH', reply_to, message)
+  for _, channel in ipairs(unpacked(redis.call('HGET', job_key(prefix, id), 'followers'))) do
+    redis.call('PUBLISH', channel, message)
+  end
 end
 
 -- The jobs of a gateway that end with it.
@@ -27,7 +34,7 @@ local function gateway_key(prefix, gateway) return prefix .. 'gateway:' .. gatew
 -- Ends a job: its body and its steps are no longer needed, its log stays readable for a while.
 local function conclude(prefix, id, state, reply_ttl_ms)
   local key = job_key(prefix, id)
-  redis.call('HSET', key, 'state', state)
+  redis.call('HSET', key, 'state', state, 'ended_ms', now_ms())
   redis.call('HDEL', key, 'body')
   let_go(prefix, 'bodies', id)
   redis.call('DEL', steps_key(prefix, id))

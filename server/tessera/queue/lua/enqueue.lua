@@ -1,6 +1,6 @@
 -- KEYS: any key of the model (routes the script in a cluster)
--- ARGV: prefix, id, max queued, queue timeout ms, reply ttl ms, lease ms, gateway, its channel, sequences, meta, body,
--- max bytes of bodies
+-- ARGV: prefix, id, max queued, queue timeout ms, reply ttl ms, lease ms, the gateway that the job ends with ('': none),
+-- the channel of the one that asks, sequences, meta, body, max bytes of bodies
 -- Returns the queue's length after the job was added, -1 where the queue is full, or -2 where bodies take all
 -- the room.
 local prefix, id = ARGV[1], ARGV[2]
@@ -15,7 +15,7 @@ local bodies = held(prefix, 'bodies')
 if bodies > 0 and bodies + #ARGV[11] > tonumber(ARGV[12]) then return -2 end
 local order = redis.call('INCR', prefix .. 'order')
 redis.call('HSET', key, 'state', 'queued', 'epoch', 0, 'attempts', 0, 'order', order, 'enqueued_ms', now,
-  'deadline_ms', now + ARGV[4], 'gateway', ARGV[7], 'reply_to', ARGV[8], 'sequences', ARGV[9], 'meta', ARGV[10],
+  'arrived_ms', now, 'deadline_ms', now + ARGV[4], 'reply_to', ARGV[8], 'sequences', ARGV[9], 'meta', ARGV[10],
   'body', ARGV[11])
 -- It outlives the queue's deadline only by the reply's.
 local ttl_ms = ARGV[4] + ARGV[5]
@@ -24,11 +24,13 @@ redis.call('ZADD', queue, order, id)
 keep(queue, ttl_ms)
 hold(prefix, 'bodies', id, #ARGV[11])
 keep(prefix .. 'bodies', ttl_ms)
--- A job that is to outlive its gateway would be left out of its set.
-redis.call('SADD', gateway_key(prefix, ARGV[7]), id)
-keep(gateway_key(prefix, ARGV[7]), ttl_ms)
-redis.call('ZADD', prefix .. 'gateways', 'GT', now + ARGV[6], ARGV[7])
-keep(prefix .. 'gateways', ttl_ms)
+if ARGV[7] ~= '' then
+  redis.call('HSET', key, 'gateway', ARGV[7])
+  redis.call('SADD', gateway_key(prefix, ARGV[7]), id)
+  keep(gateway_key(prefix, ARGV[7]), ttl_ms)
+  redis.call('ZADD', prefix .. 'gateways', 'GT', now + ARGV[6], ARGV[7])
+  keep(prefix .. 'gateways', ttl_ms)
+end
 -- One token wakes one waiting worker; tokens are hints, so their number is bounded by the queue's length.
 if redis.call('LLEN', prefix .. 'wake') <= length then redis.call('RPUSH', prefix .. 'wake', '1') end
 keep(prefix .. 'wake', ttl_ms)

@@ -1,7 +1,7 @@
 -- KEYS: any key of the model
 -- ARGV: prefix, reply ttl ms, what an entry costs its reader beside its bytes, then for each job: id, entries that the
 -- reader has, bytes that it has room for
--- Returns for each job {1 if it is known, the log's length, its first entry, entries behind those that the reader has}.
+-- Returns for each job {its state, the log's length, its first entry, entries behind those that the reader has}.
 local prefix, reply_ttl_ms, cost = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local PIECE = 64
 local parts = {}
@@ -22,6 +22,6 @@ for i = 4, #ARGV, 3 do
     redis.pcall('PEXPIRE', log, reply_ttl_ms)
     redis.pcall('PEXPIRE', key, reply_ttl_ms)
   end
-  parts[#parts + 1] = {redis.call('EXISTS', key), length, redis.call('LINDEX', log, 0), entries}
+  parts[#parts + 1] = {redis.call('HGET', key, 'state'), length, redis.call('LINDEX', log, 0), entries}
 end
 return parts

@@ -1,0 +1,35 @@
+"""The answer of a request that was sent before, again: what there is of it, and what is still to come."""
+
+from __future__ import annotations
+
+from starlette.types import Send
+
+from tessera.gateway.event_ids import BEGINNING, EventId, beyond_end
+from tessera.gateway.observation import Observation
+from tessera.gateway.playback import Playback
+from tessera.gateway.services import Services
+from tessera.gateway.wire import Wire
+from tessera.queue import Head, Record, decode
+from tessera.telemetry import metrics
+
+
+async def follow(services: Services, record: Record, after: EventId, send: Send, seen: Observation) -> None:
+    """Answer as the request's own endpoint did or would have, from behind an event on.
+
+    The request itself goes on whatever becomes of this reader.
+
+    Raises:
+        ReplyDropped: the answer is no longer kept, or does not reach as far as the event.
+        TesseraError: what the request failed with, where no part of its answer was to be sent.
+    """
+    heartbeat_s = services.settings.stream_heartbeat_s if record.stream else 0
+    with metrics.FOLLOWERS.track_inprogress(), services.hub.open(record, start=after.entry) as stream:
+        await services.hub.follow(stream)
+        if after != BEGINNING and stream.length <= after.entry:
+            raise beyond_end()
+        with Wire(send, heartbeat_s=heartbeat_s) as wire:
+            playback = Playback(stream, wire, seen, numbered=True, on_failure=lambda _: None)
+            if after != BEGINNING and stream.first is not None:
+                head = decode(stream.first)
+                playback.resume(head if isinstance(head, Head) else None, after)
+            await playback.run()

@@ -1,0 +1,169 @@
+"""A job's reply on its way to one client, entry by entry, as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import orjson
+import structlog
+
+from tessera.errors import TesseraError
+from tessera.gateway.event_ids import BEGINNING, EventId, Numbered, beyond_end
+from tessera.gateway.failures import error_of
+from tessera.gateway.observation import Observation
+from tessera.gateway.wire import STREAM_HEAD, Wire, is_stream
+from tessera.queue import Data, End, Failure, Head, ReplyStream
+
+log = structlog.get_logger()
+
+_NOTHING_LEFT = Head(204, STREAM_HEAD.content_type)
+
+
+class Pieces(Protocol):
+    """Bodies of the log's entries on their way out."""
+
+    def add(self, at: int, body: bytes) -> None:
+        """Take the body of entry number ``at``."""
+
+    def take(self) -> bytes:
+        """What can go out now."""
+
+    def rest(self) -> bytes:
+        """What is left at the end of the reply."""
+
+
+class Playback:
+    """Writes a reply. Errors before the first byte are raised; later ones end the stream.
+
+    Args:
+        numbered: the events of a stream get ids, and what ends a stream that has begun is always an event of it.
+        on_failure: called with the error that ends a stream, before that is written.
+    """
+
+    def __init__(
+        self,
+        stream: ReplyStream,
+        wire: Wire,
+        seen: Observation,
+        *,
+        numbered: bool,
+        on_failure: Callable[[Exception], None],
+    ):
+        self._stream = stream
+        self._wire = wire
+        self._seen = seen
+        self._numbered = numbered
+        self._on_failure = on_failure
+        self._after = BEGINNING
+        self._head: Head | None = None
+        self._pieces: Pieces = _Plain()
+        self._begun = False
+        # The log's entry that the reply ends with, once that is there.
+        self._last: int | None = None
+
+    def resume(self, head: Head | None, after: EventId) -> None:
+        """Go on behind an event; the entry that it ends in is the first that the stream brings.
+
+        Args:
+            head: of the reply; None where it failed before it had one.
+        """
+        self._head, self._after = head, after
+        self._pieces = Numbered(after)
+
+    async def run(self) -> None:
+        """Write all of it."""
+        try:
+            await self._relay()
+        except Exception as error:
+            if not (self._wire.started or self._begun):
+                raise
+            self._on_failure(error)
+            await self._fail(error)
+
+    async def _relay(self) -> None:
+        stream = self._stream
+        while True:
+            entries = await stream.next()
+            for at, entry in enumerate(entries, stream.offset - len(entries)):
+                if isinstance(entry, Data):
+                    self._pieces.add(at, entry.body)
+                elif isinstance(entry, Head):
+                    self._begin(entry)
+                else:
+                    self._last = at
+                    self._begun |= self._resumed
+                    await self._end(entry)
+                    return
+            self._begun |= self._resumed
+            if self._head is not None and is_stream(self._head) and (body := self._pieces.take()):
+                self._seen.piece()
+                await self._wire.write(self._head, body, more=True)
+
+    @property
+    def _resumed(self) -> bool:
+        return self._after != BEGINNING
+
+    def _begin(self, head: Head) -> None:
+        if self._resumed:
+            raise beyond_end()  # no event ends in a head
+        self._head = head
+        self._seen.head(head)
+        if self._numbered and is_stream(head):
+            self._pieces = Numbered()
+            self._begun = True
+
+    async def _end(self, entry: End | Failure) -> None:
+        if isinstance(entry, Failure):
+            raise error_of(entry)
+        head = self._head
+        if head is None:
+            raise TesseraError("The worker sent an empty answer.")
+        body = self._pieces.rest()
+        if body:
+            self._seen.piece()
+        self._seen.end(entry)
+        if not is_stream(head) and (self._wire.started or self._begun):
+            head, body = STREAM_HEAD, self._as_events(body)
+        await self._write_last(head, body)
+
+    async def _fail(self, error: Exception) -> None:
+        """End a stream that has begun with an event that says what went wrong."""
+        if not isinstance(error, TesseraError):
+            log.exception("relay_failed", job=self._stream.job.id)
+            error = TesseraError("The gateway failed on this request; its log says why.")
+        self._seen.failed(error)
+        whole = self._pieces.take() if self._head is not None and is_stream(self._head) else b""
+        await self._write_last(STREAM_HEAD, whole + self._as_events(orjson.dumps(error.body())))
+
+    async def _write_last(self, head: Head, body: bytes) -> None:
+        if self._resumed and not body and not self._wire.started:
+            head = _NOTHING_LEFT
+        await self._wire.write(head, body, more=False)
+
+    def _as_events(self, document: bytes) -> bytes:
+        """A document as the only, or last, event of a stream; line ends in JSON stand between its tokens."""
+        events = b"data: " + document.replace(b"\r", b"").replace(b"\n", b"") + b"\n\ndata: [DONE]\n\n"
+        # What this gateway alone has to say has no place in the log.
+        if not self._numbered or self._last is None:
+            return events
+        numbered = Numbered(self._after)
+        numbered.add(self._last, events)
+        return numbered.take()
+
+
+class _Plain:
+    """Bodies as they are."""
+
+    def __init__(self) -> None:
+        self._bodies: list[bytes] = []
+
+    def add(self, at: int, body: bytes) -> None:
+        self._bodies.append(body)
+
+    def take(self) -> bytes:
+        taken = b"".join(self._bodies)
+        self._bodies.clear()
+        return taken
+
+    rest = take
