@@ -417,7 +417,7 @@ async def test_a_queue_that_nobody_serves_expires(
     await add()
     names = {key async for key in redis_client.scan_iter(f"{settings.redis_prefix}:*")}
     lasting = {name for name in names if await redis_client.ttl(name) < 0}
-    assert len(names) == 6
+    assert len(names) == 7
     assert lasting == {f"{broker.keys.model(MODEL)}order".encode()}
 
 
