@@ -153,6 +153,13 @@ class RequestCancelled(InvalidRequest):
         return {**super().headers(), "x-should-retry": "false"}
 
 
+class IdempotencyKeyReused(InvalidRequest):
+    """Another request was sent with the same ``Idempotency-Key``."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+
 class ReplyDropped(InvalidRequest):
     """What is asked for of a request's answer is no longer kept, or never was."""
 

@@ -12,6 +12,7 @@
 - Steps are kept once for each entry that they led to, as long as the job may be gone on with, and no longer.
 - A job ends with its gateway, unless it is to last, and a gateway's set holds what would end with it.
 - Whoever reads what was cancelled or given up finds out.
+- Of requests with one idempotency key one runs, and the others get its answer, unless it was given up or cancelled.
 - What bodies take is counted for each job that waits or runs, and for no other; beyond the budget none is taken.
 - Any call may be repeated, may have its answer lost, and may arrive late, when it changes nothing any more.
 - Whatever happened, one worker brings what is left to its end.
@@ -38,8 +39,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tessera.errors import QueueBytesFull, QueueUnavailable
-from tessera.queue import Append, End, Failure, Job, Lease, Leases, connect
+from tessera.errors import IdempotencyKeyReused, QueueBytesFull, QueueUnavailable
+from tessera.queue import Append, End, Failure, Job, Lease, Leases, Once, connect
 from tessera.queue.entry import decode
 from tessera.queue.keys import Keys
 from tessera.settings import Settings
@@ -134,6 +135,7 @@ class History(RuleBasedStateMachine):
         self.redis = connect(self.settings, name="history")
         self.broker = UnreliableBroker(self.redis, self.settings)
         self.made = 0
+        self.begun: dict[str, tuple[str, Known]] = {}
         self.known: dict[str, Known] = {}
         self.workers = [Worker(f"w{n}") for n in range(3)]
         self.dead: list[Lease] = []
@@ -166,7 +168,7 @@ class History(RuleBasedStateMachine):
         for sequences in widths:
             known = self._new(sequences, gateway)
             known.lasting = lasting
-            full = self._queued_bytes() > 0 and self._queued_bytes() + len(known.job.body) > MOST_QUEUED_BYTES
+            full = self._is_full(known)
             for _ in range(1 + again):
                 if full:
                     with pytest.raises(QueueBytesFull):
@@ -174,6 +176,32 @@ class History(RuleBasedStateMachine):
                 else:
                     self.run(self.broker.enqueue(known.job, reply_to=gateway, lasting=lasting))
                     self.known[known.id] = known
+
+    @precondition(lambda self: len(self._waiting()) < MOST_WAITING)
+    @rule(
+        key=st.sampled_from("kl"), sent=st.sampled_from("xxxy"), gateway=st.sampled_from(GATEWAYS), again=st.booleans()
+    )
+    def enqueue_once(self, key: str, sent: str, gateway: str, again: bool) -> None:
+        known, once = self._new(1, gateway), Once(key, sent)
+        known.lasting = True
+        begun_by, begun = self.begun.get(key, (sent, None))
+        add = partial(self.broker.enqueue_once, known.job, once, reply_to=gateway, lasting=True)
+        if begun_by != sent:
+            for ask in (partial(self.broker.begun, MODEL, once), add):
+                with pytest.raises(IdempotencyKeyReused):
+                    self.run(ask())
+        elif begun is not None and begun.state in {"queued", "leased", "finished"}:
+            assert self.run(self.broker.begun(MODEL, once)) == self.run(add()) == begun.id
+        else:
+            assert self.run(self.broker.begun(MODEL, once)) is None
+            if self._is_full(known):
+                with pytest.raises(QueueBytesFull):
+                    self.run(add())
+                return
+            for _ in range(1 + again):
+                assert self.run(add()) is None
+            self.known[known.id] = known
+            self.begun[key] = (sent, known)
 
     @precondition(lambda self: not self.unheard)
     @rule(sequences=WIDTHS, gateway=st.sampled_from(GATEWAYS))
@@ -414,6 +442,9 @@ class History(RuleBasedStateMachine):
         self.made += 1
         body = b'{"x":%b}' % (b"1" * (self.made % 7))
         return Known(Job(f"j{self.made:03}", MODEL, "/", body, sequences), gateway)
+
+    def _is_full(self, known: Known) -> bool:
+        return self._queued_bytes() > 0 and self._queued_bytes() + len(known.job.body) > MOST_QUEUED_BYTES
 
     def _leased(self) -> list[Known]:
         return [known for known in self.known.values() if known.state == "leased"]

@@ -55,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["Retry-After", "X-Request-Id", "X-Tessera-Request-Id"],
+            expose_headers=["Retry-After", "X-Request-Id", "X-Tessera-Request-Id", "Idempotency-Replayed"],
         )
     app.add_middleware(RequestIds)
     return app

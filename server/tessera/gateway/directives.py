@@ -9,7 +9,9 @@ from starlette.datastructures import Headers
 
 from tessera.errors import InvalidRequest
 
+IDEMPOTENCY_KEY = "Idempotency-Key"
 ON_DISCONNECT = "X-Tessera-On-Disconnect"
+_LONGEST_KEY = 255
 _SHOWN = 64
 
 
@@ -26,9 +28,11 @@ class Directives:
 
     Attributes:
         lasting: the request goes on when its client, or its gateway, is gone.
+        key: the request is to be run once, however often it is sent with this key; empty: there is none.
     """
 
     lasting: bool
+    key: str
 
 
 def read_directives(headers: Headers) -> Directives:
@@ -37,12 +41,27 @@ def read_directives(headers: Headers) -> Directives:
     Raises:
         InvalidRequest: naming the header.
     """
-    return Directives(_on_disconnect(headers) is OnDisconnect.CONTINUE)
+    key = _key(headers)
+    # A client with a key comes back for the answer.
+    usual = OnDisconnect.CONTINUE if key else OnDisconnect.CANCEL
+    return Directives(_on_disconnect(headers, usual) is OnDisconnect.CONTINUE, key)
 
 
-def _on_disconnect(headers: Headers) -> OnDisconnect:
+def _key(headers: Headers) -> str:
+    values = headers.getlist(IDEMPOTENCY_KEY)
+    if not values:
+        return ""
+    if len(values) > 1 or not 0 < len(values[0]) <= _LONGEST_KEY or not all("!" <= c <= "~" for c in values[0]):
+        raise InvalidRequest(
+            f"`{IDEMPOTENCY_KEY}` must be one key of 1 to {_LONGEST_KEY} visible ASCII characters without spaces.",
+            param=IDEMPOTENCY_KEY,
+        )
+    return values[0]
+
+
+def _on_disconnect(headers: Headers, usual: OnDisconnect) -> OnDisconnect:
     values = headers.getlist(ON_DISCONNECT)
-    said = ", ".join(values) if values else OnDisconnect.CANCEL
+    said = ", ".join(values) if values else usual
     try:
         return OnDisconnect(said.strip().lower())
     except ValueError:

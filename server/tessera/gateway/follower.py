@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.types import Send
 
 from tessera.gateway.event_ids import BEGINNING, EventId, beyond_end
-from tessera.gateway.observation import Observation
+from tessera.gateway.observation import Observation, Retelling
 from tessera.gateway.playback import Playback
 from tessera.gateway.services import Services
 from tessera.gateway.wire import Wire
@@ -28,7 +28,7 @@ async def follow(services: Services, record: Record, after: EventId, send: Send,
         if after != BEGINNING and stream.length <= after.entry:
             raise beyond_end()
         with Wire(send, heartbeat_s=heartbeat_s) as wire:
-            playback = Playback(stream, wire, seen, numbered=True, on_failure=lambda _: None)
+            playback = Playback(stream, wire, Retelling(seen), numbered=True, on_failure=lambda _: None)
             if after != BEGINNING and stream.first is not None:
                 head = decode(stream.first)
                 playback.resume(head if isinstance(head, Head) else None, after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 
 from fastapi import APIRouter, Request
@@ -16,6 +17,7 @@ from tessera.gateway.directives import read_directives
 from tessera.gateway.observation import observe
 from tessera.gateway.relay import Relay
 from tessera.gateway.services import Services
+from tessera.queue import Once
 
 router = APIRouter(tags=["Generation"])
 
@@ -36,20 +38,22 @@ class Generation(Response):
         # Counted and logged within; there is nobody left to answer.
         with suppress(Cancelled), observe(path) as seen, self._services.bodies.enter() as share:
             directives = read_directives(self._request.headers)
-            document = await self._read(share)
-            options = read_options(document, self._required, self._services.settings.max_sequences)
-            relay = Relay(self._services, path, document, options, directives, seen, share)
-            del document
+            settings = self._services.settings
+            raw = await self._read(share)
+            once = await asyncio.to_thread(Once.of, directives.key, path, raw) if directives.key else None
+            document = await Document.read(raw, settings.max_body_values)
+            options = read_options(document, self._required, settings.max_sequences)
+            relay = Relay(self._services, path, document, options, directives, once, seen, share)
+            del raw, document
             await relay(scope, receive, send)
 
-    async def _read(self, share: Share) -> Document:
+    async def _read(self, share: Share) -> bytearray:
         settings = self._services.settings
         most_bytes, limit_s = settings.max_body_bytes, settings.body_timeout_s
         try:
-            raw = await read_body(self._request, share, most_bytes=most_bytes, limit_s=limit_s)
+            return await read_body(self._request, share, most_bytes=most_bytes, limit_s=limit_s)
         except ClientDisconnect as error:
             raise Cancelled("The client closed the connection before its request was complete.") from error
-        return await Document.read(raw, settings.max_body_values)
 
 
 @router.post("/v1/chat/completions", **schema.chat_completions)

@@ -102,12 +102,20 @@ class Observation:
             )
 
 
-class Retelling(Observation):
-    """Of an answer that was, or is, observed as that of another request: what it took is not counted twice."""
+class Retelling:
+    """Of an answer that is, or was, observed as that of another request: what it took is not counted twice.
+
+    Args:
+        seen: the request that gets it too.
+    """
+
+    def __init__(self, seen: Observation):
+        self._seen = seen
+        self.failed = seen.failed
 
     def head(self, head: Head) -> None:
         """The answer begins."""
-        self.status = head.status
+        self._seen.status = head.status
 
     def piece(self) -> None:
         """A piece of the answer goes out."""
@@ -115,13 +123,13 @@ class Retelling(Observation):
     def end(self, end: End) -> None:
         """The answer is complete, or its stream has ended with an error."""
         if end.error is not None:
-            self.status, self.code = end.error
+            self._seen.status, self._seen.code = end.error
 
 
 @contextmanager
-def observe(endpoint: str, kind: type[Observation] = Observation) -> Iterator[Observation]:
+def observe(endpoint: str) -> Iterator[Observation]:
     """Observe a request from its arrival to its end, however it ends."""
-    seen = kind(endpoint)
+    seen = Observation(endpoint)
     open_requests = metrics.REQUESTS_OPEN.labels(endpoint)
     open_requests.inc()
     try:

@@ -11,7 +11,7 @@ import structlog
 from tessera.errors import TesseraError
 from tessera.gateway.event_ids import BEGINNING, EventId, Numbered, beyond_end
 from tessera.gateway.failures import error_of
-from tessera.gateway.observation import Observation
+from tessera.gateway.observation import Observation, Retelling
 from tessera.gateway.wire import STREAM_HEAD, Wire, is_stream
 from tessera.queue import Data, End, Failure, Head, ReplyStream
 
@@ -45,7 +45,7 @@ class Playback:
         self,
         stream: ReplyStream,
         wire: Wire,
-        seen: Observation,
+        seen: Observation | Retelling,
         *,
         numbered: bool,
         on_failure: Callable[[Exception], None],

@@ -11,19 +11,22 @@ from functools import partial
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tessera.errors import WorkerLost
+from tessera.errors import ReplyLost, WorkerLost
 from tessera.gateway.body import Document, Options, Share
 from tessera.gateway.content import check_media, find_media, prepare_media
 from tessera.gateway.conversation import check_conversation
 from tessera.gateway.directives import Directives
 from tessera.gateway.disconnect import cancel_on_disconnect
+from tessera.gateway.event_ids import BEGINNING
+from tessera.gateway.follower import follow
 from tessera.gateway.media_options import read_media_options
 from tessera.gateway.observation import Observation
 from tessera.gateway.playback import Playback
 from tessera.gateway.request_id import JOB_HEADER, tell
 from tessera.gateway.services import Services
 from tessera.gateway.wire import Wire
-from tessera.queue import Job, Named, ReplyStream, new_job_id
+from tessera.queue import Job, ModelCard, Named, Once, ReplyStream, new_job_id
+from tessera.telemetry import metrics
 
 
 class Relay(Response):
@@ -32,6 +35,7 @@ class Relay(Response):
     Args:
         path: path in vLLM's application.
         document: the request.
+        once: its idempotency key, where it has one.
         share: what it takes of the gateway's room for bodies; given back as soon as the job is queued.
     """
 
@@ -42,6 +46,7 @@ class Relay(Response):
         document: Document,
         options: Options,
         directives: Directives,
+        once: Once | None,
         seen: Observation,
         share: Share,
     ):
@@ -51,6 +56,9 @@ class Relay(Response):
         self._document: Document | None = document
         self._options = options
         self._lasting = directives.lasting
+        self._once = once
+        # What can be picked up again, and whose client knows that it asked for it.
+        self._numbered = directives.lasting or once is not None
         self._seen = seen
         self._share = share
         self._has_media = False
@@ -62,25 +70,49 @@ class Relay(Response):
             holder = await media.enter_async_context(self._services.stage.hold())
             not_before = self._queued if self._lasting else None
             async with cancel_on_disconnect(receive, not_before=not_before):
-                job = await self._job(scope["state"]["request_id"], holder)
-                self._services.queued.check(job)
-                tell(scope, JOB_HEADER, job.id)
-                # Its body may be large, and the answer may take long.
-                with self._services.hub.open(replace(job, body=b"")) as stream:
-                    leave = partial(self._leave, stream.job, media)
-                    try:
-                        await self._enqueue(job, stream)
-                        del job
-                        await self._answer(stream, send, leave)
-                    except BaseException as error:
-                        leave(error)
-                        raise
+                card = self._services.catalogue.require(self._options.model).card
+                self._seen.model = card.model
+                earlier = await self._services.broker.begun(card.model, self._once) if self._once else None
+                if earlier is None:
+                    request_id = scope["state"]["request_id"]
+                    earlier = await self._run(await self._job(card, request_id, holder), media, scope, send)
+                if earlier is not None:
+                    await media.aclose()
+                    await self._join(earlier, card.model, scope, send)
 
-    async def _job(self, request_id: str, holder: str) -> Job:
+    async def _run(self, job: Job, media: AsyncExitStack, scope: Scope, send: Send) -> str | None:
+        """Answer by running a job, unless another one stands that began by the same key: its id is returned then."""
+        self._services.queued.check(job)
+        # Its body may be large, and the answer may take long.
+        with self._services.hub.open(replace(job, body=b"")) as stream:
+            leave = partial(self._leave, stream.job, media)
+            try:
+                if (earlier := await self._enqueue(job)) is not None:
+                    return earlier
+                del job
+                stream.enqueued = True
+                tell(scope, JOB_HEADER, stream.job.id)
+                await self._answer(stream, send, leave)
+            except BaseException as error:
+                leave(error)
+                raise
+        return None
+
+    async def _join(self, job_id: str, model: str, scope: Scope, send: Send) -> None:
+        """Answer as another request, which the client has sent before."""
+        self._proceed()
+        self._seen.job_id = job_id
+        record = await self._services.records.find([model], [job_id])
+        if record is None:
+            raise ReplyLost("The queue has lost the request that this one repeats. Send it again.", retry_after_s=1)
+        metrics.JOINED.labels(model, record.state).inc()
+        tell(scope, JOB_HEADER, job_id)
+        tell(scope, b"idempotency-replayed", "true")
+        await follow(self._services, record, BEGINNING, send, self._seen)
+
+    async def _job(self, card: ModelCard, request_id: str, holder: str) -> Job:
         services, document = self._services, self._document
         assert document is not None, "it is read once"
-        card = services.catalogue.require(self._options.model).card
-        self._seen.model = card.model
         further_roles = services.settings.further_roles()
         await document.run(lambda read: check_conversation(read, further_roles))
         parts = await document.run(find_media)
@@ -98,18 +130,26 @@ class Relay(Response):
         self._seen.job_id = job.id
         return job
 
-    async def _enqueue(self, job: Job, stream: ReplyStream) -> None:
+    async def _enqueue(self, job: Job) -> str | None:
         services = self._services
-        await services.broker.enqueue(job, reply_to=services.gateway_id, lasting=self._lasting)
+        gateway_id, lasting = services.gateway_id, self._lasting
+        if self._once is None:
+            await services.broker.enqueue(job, reply_to=gateway_id, lasting=lasting)
+        elif earlier := await services.broker.enqueue_once(job, self._once, reply_to=gateway_id, lasting=lasting):
+            return earlier
         services.queued.add(job)
-        stream.enqueued = True
+        self._proceed()
+        return None
+
+    def _proceed(self) -> None:
+        """Whatever happens from now on, the request is in the queue."""
         self._queued.set()
         self._share.give_back()
 
     async def _answer(self, stream: ReplyStream, send: Send, leave: Callable[[Exception], None]) -> None:
         heartbeat_s = self._services.settings.stream_heartbeat_s if self._options.stream else 0
         with Wire(send, heartbeat_s=heartbeat_s) as wire:
-            await Playback(stream, wire, self._seen, numbered=self._lasting, on_failure=leave).run()
+            await Playback(stream, wire, self._seen, numbered=self._numbered, on_failure=leave).run()
 
     def _leave(self, job: Named, media: AsyncExitStack, error: BaseException) -> None:
         """The client gets no more of the job: cancel it, or let it go on and keep its media for it."""

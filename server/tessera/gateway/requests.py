@@ -16,7 +16,7 @@ from tessera.gateway.disconnect import cancel_on_disconnect
 from tessera.gateway.event_ids import BEGINNING, EventId
 from tessera.gateway.failures import error_of
 from tessera.gateway.follower import follow
-from tessera.gateway.observation import Retelling, observe
+from tessera.gateway.observation import observe
 from tessera.gateway.request_id import JOB_HEADER, tell
 from tessera.gateway.schema import ERRORS, described
 from tessera.gateway.services import Services
@@ -114,7 +114,7 @@ class Events(Response):
         """Answer (ASGI)."""
         path: str = scope["route"].path
         # Counted and logged within; there is nobody left to answer.
-        with suppress(Cancelled), observe(path, Retelling) as seen:
+        with suppress(Cancelled), observe(path) as seen:
             async with cancel_on_disconnect(receive):
                 after = self._place()
                 record = await _find(self._services, self._request_id)

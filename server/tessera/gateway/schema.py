@@ -32,6 +32,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     404: described("No such model."),
     413: described("The body is too large."),
     415: described("The body is not sent as JSON, or compressed in another way than with gzip or deflate."),
+    422: described("Another request was sent with this `Idempotency-Key`."),
     429: described("Too many requests are waiting; `Retry-After` says when to come back."),
     500: described("The server failed on this request."),
     503: described("No worker, or no queue, at the moment; `Retry-After` says when to come back."),
@@ -100,13 +101,23 @@ _DIRECTIVES = [
         "in": "header",
         "description": "What becomes of the request when its client goes away.",
         "schema": {"type": "string", "enum": ["cancel", "continue"], "default": "cancel"},
-    }
+    },
+    {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "The request is run once, however often it is sent with this key; it implies `continue`.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    },
 ]
 _ANSWER_HEADERS = {
     "X-Tessera-Request-Id": {
         "description": "The id by which the request can be asked for, picked up and cancelled.",
         "schema": {"type": "string"},
-    }
+    },
+    "Idempotency-Replayed": {
+        "description": "`true` where this is the answer to a request of the same key that was sent before.",
+        "schema": {"type": "string"},
+    },
 }
 
 

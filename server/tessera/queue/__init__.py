@@ -7,6 +7,7 @@ from tessera.queue.directory import Directory, ModelCard, ServedModel
 from tessera.queue.entry import Data, End, Entry, Failure, Head, decode
 from tessera.queue.job import Job, Lease, Leases, Named, new_job_id
 from tessera.queue.log import Part, Place
+from tessera.queue.once import Once
 from tessera.queue.record import Record, Records
 from tessera.queue.replies import ReplyHub
 from tessera.queue.stream import ReplyStream
@@ -27,6 +28,7 @@ __all__ = [
     "Leases",
     "ModelCard",
     "Named",
+    "Once",
     "Part",
     "Place",
     "Reaped",

@@ -9,18 +9,19 @@ from typing import Any, NamedTuple
 
 import redis.asyncio as aioredis
 
-from tessera.errors import Overloaded, QueueBytesFull
+from tessera.errors import IdempotencyKeyReused, Overloaded, QueueBytesFull
 from tessera.queue.connection import reach
 from tessera.queue.job import Job, Lease, Leases
 from tessera.queue.keys import Keys
 from tessera.queue.log import ENTRY_COST_BYTES, Part, Place
+from tessera.queue.once import Once
 from tessera.queue.scripts import Script, script
 from tessera.settings import Settings
 
 # Jobs of each kind, so that nobody else waits long for Redis.
 REAPED_AT_ONCE = 128
 # What `enqueue.lua` returns where the bodies take all the room.
-_BYTES_FULL = -2
+_FULL, _BYTES_FULL, _OTHER_REQUEST = -1, -2, -3
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Broker:
         self._enqueue, self._lease, self._append = (script(redis, n) for n in ("enqueue", "lease", "append"))
         self._renew, self._release = (script(redis, n) for n in ("renew", "release"))
         self._cancel, self._reap = (script(redis, n) for n in ("cancel", "reap"))
-        self._read, self._follow = (script(redis, n) for n in ("read", "follow"))
+        self._read, self._follow, self._begun = (script(redis, n) for n in ("read", "follow", "begun"))
         self._unanswered: dict[tuple[str, str], int] = {}
 
     async def ping(self) -> None:
@@ -92,26 +93,48 @@ class Broker:
             Overloaded: the queue holds ``TESSERA_MAX_QUEUED_JOBS``.
             QueueBytesFull: the bodies of its jobs would be above ``TESSERA_MAX_QUEUED_BYTES``.
         """
+        return int(await self._add(job, reply_to, lasting))
+
+    async def enqueue_once(self, job: Job, once: Once, *, reply_to: str, lasting: bool) -> str | None:
+        """Add a job, unless one stands that began by the same key: its id is returned then.
+
+        Raises:
+            IdempotencyKeyReused: something else was sent with the key.
+            Overloaded, QueueBytesFull: as ``enqueue`` does.
+        """
+        settings = self._settings
+        remembered = (settings.idempotency_ttl_s * 1000, settings.max_idempotency_keys)
+        return _earlier(await self._add(job, reply_to, lasting, once.name, once.digest, *remembered))
+
+    async def begun(self, model: str, once: Once) -> str | None:
+        """The id of the job that began by a key and whose answer stands: it is to come, or kept and no failure.
+
+        Raises:
+            IdempotencyKeyReused: something else was sent with the key.
+        """
+        return _earlier(await self._call(self._begun, model, once.name, once.digest))
+
+    async def _add(self, job: Job, reply_to: str, lasting: bool, *once: str | int) -> int | bytes:
         settings = self._settings
         timeout_ms = int(settings.queue_timeout_s * 1000)
         limits = (settings.max_queued_jobs, timeout_ms, self._reply_ttl_ms, self._lease_ms)
         owner = "" if lasting else reply_to
         arguments = (owner, self.keys.gateway(reply_to), job.sequences, job.meta(), job.body)
         room = settings.max_queued_bytes
-        length = await self._call(self._enqueue, job.model, job.id, *limits, *arguments, room)
-        if length == _BYTES_FULL:
+        added: int | bytes = await self._call(self._enqueue, job.model, job.id, *limits, *arguments, room, *once)
+        if added == _BYTES_FULL:
             raise QueueBytesFull(
                 f"The requests that wait for the model `{job.model}` or run are as large as all of them may be, "
                 f"{settings.max_queued_bytes:,} bytes. Send fewer or smaller ones at once, or retry later.",
                 retry_after_s=5,
             )
-        if length < 0:
+        if added == _FULL:
             raise Overloaded(
                 f"{settings.max_queued_jobs} requests are already waiting for the model `{job.model}`. "
                 "Send fewer at once, or retry later.",
                 retry_after_s=5,
             )
-        return int(length)
+        return added
 
     async def lease(self, model: str, worker_id: str, *, free: int, capacity: int, most: int) -> Leases:
         """Take waiting jobs that fit, oldest first. One that does not is passed, but not for ever.
@@ -238,3 +261,12 @@ class Broker:
     async def _call(self, script: Script, model: str, *arguments: Any) -> Any:
         async with reach(self._settings):
             return await script(keys=[self.keys.queue(model)], args=[self.keys.model(model), *arguments])
+
+
+def _earlier(answer: int | bytes | None) -> str | None:
+    if answer == _OTHER_REQUEST:
+        raise IdempotencyKeyReused(
+            "Another request was sent with this `Idempotency-Key`. Send this one with a key of its own.",
+            param="Idempotency-Key",
+        )
+    return answer.decode() if isinstance(answer, bytes) else None

@@ -14,6 +14,8 @@ All keys of one model share the hash tag ``{model}``, so that one script can tou
 ``P:{M}:order``                       integer     the last order given out
 ``P:{M}:gateways``                    sorted set  ids of gateways with jobs of the model, by expiry (ms)
 ``P:{M}:gateway:ID``                  set         ids of the jobs that end with a gateway
+``P:{M}:once:KEY``                    string      what was sent with an idempotency key, and the job's id
+``P:{M}:once``                        sorted set  those keys, by when their jobs began (ms)
 ``P:{M}:watch``                       integer     when silent ones were last looked for, or are to be next (ms)
 ``P:{M}:claim:WORKER``                string      what a worker was given last, in case the answer was lost
 ``P:{directory}:workers``             sorted set  ids of workers, by expiry (ms)

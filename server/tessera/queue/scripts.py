@@ -16,6 +16,11 @@ from redis.exceptions import ResponseError
 _PASSING = ("READONLY", "OOM", "MISCONF", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "BUSY", "TRYAGAIN")
 
 
+# What is prepended to every script, and to some.
+_COMMON = ("bytes", "common")
+_FURTHER = {"enqueue": ("once",), "begun": ("once",)}
+
+
 class Script(AsyncScript):
     """A script whose errors are those of the commands in it: Redis 6.2 wraps them, and so hides their kind."""
 
@@ -32,7 +37,7 @@ class Script(AsyncScript):
 @lru_cache
 def _source(name: str) -> str:
     folder = files("tessera.queue") / "lua"
-    return "\n".join((folder / f"{part}.lua").read_text() for part in ("bytes", "common", name))
+    return "\n".join((folder / f"{part}.lua").read_text() for part in (*_COMMON, *_FURTHER.get(name, ()), name))
 
 
 def script(redis: aioredis.Redis, name: str) -> Script:

@@ -35,6 +35,10 @@ class GatewaySettings(BaseSettings):
         description="Silence of a stream after which a comment goes out, so that proxies keep it open; 0: never.",
     )
     reply_ttl_s: int = Field(120, gt=0, description="How long a finished job's reply log is kept.")
+    idempotency_ttl_s: int = Field(
+        3600, gt=0, description="How long an `Idempotency-Key` is remembered; its answer as long as any, once it ended."
+    )
+    max_idempotency_keys: int = Field(100_000, gt=0, description="Most of them for a model; the oldest are forgotten.")
     drain_timeout_s: float = Field(30.0, ge=0, description="Time for running requests to end at shutdown.")
     drain_notice_s: float = Field(
         3.0, ge=0, description="The first part of it, in which `/readyz` says 503 and new requests are still taken."

@@ -38,4 +38,9 @@ REAPED = Counter(
     ["model", "outcome"],
 )
 FOLLOWERS = Gauge("tessera_request_followers", "Readers of answers of requests that were sent before.")
+JOINED = Counter(
+    "tessera_requests_joined",
+    "Requests that were answered as another one of the same idempotency key, by the state of that one's job.",
+    ["model", "state"],
+)
 MEDIA_KEPT = Gauge("tessera_media_kept_requests", "Requests whose clients have left, and whose media is kept for them.")

@@ -1,0 +1,37 @@
+-- Prepended to the scripts that know idempotency keys: `once:NAME` holds the digest of what was sent with a key, and the
+-- id of the job that it began; the sorted set `once` holds all names, by when their jobs began (ms).
+
+local OTHER_REQUEST = -3
+
+local function once_key(prefix, name) return prefix .. 'once:' .. name end
+
+-- Whether a job's answer is the answer to the same request once more: it is still to come, or it is kept and the server
+-- did not fail on it, nor was it given up or cancelled.
+local function stands(prefix, id)
+  local state = redis.call('HGET', job_key(prefix, id), 'state')
+  if state == 'queued' or state == 'leased' then return true end
+  local last = state == 'finished' and redis.call('LINDEX', log_key(prefix, id), -1)
+  if not last or string.sub(last, 1, 1) ~= 'e' then return false end
+  local status = tonumber(string.match(last, '"error":%[(%d+)') or 200)
+  return status < 500 and status ~= 408 and status ~= 409 and status ~= 429
+end
+
+-- The job that a key began, where that stands; OTHER_REQUEST where something else was sent with it; nil: there is none.
+local function begun(prefix, name, digest)
+  local known = redis.call('GET', once_key(prefix, name))
+  if not known then return nil end
+  local sent, id = string.match(known, '^(%S+) (.*)$')
+  if sent ~= digest then return OTHER_REQUEST end
+  return stands(prefix, id) and id or nil
+end
+
+local function remember(prefix, name, digest, id, ttl_ms, most)
+  local names, now = prefix .. 'once', now_ms()
+  redis.call('SET', once_key(prefix, name), digest .. ' ' .. id, 'PX', ttl_ms)
+  redis.call('ZREMRANGEBYSCORE', names, '-inf', now - ttl_ms)
+  redis.call('ZADD', names, now, name)
+  keep(names, tonumber(ttl_ms))
+  while redis.call('ZCARD', names) > most do
+    redis.call('DEL', once_key(prefix, redis.call('ZPOPMIN', names)[1]))
+  end
+end
