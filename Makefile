@@ -44,6 +44,14 @@ format: install ## Format the code and fix what can be fixed
 bench: install ## Compare the same engine called directly and through the gateway
 	@$(BIN)/python -m loadtests.bench $(ARGS)
 
+.PHONY: chaos
+chaos: install ## Kill parts of a server under load, at random, and count what is lost (ARGS="--kills 2000 --minutes 40")
+	@$(BIN)/python -m loadtests.chaos harm $(ARGS)
+
+.PHONY: chaos-page
+chaos-page: install ## Write the counts of all runs of `make chaos ARGS=--keep` into docs/reliability.md
+	@$(BIN)/python -m loadtests.chaos page
+
 .PHONY: nano
 nano: install ## Train the embedded model from nothing, or go on where that was interrupted (on two cores: 2.5 hours, or about 4.5 without bfloat16)
 	@$(BIN)/python -m models.nano train $(ARGS)

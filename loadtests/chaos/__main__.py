@@ -1,0 +1,82 @@
+"""``python -m loadtests.chaos``: harm a server under load and count what is lost; keep the counts; write the page."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from loadtests.chaos import record
+from loadtests.chaos.run import Plan, run
+from loadtests.chaos.server import Size
+from loadtests.chaos.tally import Tally
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def harm(
+    kills: Annotated[int, typer.Option(min=1, help="Processes to kill; then it ends.")] = 2000,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Longest time for that.")] = 10.0,
+    pause: Annotated[float, typer.Option(min=0.1, help="Seconds between two faults, on average.")] = 0.8,
+    streams: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 36,
+    workers: Annotated[int, typer.Option(min=2, help="Simulated workers.")] = 12,
+    gateways: Annotated[int, typer.Option(min=2, help="Gateways.")] = 2,
+    lease: Annotated[float, typer.Option(min=0.5, help="TESSERA_LEASE_S.")] = 2.0,
+    fsync: Annotated[Literal["always", "everysec"], typer.Option(help="Redis' appendfsync.")] = "always",
+    seed: Annotated[int | None, typer.Option(help="Of all that is random; left out: another one each time.")] = None,
+    logs: Annotated[Path | None, typer.Option(help="Folder for the logs, to be kept; must be short and empty.")] = None,
+    keep: Annotated[bool, typer.Option(help="Add the counts to results.json.")] = False,
+) -> None:
+    """Kill parts of a server under load, at random. Exits with 1 where something was lost, repeated or changed."""
+    console = Console()
+    size = Size(gateways=gateways, workers=workers, lease_s=lease, fsync=fsync)
+    chosen = time.time_ns() if seed is None else seed
+    plan = Plan(kills, minutes * 60, pause, streams, chosen, size)
+    console.print(f"Seed {chosen}", highlight=False)
+    began_s = time.monotonic()
+    tally = uvloop.run(run(plan, logs))
+    _show(tally, console)
+    if keep:
+        record.append(record.record_of(plan, tally, time.monotonic() - began_s))
+    if not tally.clean:
+        raise typer.Exit(1)
+
+
+@app.command()
+def page() -> None:
+    """Write the counts of all runs that were kept into docs/reliability.md."""
+    record.PAGE.write_text(record.page(record.PAGE.read_text(), record.read()))
+
+
+def _show(tally: Tally, console: Console) -> None:
+    counts = Table("", "number", title="Counts")
+    zeros = {"lost": tally.lost, "tokens missing": tally.missing, "tokens sent twice": tally.duplicated}
+    zeros["answers that differ"] = tally.differing
+    numbers = {"processes killed": tally.kills, "requests sent": tally.sent, "answered": tally.answered}
+    numbers |= {f"failed with {code}": number for code, number in tally.failed.most_common()}
+    numbers |= {f"told to come again, {code}": number for code, number in tally.refused.most_common()}
+    numbers |= {"sent again elsewhere": tally.asked_again, "picked up elsewhere": tally.picked_up}
+    for name, number in numbers.items():
+        counts.add_row(name, f"{number:,}")
+    for name, number in zeros.items():
+        counts.add_row(name, f"[{'red' if number else 'green'}]{number:,}[/]")
+    console.print(counts)
+    gaps = Table("fault", "times", "streams", "p50, s", "p99, s", "longest, s", title="To the next token")
+    told = tally.to_json()["gaps_s"]
+    for kind, times in sorted(tally.strikes.items()):
+        gap = told.get(kind)
+        cells = [f"{gap[name]:g}" for name in ("streams", "p50", "p99", "most")] if gap else ["-"] * 4
+        gaps.add_row(kind, str(times), *cells)
+    console.print(gaps)
+    for what in tally.seen:
+        console.print(f"[red]{what}[/]", highlight=False)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,153 @@
+"""What is done to the server, at random: each fault begins, is told to the requests that it concerns, and is mended."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+
+from loadtests.chaos.flight import Flight, Strike
+from loadtests.chaos.part import Part, RedisPart
+from loadtests.chaos.server import Server, until
+from loadtests.chaos.tally import Tally
+
+# Kinds, and how often each comes, of a hundred.
+KINDS = {
+    "worker killed": 62,
+    "worker stopped": 8,
+    "worker cut off": 8,
+    "gateway killed": 10,
+    "gateway stopped": 4,
+    "redis killed": 5,
+    "redis stopped": 3,
+}
+# Redis and gateways are down for as long as a restart takes; workers are replaced at once.
+DOWN_S = (0.1, 1.0)
+# After a restart, all are heard of again before the next one.
+REST_S = 3.0
+
+
+class Faults:
+    """Harms a server.
+
+    Args:
+        flights: requests under way, by the id that they were sent with.
+    """
+
+    def __init__(self, server: Server, flights: dict[str, Flight], tally: Tally, chance: random.Random):
+        self._server = server
+        self._flights = flights
+        self._tally = tally
+        self._chance = chance
+        self._harmed: set[str] = set()
+        self._acting: set[asyncio.Task[None]] = set()
+
+    async def run(self, *, kills: int, seconds: float, pause_s: float) -> None:
+        """Strike until so many processes were killed, or the time is over; then mend everything.
+
+        Args:
+            pause_s: between two faults, on average.
+        """
+        clock = asyncio.get_running_loop().time
+        end_s = clock() + seconds
+        try:
+            while self._tally.kills < kills and clock() < end_s:
+                [kind] = self._chance.choices(list(KINDS), list(KINDS.values()))
+                task = asyncio.create_task(self._strike(kind))
+                self._acting.add(task)
+                task.add_done_callback(self._acting.discard)
+                await asyncio.sleep(self._chance.uniform(0.5, 1.5) * pause_s)
+        finally:
+            await asyncio.gather(*self._acting)
+
+    async def _strike(self, kind: str) -> None:
+        whom, what = kind.split(" ", 1)
+        if whom == "redis":
+            await self._redis(kind, what)
+            return
+        numbers = range(len(self._server.workers if whom == "worker" else self._server.gateways))
+        well = [i for i in numbers if f"{whom} {i}" not in self._harmed]
+        if len(well) < 2:
+            return  # one is always well: nothing is shown by a server that nobody could reach
+        number = self._chance.choice(well)
+        name = f"{whom} {number}"
+        self._harmed.add(name)
+        try:
+            await (self._worker if whom == "worker" else self._gateway)(kind, what, number)
+        finally:
+            self._harmed.discard(name)
+
+    async def _worker(self, kind: str, what: str, number: int) -> None:
+        worker, link = self._server.workers[number]
+        jobs = await self._server.jobs_of(worker)
+        self._tell(kind, worker, (f for request_id, f in self._flights.items() if _among(request_id, jobs)))
+        if what == "killed":
+            await asyncio.to_thread(_replace, worker)
+        elif what == "stopped":
+            worker.stop()
+            await asyncio.sleep(self._for_a_while_s())
+            worker.go_on()
+        else:
+            link.cut(silently=self._chance.random() < 0.5)
+            await asyncio.sleep(self._for_a_while_s())
+            link.mend()
+        await self._settled(worker)
+
+    async def _gateway(self, kind: str, what: str, number: int) -> None:
+        _, gateway = self._server.gateways[number]
+        self._tell(kind, gateway, (f for f in self._flights.values() if f.gateway == number))
+        if what == "killed":
+            await asyncio.to_thread(gateway.kill)
+            await asyncio.sleep(self._chance.uniform(*DOWN_S))
+            await asyncio.to_thread(gateway.start)
+            await asyncio.sleep(REST_S)
+        else:
+            gateway.stop()
+            await asyncio.sleep(self._for_a_while_s())
+            gateway.go_on()
+        gateway.struck_at = asyncio.get_running_loop().time()
+
+    async def _redis(self, kind: str, what: str) -> None:
+        redis = self._server.redis
+        if "redis" in self._harmed:
+            return
+        self._harmed.add("redis")
+        self._tell(kind, redis, self._flights.values())
+        if what == "killed":
+            await asyncio.to_thread(redis.kill)
+            await asyncio.sleep(self._chance.uniform(*DOWN_S))
+            redis.start()
+        else:
+            redis.stop()
+            await asyncio.sleep(self._chance.uniform(*DOWN_S) * 2)
+            redis.go_on()
+        await until(self._server.redis_answers)
+        await asyncio.sleep(REST_S)
+        self._harmed.discard("redis")
+
+    def _tell(self, kind: str, part: Part | RedisPart, concerned: Iterable[Flight]) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self._tally.strikes[kind] += 1
+        part.struck_at = now_s
+        for flight in concerned:
+            flight.strikes.append(Strike(kind, now_s))
+
+    def _for_a_while_s(self) -> float:
+        """Shorter than a lease, or longer."""
+        return self._chance.uniform(0.2, 2.5) * self._server.size.lease_s
+
+    async def _settled(self, worker: Part) -> None:
+        """A worker that could not start, since Redis was away, is started again, as whoever keeps it running would."""
+        while not worker.worker_ids:
+            if worker.exit_code is not None:
+                await asyncio.to_thread(worker.start)
+            await asyncio.sleep(0.2)
+
+
+def _replace(worker: Part) -> None:
+    worker.kill()
+    worker.start()
+
+
+def _among(request_id: str, jobs: Iterable[str]) -> bool:
+    return any(job.startswith(request_id) for job in jobs)

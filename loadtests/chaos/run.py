@@ -1,0 +1,98 @@
+"""One run: the right answers are learnt in peace, then asked for while the server is harmed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from loadtests.chaos.client import Client
+from loadtests.chaos.faults import Faults
+from loadtests.chaos.questions import Question, questions
+from loadtests.chaos.said import Said
+from loadtests.chaos.server import Server, Size, running
+from loadtests.chaos.tally import Tally
+
+# Questions for each stream: two requests that are under way at once never have the same answer.
+QUESTIONS_A_STREAM = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is done to what.
+
+    Attributes:
+        kills: processes to be ended by ``kill -9``.
+        seconds: longest time of it.
+        pause_s: between two faults, on average.
+        streams: requests under way at once.
+        seed: of all that is random.
+    """
+
+    kills: int
+    seconds: float
+    pause_s: float = 0.7
+    streams: int = 36
+    seed: int = 0
+    size: Size = field(default_factory=Size)
+
+
+async def run(plan: Plan, folder: Path | None = None) -> Tally:
+    """Carry a plan out.
+
+    Args:
+        folder: for logs and Redis' data, which stay there; None: they go with the run.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="t-") as scratch:
+            return await run(plan, Path(scratch))
+    timeout = aiohttp.ClientTimeout(total=None)
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with (
+        aiohttp.ClientSession(connector=connector, timeout=timeout) as http,
+        running(plan.size, folder, http) as server,
+    ):
+        return await _run(plan, server, http)
+
+
+async def _run(plan: Plan, server: Server, http: aiohttp.ClientSession) -> Tally:
+    chance, tally = random.Random(plan.seed), Tally()
+    asked = questions(plan.streams * QUESTIONS_A_STREAM, chance)
+    right = await _learn(asked, Client(http, server.gateways, Tally(), chance), plan.streams)
+    client = Client(http, server.gateways, tally, chance)
+    over = asyncio.Event()
+    free = list(asked)
+
+    async def keep_asking() -> None:
+        while not over.is_set():
+            question = free.pop(chance.randrange(len(free)))
+            await client.ask(question, right[id(question)])
+            free.append(question)
+
+    async with asyncio.TaskGroup() as streams:
+        for _ in range(plan.streams):
+            streams.create_task(keep_asking())
+        faults = Faults(server, client.flights, tally, chance)
+        try:
+            await faults.run(kills=plan.kills, seconds=plan.seconds, pause_s=plan.pause_s)
+        finally:
+            over.set()
+    return tally
+
+
+async def _learn(asked: list[Question], client: Client, at_once: int) -> dict[int, Said]:
+    """The answers of a server that is well. Raises ``RuntimeError`` where it gives none."""
+    room = asyncio.Semaphore(at_once)
+
+    async def learn(question: Question) -> tuple[int, Said]:
+        async with room:
+            said = await client.ask(question, None)
+        if said is None:
+            raise RuntimeError(f"The server that nobody harmed did not answer: {question.kind}")
+        return id(question), said
+
+    return dict(await asyncio.gather(*(learn(question) for question in asked)))

@@ -1,0 +1,148 @@
+"""The server that is to be harmed: an append-only Redis, gateways, and simulated workers behind links to Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import redis.asyncio as aioredis
+
+from loadtests.chaos.link import Link
+from loadtests.chaos.part import Part, RedisPart, run_gateway, run_worker
+from tessera.local.stack import free_port
+from tessera.queue import REDIS_UNAVAILABLE, connect
+from tessera.queue.keys import Keys
+from tessera.settings import SIMULATED, Settings
+
+START_S = 60.0
+POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large it is.
+
+    Attributes:
+        fsync: Redis' ``appendfsync``.
+        step_ms: time of a token.
+    """
+
+    gateways: int = 2
+    workers: int = 6
+    lease_s: float = 2.0
+    fsync: str = "always"
+    step_ms: float = 40.0
+
+
+async def until(ready: Callable[[], Awaitable[bool]]) -> None:
+    """Wait, by asking again and again."""
+    while not await ready():  # noqa: ASYNC110  # another process is waited for
+        await asyncio.sleep(POLL_S)
+
+
+class Server:
+    """Use ``running``.
+
+    Attributes:
+        gateways: addresses, and the processes.
+        workers: the processes, each with its link.
+    """
+
+    def __init__(self, size: Size, folder: Path):
+        self.size = size
+        self.redis = RedisPart(folder, size.fsync)
+        common = {
+            "engine": SIMULATED,
+            "lease_s": size.lease_s,
+            "log_format": "json",
+            "drain_timeout_s": 1.0,
+            "drain_notice_s": 0.0,
+            "redis_timeout_s": 2.0,
+            "simulated_decode_step_ms": size.step_ms,
+            "simulated_seats": 64,
+        }
+        self.workers: list[tuple[Part, Link]] = []
+        for i in range(size.workers):
+            link = Link(folder / f"link-{i}.sock", self.redis.socket)
+            worker = Part(f"worker {i}", run_worker, {**common, "redis_url": link.url}, folder / f"worker-{i}.log")
+            self.workers.append((worker, link))
+        self.gateways: list[tuple[str, Part]] = []
+        for i in range(size.gateways):
+            port = free_port()
+            own: dict[str, Any] = {**common, "redis_url": self.redis.url, "host": "127.0.0.1", "port": port}
+            gateway = Part(f"gateway {i}", run_gateway, own, folder / f"gateway-{i}.log")
+            self.gateways.append((f"http://127.0.0.1:{port}", gateway))
+        own_settings = Settings(redis_url=self.redis.url, redis_timeout_s=1.0)
+        self._commands: aioredis.Redis = connect(own_settings, name="chaos")
+        self._keys = Keys(own_settings.redis_prefix)
+
+    async def start(self, http: aiohttp.ClientSession) -> None:
+        """Start everything, and wait until it answers. Raises ``TimeoutError``."""
+        self.redis.start()
+        await self._until(self.redis_answers)
+        for worker, link in self.workers:
+            await link.start()
+            await asyncio.to_thread(worker.start)
+        for url, gateway in self.gateways:
+            await asyncio.to_thread(gateway.start)
+            await self._until(partial(self._ready, http, url))
+
+    async def stop(self) -> None:
+        """End everything."""
+        parts = [part for _, part in self.gateways] + [part for part, _ in self.workers]
+        await asyncio.gather(*(asyncio.to_thread(part.terminate) for part in parts))
+        for _, link in self.workers:
+            link.stop()
+        await self._commands.aclose()
+        self.redis.kill()
+
+    async def redis_answers(self) -> bool:
+        """Whether Redis does."""
+        try:
+            await self._commands.ping()
+        except REDIS_UNAVAILABLE:
+            return False
+        return True
+
+    async def jobs_of(self, part: Part) -> list[str]:
+        """Ids of the jobs that a worker holds; none where Redis is away."""
+        workers = part.worker_ids
+        try:
+            leased: Any = await self._commands.zrange(self._keys.leases(SIMULATED), 0, -1)
+            async with self._commands.pipeline(transaction=False) as pipe:
+                for raw in leased:
+                    pipe.hget(self._keys.job(SIMULATED, raw.decode()), "worker")
+                holders = await pipe.execute()
+        except REDIS_UNAVAILABLE:
+            return []
+        return [
+            raw.decode() for raw, holder in zip(leased, holders, strict=True) if (holder or b"").decode() in workers
+        ]
+
+    async def _until(self, ready: Callable[[], Awaitable[bool]]) -> None:
+        async with asyncio.timeout(START_S):
+            await until(ready)
+
+    async def _ready(self, http: aiohttp.ClientSession, url: str) -> bool:
+        try:
+            async with http.get(f"{url}/readyz") as response:
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False
+
+
+@asynccontextmanager
+async def running(size: Size, folder: Path, http: aiohttp.ClientSession) -> AsyncIterator[Server]:
+    """A server, until the context ends."""
+    server = Server(size, folder)
+    try:
+        await server.start(http)
+        yield server
+    finally:
+        await server.stop()
