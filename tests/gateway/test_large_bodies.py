@@ -83,7 +83,7 @@ async def test_a_large_body_is_answered(gateway, worker):
 
 
 async def test_numbers_reach_the_engine_to_the_digit(gateway, worker):
-    text = '{"model":"%s","messages":[{"role":"user","content":"x"}],"seed":123456789012345678901,"x":[1.0,1E2,-0.0]}'
+    text = '{"model":"%s","messages":[{"role":"user","content":"x"}],"bound":123456789012345678901,"x":[1.0,1E2,-0.0]}'
     body = (text % worker.card.model).encode()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(gateway.post(body))

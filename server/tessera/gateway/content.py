@@ -146,7 +146,9 @@ def _media_part(document: Document, at: Path, part: Any) -> MediaPart | None:
     if kind == "input_audio":
         if not isinstance(value, dict) or not isinstance(value.get("data"), str) or not value["data"]:
             raise MissingField("`input_audio` must have `data` (base64) and `format`.", param=written(at))
-        source = MediaSource.from_base64(document.string(value["data"]), str(value.get("format", "")))
+        if not isinstance(value.get("format"), str | None):
+            raise InvalidRequest("`format` of `input_audio` must be a string.", param=written(at))
+        source = MediaSource.from_base64(document.string(value["data"]), value.get("format"))
         return MediaPart(at, modality, source, part)
     url = value.get("url") if isinstance(value, dict) else value
     if not isinstance(url, str) or not url:

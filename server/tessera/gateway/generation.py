@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from tessera.errors import Cancelled
 from tessera.gateway import schema
-from tessera.gateway.body import Document, Share, read_body, read_options
+from tessera.gateway.body import CHAT, COMPLETION, Document, Endpoint, Options, Share, read_body, read_options
 from tessera.gateway.directives import read_directives
 from tessera.gateway.observation import observe
 from tessera.gateway.relay import Relay
@@ -25,11 +25,11 @@ router = APIRouter(tags=["Generation"])
 class Generation(Response):
     """Answers one request, observed from its arrival to its last byte."""
 
-    def __init__(self, services: Services, request: Request, required: str):
+    def __init__(self, services: Services, request: Request, endpoint: Endpoint):
         super().__init__()
         self._services = services
         self._request = request
-        self._required = required
+        self._endpoint = endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the request (ASGI)."""
@@ -42,10 +42,13 @@ class Generation(Response):
             raw = await self._read(share)
             once = await asyncio.to_thread(Once.of, directives.key, path, raw) if directives.key else None
             document = await Document.read(raw, settings.max_body_values)
-            options = read_options(document, self._required, settings.max_sequences)
+            options = await document.run(self._understand)
             relay = Relay(self._services, path, document, options, directives, once, seen, share)
             del raw, document
             await relay(scope, receive, send)
+
+    def _understand(self, document: Document) -> Options:
+        return read_options(document, self._endpoint, self._services.settings.max_sequences)
 
     async def _read(self, share: Share) -> bytearray:
         settings = self._services.settings
@@ -59,10 +62,10 @@ class Generation(Response):
 @router.post("/v1/chat/completions", **schema.chat_completions)
 async def create_chat_completion(request: Request) -> Response:
     """Answer a conversation, whose messages may mix text, images, videos and audio."""
-    return Generation(request.app.state.services, request, "messages")
+    return Generation(request.app.state.services, request, CHAT)
 
 
 @router.post("/v1/completions", **schema.completions)
 async def create_completion(request: Request) -> Response:
     """Continue a text."""
-    return Generation(request.app.state.services, request, "prompt")
+    return Generation(request.app.state.services, request, COMPLETION)

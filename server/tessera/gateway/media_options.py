@@ -15,11 +15,11 @@ from tessera.gateway.body import Document, Path, written
 from tessera.media import MOST_FRAMES, MediaSpec, Modality
 from tessera.queue import ModelCard
 
+MOST_FPS = 120
 _IO, _PROCESSOR = "media_io_kwargs", "mm_processor_kwargs"
 _FPS, _FRAMES = "fps", "num_frames"
 _SMALLEST, _LARGEST = "min_pixels", "max_pixels"
 _SOUND = "use_audio_in_video"
-_MOST_FPS = 120
 # Rules that take frames at a rate know no number of them.
 _BY_NUMBER = (None, "opencv")
 # Options of processors that have no say in the size of images.
@@ -98,9 +98,10 @@ class _Given:
         value = self.values.get(name)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | kind) or not 0 < value <= most:
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if isinstance(value, bool) or not (whole or isinstance(value, kind)) or not 0 < value <= most:
             raise self._wrong(name, f"{'an integer' if kind is int else 'a number'} above 0 and at most {most:,}")
-        return value
+        return kind(value)
 
     def refuse_others(self, *known: str) -> None:
         for name, value in self.values.items():
@@ -120,7 +121,7 @@ class _Given:
 
 def _sampling(spec: MediaSpec, *given: _Given) -> dict[str, Any]:
     """What the request changes of the sampling of videos, which may stand in each of the objects."""
-    rate = _agreed([(each, each.number(_FPS, _MOST_FPS, float)) for each in given], _FPS)
+    rate = _agreed([(each, each.number(_FPS, MOST_FPS, float)) for each in given], _FPS)
     frames = _agreed([(each, each.number(_FRAMES, MOST_FRAMES)) for each in given], _FRAMES)
     if rate and frames and spec.video_sampling not in _BY_NUMBER:
         raise _contradiction(rate[0].path(_FPS), frames[0].path(_FRAMES), "the model takes frames at a rate")

@@ -25,7 +25,8 @@ TEXT = {
 }
 # What parts of other servers and of vLLM itself hold.
 _OTHERS = ("input_image", "image_pil", "image_embeds", "video_embeds", "audio_embeds", "prompt_embeds", "file")
-_CONTENTS = frozenset([*MEDIA, *_OTHERS, *TEXT.values()]) - {"name"}
+# Of which a part has one, or none (`name` may be any part's).
+CONTENTS = frozenset([*MEDIA, *_OTHERS, *TEXT.values()]) - {"name"}
 _LONGEST_NAME = 64
 
 
@@ -41,7 +42,7 @@ def kind_of(at: Path, part: dict[str, Any]) -> str:
     """
     kind = part.get("type")
     if kind is None:
-        kind = next((name for name in (*MEDIA, "text") if name in part), None)
+        kind = next((name for name in (*MEDIA, "text") if part.get(name) is not None), None)
     if not isinstance(kind, str) or (kind not in MEDIA and kind not in TEXT):
         known = ", ".join(("text", *MEDIA))
         shown = repr(kind)[:_LONGEST_NAME]
@@ -49,7 +50,7 @@ def kind_of(at: Path, part: dict[str, Any]) -> str:
         raise UnsupportedPart(message, param=written(at))
     own = TEXT.get(kind, kind)
     for name, value in part.items():
-        if name in _CONTENTS and name != own and value is not None:
+        if name in CONTENTS and name != own and value is not None:
             raise InvalidRequest(
                 f"A content part of type `{kind}` cannot have `{name}` too: send that in a part of its own.",
                 param=written(at),

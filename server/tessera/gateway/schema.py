@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from tessera.gateway.body import CHAT, COMPLETION, LONGEST_NAME, Endpoint
+from tessera.gateway.media_options import MOST_FPS
+from tessera.gateway.message_schema import MESSAGES
+from tessera.media import MOST_FRAMES
+
 _ERROR = {
     "type": "object",
     "required": ["error"],
@@ -37,64 +42,44 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     500: described("The server failed on this request."),
     503: described("No worker, or no queue, at the moment; `Retry-After` says when to come back."),
 }
-
-
-def _media(name: str, what: str) -> dict[str, Any]:
-    url = {"type": "string", "description": f"{what}, as a data URL or an http(s) URL."}
-    value = {"type": "object", "required": ["url"], "properties": {"url": url}}
-    kind = {"type": "string", "const": name}
-    return {"type": "object", "required": ["type", name], "properties": {"type": kind, name: value}}
-
-
-_PART = {
-    "oneOf": [
-        {
-            "type": "object",
-            "required": ["type", "text"],
-            "properties": {"type": {"type": "string", "const": "text"}, "text": {"type": "string"}},
-        },
-        _media("image_url", "PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF image"),
-        _media("video_url", "MP4, WebM, MKV, MOV or AVI video"),
-        _media("audio_url", "WAV, MP3, FLAC, OGG or M4A sound"),
-        {
-            "type": "object",
-            "required": ["type", "input_audio"],
-            "properties": {
-                "type": {"type": "string", "const": "input_audio"},
-                "input_audio": {
-                    "type": "object",
-                    "required": ["data", "format"],
-                    "properties": {
-                        "data": {"type": "string", "description": "Sound in base64."},
-                        "format": {"type": "string", "examples": ["wav", "mp3"]},
-                    },
-                },
-            },
-        },
-    ]
+_MODEL = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": LONGEST_NAME,
+    "description": "A name that `GET /v1/models` lists.",
 }
-_MESSAGE = {
-    "type": "object",
-    "required": ["role"],
-    "properties": {
-        "role": {"type": "string", "enum": ["system", "developer", "user", "assistant", "tool"]},
-        "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": _PART}, {"type": "null"}]},
+# Either of them: options of a stream go with one.
+_OPTIONS_OF_STREAMS = [
+    {"properties": {"stream": {"const": True}}, "required": ["stream"]},
+    {"properties": {"stream_options": {"anyOf": [{"type": "null"}, {"type": "object", "maxProperties": 0}]}}},
+]
+# Nothing else may be set, unless to null.
+_CLOSED = {"additionalProperties": {"type": "null"}}
+_RATE = {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": MOST_FPS}
+_SAMPLING = {
+    "fps": {**_RATE, "description": "Frames for each second of a video; not with `num_frames` for all models."},
+    "num_frames": {"type": ["integer", "null"], "minimum": 1, "maximum": MOST_FRAMES},
+}
+_PIXELS = {"type": ["integer", "null"], "minimum": 1, "description": "At most the model's own; not for all models."}
+_MEDIA_OPTIONS = {
+    "media_io_kwargs": {
+        "type": ["object", "null"],
+        "properties": {"video": {"type": ["object", "null"], "properties": _SAMPLING, **_CLOSED}},
+        **_CLOSED,
+        "description": "How videos are sampled. Where vLLM trusts requests, anything.",
     },
-    "additionalProperties": True,
+    "mm_processor_kwargs": {
+        "type": ["object", "null"],
+        "properties": {
+            **_SAMPLING,
+            "use_audio_in_video": {"type": ["boolean", "null"]},
+            "min_pixels": _PIXELS,
+            "max_pixels": _PIXELS,
+        },
+        **_CLOSED,
+        "description": "How the model's processor prepares media. Where vLLM trusts requests, anything.",
+    },
 }
-_MODEL = {"type": "string", "description": "A name that `GET /v1/models` lists."}
-_OPTIONS = {
-    "max_tokens": {"type": "integer", "minimum": 1},
-    "temperature": {"type": "number", "minimum": 0},
-    "top_p": {"type": "number", "minimum": 0, "maximum": 1},
-    "n": {"type": "integer", "minimum": 1},
-    "seed": {"type": "integer"},
-    "stop": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
-    "stream": {"type": "boolean", "default": False, "description": "Answer as server-sent events."},
-    "stream_options": {"type": "object", "properties": {"include_usage": {"type": "boolean"}}},
-}
-
-
 _DIRECTIVES = [
     {
         "name": "X-Tessera-On-Disconnect",
@@ -121,11 +106,12 @@ _ANSWER_HEADERS = {
 }
 
 
-def _operation(prompt: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+def _operation(endpoint: Endpoint, prompt: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
     body = {
         "type": "object",
-        "required": ["model", *prompt],
-        "properties": {"model": _MODEL, **prompt, **_OPTIONS},
+        "required": ["model", endpoint.prompt],
+        "properties": {"model": _MODEL, **prompt, **endpoint.fields},
+        "anyOf": _OPTIONS_OF_STREAMS,
         "additionalProperties": True,
     }
     content = {"application/json": {"schema": body, "example": example}}
@@ -144,10 +130,12 @@ _PARTS = [
     {"type": "image_url", "image_url": {"url": "https://example.com/square.png"}},
 ]
 chat_completions = _operation(
-    {"messages": {"type": "array", "minItems": 1, "items": _MESSAGE}},
+    CHAT,
+    {"messages": MESSAGES, **_MEDIA_OPTIONS},
     {"model": "tessera-nano", "messages": [{"role": "user", "content": _PARTS}], "max_tokens": 32},
 )
 completions = _operation(
-    {"prompt": {"anyOf": [{"type": "string"}, {"type": "array"}]}},
+    COMPLETION,
+    {},
     {"model": "tessera-nano", "prompt": "Once upon a time", "max_tokens": 32},
 )

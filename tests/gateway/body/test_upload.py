@@ -89,7 +89,7 @@ async def test_what_curl_sends_by_itself_is_named(gateway):
     ],
 )
 async def test_a_compressed_body_is_unpacked(gateway, worker, coding, pack):
-    body = chat(worker.card.model, seed=10**30)
+    body = chat(worker.card.model, bound=10**30)
     async with worker.serving(worker.echo):
         answer = await post(gateway, pack(json.dumps(body).encode()), {**JSON, "Content-Encoding": coding})
     assert (answer.status, answer.json) == (200, {"echo": body})

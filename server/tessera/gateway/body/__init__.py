@@ -4,9 +4,23 @@ The public surface: callers import from here and from nowhere below.
 """
 
 from tessera.gateway.body.document import Document
-from tessera.gateway.body.options import Options, read_options
+from tessera.gateway.body.fields import CHAT, COMPLETION, Endpoint
+from tessera.gateway.body.options import LONGEST_NAME, Options, read_options
 from tessera.gateway.body.path import Path, written
 from tessera.gateway.body.room import BodyRoom, Share
 from tessera.gateway.body.upload import read_body
 
-__all__ = ["BodyRoom", "Document", "Options", "Path", "Share", "read_body", "read_options", "written"]
+__all__ = [
+    "CHAT",
+    "COMPLETION",
+    "LONGEST_NAME",
+    "BodyRoom",
+    "Document",
+    "Endpoint",
+    "Options",
+    "Path",
+    "Share",
+    "read_body",
+    "read_options",
+    "written",
+]

@@ -1,0 +1,69 @@
+"""Messages in JSON Schema: what ``conversation``, ``content`` and ``part`` check, for the description of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from tessera.gateway.conversation import ROLES
+from tessera.gateway.part import CONTENTS, TEXT
+
+_STRING = {"type": "string", "minLength": 1}
+
+
+def _part(own: str, value: dict[str, Any], kinds: Collection[str], *, typed: bool = False) -> dict[str, Any]:
+    """A part that holds ``own``, and nothing of another kind.
+
+    Args:
+        typed: it has to say its type.
+    """
+    others = "|".join(sorted(CONTENTS - {own}))
+    return {
+        "type": "object",
+        "required": ["type", own] if typed else [own],
+        "properties": {"type": {"enum": [*kinds] if typed else [*kinds, None]}, own: value},
+        "patternProperties": {f"^({others})$": {"type": "null"}},
+    }
+
+
+def _media(name: str, what: str) -> dict[str, Any]:
+    url = {**_STRING, "description": f"{what}, as a data URL or an http(s) URL."}
+    return _part(name, {"anyOf": [url, {"type": "object", "required": ["url"], "properties": {"url": url}}]}, [name])
+
+
+_SOUND = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {
+        "data": {**_STRING, "description": "Sound in base64."},
+        "format": {"type": ["string", "null"], "examples": ["wav", "mp3"]},
+    },
+}
+_PART = {
+    "anyOf": [
+        {"type": "string"},
+        *(
+            _part(own, {"type": "string"}, [kind for kind in TEXT if TEXT[kind] == own], typed=own != "text")
+            for own in dict.fromkeys(TEXT.values())
+        ),
+        _media("image_url", "PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF image"),
+        _media("video_url", "MP4, WebM, MKV, MOV or AVI video"),
+        _media("audio_url", "WAV, MP3, FLAC, OGG or M4A sound"),
+        _part("input_audio", _SOUND, ["input_audio"]),
+    ]
+}
+_CONTENT = {"anyOf": [{"type": "string"}, {"type": "array", "items": _PART}, {"type": "null"}]}
+_CALL = {**_STRING, "description": "The id of a call that an earlier message of the assistant made."}
+_MESSAGE = {
+    "type": "object",
+    "required": ["role"],
+    "properties": {
+        "role": {"type": "string", "description": "`TESSERA_CHAT_ROLES` may name others."},
+        "content": _CONTENT,
+    },
+    "anyOf": [
+        {"properties": {"role": {"enum": [role for role in ROLES if role != "tool"]}}},
+        {"properties": {"role": {"const": "tool"}, "tool_call_id": _CALL}, "required": ["tool_call_id"]},
+    ],
+}
+MESSAGES = {"type": "array", "minItems": 1, "items": _MESSAGE}

@@ -1,0 +1,64 @@
+"""``openapi.yaml`` against the server, in both directions: what it allows is taken, what it forbids is refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.description import PATHS, allowed, forbidden, wrong_fields
+
+MALFORMED = {"invalid_json", "invalid_value", "missing_required_parameter", "unsupported_content_part"}
+# Of what is malformed, that which JSON Schema cannot say: by the field, words of the message.
+UNSAID = [
+    (r"n|prompt", "sequences are allowed"),
+    (r"messages\[\d+\]\.tool_call_id", "a call that nobody made"),
+    (r"(media_io|mm_processor)_kwargs\..*", "contradict each other"),
+    (r"mm_processor_kwargs\.(min|max)_pixels", "cannot be set by a request to this model"),
+]
+# A body that fails is shown as it is: to look for a smaller one takes minutes.
+QUICK = settings(
+    max_examples=50,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+def for_model(body: Any, model: str) -> Any:
+    """The body, asking for a model that is served where it asks for one at all."""
+    named = isinstance(body, dict) and isinstance(body.get("model"), str) and 0 < len(body["model"]) <= 512
+    return body | {"model": model} if named else body
+
+
+def unsaid(error: dict[str, Any]) -> bool:
+    return any(re.fullmatch(at, error["param"] or "") and says in error["message"] for at, says in UNSAID)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@given(data=st.data())
+@QUICK
+async def test_what_the_description_allows_is_taken(gateway, worker, path, data):
+    body = data.draw(allowed(path))
+    async with worker.serving(worker.echo):
+        answer = await gateway.post(for_model(body, worker.card.model), path)
+    if answer.status != 200:
+        assert answer.status == 400
+        assert answer.error["code"] not in MALFORMED or unsaid(answer.error), answer.error
+
+
+@pytest.mark.parametrize("path", PATHS)
+@given(data=st.data())
+@QUICK
+async def test_what_the_description_forbids_is_refused_by_name(gateway, worker, path, data):
+    body = data.draw(forbidden(path))
+    async with worker.serving(worker.echo):
+        answer = await gateway.post(for_model(body, worker.card.model), path)
+    assert (answer.status, answer.error["code"] in MALFORMED) == (400, True), answer.body
+    assert len(answer.error["message"]) < 500
+    if isinstance(body, dict):
+        named = re.split(r"[.\[]", answer.error["param"])[0]
+        assert named in wrong_fields(path, body) or unsaid(answer.error), answer.error
