@@ -15,7 +15,8 @@ _PARTS = {
     "VLLM::EngineCore": "vLLM engine core",
     "VLLM::Worker": "vLLM worker",
 }
-_OTHERS = "Ray and others"
+# Also a simulated worker, which runs in the process that `tessera worker` is.
+OTHERS = "Ray and others"
 
 
 class ProcessTimes:
@@ -52,4 +53,4 @@ class ProcessTimes:
                 return part
         parent = process.parent()
         inherited = self._parts.get(parent, CLIENT) if parent else CLIENT
-        return _OTHERS if inherited == CLIENT else inherited
+        return OTHERS if inherited == CLIENT else inherited

@@ -70,7 +70,7 @@ class Link:
             answers, there = await asyncio.open_unix_connection(self._target)
             self._writers.add(there)
             await asyncio.gather(self._pass(reader, there), self._pass(answers, writer))
-        except OSError:
+        except (OSError, RuntimeError):  # uvloop's, of a connection that is closed
             return  # one of the two has gone, and the other one is to see that
         finally:
             for end in (writer, there):

@@ -28,9 +28,13 @@ Run = Callable[[Settings], None]
 
 def run_worker(settings: Settings) -> None:
     """``tessera worker --engine simulated``."""
+    from tessera.worker.failure import DeploymentFailed
     from tessera.worker.simulated import run_simulated
 
-    run_simulated(settings)
+    try:
+        run_simulated(settings)
+    except DeploymentFailed as error:
+        sys.exit(str(error))
 
 
 def run_gateway(settings: Settings) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tessera.local.stack import Stack, open_stack
-from tessera.settings import Settings
+from tessera.settings import SIMULATED, Settings
 
 _CURL = """curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\
   -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}], "max_tokens": 32}}'"""
@@ -30,11 +30,17 @@ async def started(settings: Settings, console: Console, *, verbose: bool) -> Asy
             await _step(console, "Redis", stack.start_redis)
         # The gateway first: it shows when the worker has announced itself.
         await _step(console, "Gateway", stack.start_gateway)
-        await _step(console, f"Ray and a vLLM engine with {stack.model} (half a minute or more)", stack.start_worker)
+        await _step(console, _worker(settings, stack.model), stack.start_worker)
         try:
             yield stack
         finally:
             console.print("Stopping …")
+
+
+def _worker(settings: Settings, model: str) -> str:
+    if settings.engine == SIMULATED:
+        return f"Simulated engines, without a model: all answers of {model} are made up"
+    return f"Ray and a vLLM engine with {model} (half a minute or more)"
 
 
 async def run_up(settings: Settings, *, verbose: bool) -> None:
