@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tessera.errors import QueueUnavailable
 from tessera.queue import Broker, Data, End, Failure, Head, Lease
+from tessera.settings import Settings
 from tessera.telemetry.outage import Outage
 from tessera.worker.journal import Journal
 from tessera.worker.replay import Replay
 from tessera.worker.steps import Step
 from tessera.worker.transcript import Codec, current
 from tessera.worker.writer import ReplyWriter
+from tests.polling import eventually
 from tests.worker.jobs import MODEL, leased, log_of, text_of
 from tests.worker.plain_codec import PlainCodec
 
@@ -121,13 +125,50 @@ async def test_a_stream_goes_on_behind_an_event_that_took_several_entries(broker
     with pytest.raises(Killed):
         await run(Paced(Telling("a", large, "c", dies_after=2), writer), lease, broker, writer, PlainCodec())
     assert await broker.release(MODEL, [lease], failed=True) == 1
-    [again] = await broker.lease(MODEL, "w2", free=100, idle=True, most=1)
+    [again] = await broker.lease(MODEL, "w2", free=100, capacity=100, most=1)
     assert again.written > 4
     app = Telling("A", "B", "c")
     await run(app, again, broker, writer, PlainCodec())
     assert app.own == ["c"]
     whole = await text_of(broker, again.job)
     assert [whole.count(f'"{t}"'.encode()) for t in ("a", large, "c")] == [1, 1, 1]
+
+
+class Away(Broker):
+    """Cannot be reached when a record is first asked for."""
+
+    def __init__(self, broker: Broker, settings: Settings):
+        super().__init__(broker._redis, settings)
+        self.outages = 2
+
+    async def recall(self, lease: Lease) -> tuple[list[bytes], list[bytes]]:
+        self.outages -= 1
+        if self.outages >= 0:
+            raise QueueUnavailable("away")
+        return await super().recall(lease)
+
+
+async def test_a_stream_whose_record_cannot_be_read_yet_goes_on_once_it_can(
+    broker: Broker, writer: ReplyWriter, settings: Settings
+) -> None:
+    lease = await begun(broker, writer)
+    app = Telling("A", "B", "c", "d")
+    await run(app, lease, Away(broker, settings), writer, PlainCodec())
+    assert app.own == ["c", "d"]
+    assert (await log_of(broker, lease.job))[-1] == End(resumed=True)
+
+
+async def test_nobody_waits_for_the_record_of_a_job_that_is_not_wanted_any_more(
+    broker: Broker, writer: ReplyWriter, settings: Settings
+) -> None:
+    lease = await begun(broker, writer)
+    away = Away(broker, settings)
+    away.outages = 1000
+    replay = Replay(Telling(), lease, writer, Journal(away, PlainCodec()), lambda: False)
+    running = asyncio.create_task(replay.run())
+    await eventually(lambda: away.outages < 1000, "it asks")
+    replay.abort()
+    await asyncio.wait_for(running, 10)
 
 
 async def failed(broker: Broker, lease: Lease) -> bool:

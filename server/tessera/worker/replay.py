@@ -12,16 +12,17 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Scope
 
-from tessera.errors import StreamNotResumed
+from tessera.errors import QueueUnavailable, StreamNotResumed
 from tessera.queue import Data, End, Failure, Head, Lease
 from tessera.worker.answer import Answer, Document, Stream
 from tessera.worker.continuation import Continuation, Mismatch
-from tessera.worker.journal import Journal
+from tessera.worker.journal import Journal, Record
 from tessera.worker.transcript import Transcript, current
 from tessera.worker.writer import ReplyWriter
 
 log = structlog.get_logger()
 
+RETRY_S = 0.25
 # What the client is to know besides status, content type and body: whether and when to send the request again.
 PASSED_HEADERS = (b"retry-after", b"x-should-retry")
 
@@ -92,15 +93,28 @@ class Replay:
     async def _recall(self) -> bool:
         """Take up what earlier workers left. Returns whether the application is to be called."""
         try:
-            record = await self._journal.open(self._lease)
+            record = await self._record()
         except Mismatch as mismatch:
             self._fail(mismatch)
+            return False
+        if record is None:
             return False
         self._transcript, self._continuation, self._head = record.transcript, record.continuation, record.head
         self._head_written = record.head is not None
         if self._continuation is not None:
             log.info("stream_resumed", job=self._lease.job.id, attempts=self._lease.attempts)
         return True
+
+    async def _record(self) -> Record | None:
+        """The job's record, once Redis has it for us; None where nobody waits for the answer any more."""
+        while not self._gone.is_set():
+            try:
+                return await self._journal.open(self._lease)
+            except QueueUnavailable:
+                # Given back, the job would count one more death, for which neither it nor an engine is to blame.
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._gone.wait(), RETRY_S)
+        return None
 
     def _fail(self, mismatch: Mismatch) -> None:
         log.warning("stream_not_resumed", job=self._lease.job.id, reason=str(mismatch))
