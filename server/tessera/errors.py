@@ -211,9 +211,15 @@ class MediaTooLarge(InvalidRequest):
 
 
 class MediaFetchFailed(InvalidRequest):
-    """A media URL that cannot be fetched: unreachable, refused, redirecting or an HTTP error."""
+    """A media URL that cannot be fetched: unreachable, refused, redirecting without end or an HTTP error."""
 
     code = "media_fetch_failed"
+
+
+class MediaFetchBlocked(MediaFetchFailed):
+    """A media URL, or one that it redirects to, that leads where this server does not fetch from."""
+
+    code = "media_fetch_blocked"
 
 
 class MediaFetchTimeout(MediaFetchFailed):

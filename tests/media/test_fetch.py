@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from tessera.errors import InvalidMedia, MediaFetchFailed, MediaFetchTimeout, MediaTooLarge
-from tessera.media.fetch import Fetcher, is_public
+from tessera.media.fetch import Fetcher
 
 
 @pytest.fixture
@@ -213,12 +213,9 @@ async def test_a_lying_content_length_is_refused_before_the_body(fetcher, raw_se
         await fetcher.fetch(f"http://{raw_server.origin}/x")
 
 
-async def test_errors_and_redirects_say_what_happened(fetcher, web_server):
+async def test_an_http_error_says_which(fetcher, web_server):
     with pytest.raises(MediaFetchFailed, match="HTTP status 404"):
         await fetcher.fetch(web_server.url + "/none")
-    url = web_server.serve("/moved", b"", status=302, headers={"Location": "http://169.254.169.254/secret"})
-    with pytest.raises(MediaFetchFailed, match=r"redirects to 'http://169\.254\.169\.254/secret'"):
-        await fetcher.fetch(url)
 
 
 async def test_unreachable_and_unknown_hosts(fetcher):
@@ -273,7 +270,7 @@ async def test_no_signature_stands_in_any_message(web_server, make_settings):
     ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]", "[::]"],
 )
 async def test_the_own_network_is_out_of_reach(web_server, make_settings, host):
-    fetcher = Fetcher(make_settings(media_allow_private_networks=False))
+    fetcher = Fetcher(make_settings(media_allow_private_networks=False, media_allowed_ports="*"))
     port = web_server.url.rpartition(":")[2]
     with pytest.raises(MediaFetchFailed):
         await fetcher.fetch(f"http://{host}:{port}/a")
@@ -282,50 +279,11 @@ async def test_the_own_network_is_out_of_reach(web_server, make_settings, host):
 
 
 async def test_a_refused_address_is_named_as_the_reason(web_server, make_settings):
-    fetcher = Fetcher(make_settings(media_allow_private_networks=False))
+    fetcher = Fetcher(make_settings(media_allow_private_networks=False, media_allowed_ports="*"))
     for host in ("127.0.0.1", "localhost"):
         with pytest.raises(MediaFetchFailed, match="not public"):
             await fetcher.fetch(web_server.url.replace("127.0.0.1", host))
     await fetcher.aclose()
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        *(
-            "10.0.0.1",
-            "172.16.0.1",
-            "192.168.1.1",
-            "127.0.0.1",
-            "169.254.169.254",
-            "100.64.0.1",
-            "100.100.100.200",
-            "0.0.0.0",
-        ),
-        *("224.0.0.1", "240.0.0.1", "255.255.255.255", "192.0.0.192", "168.63.129.16", "198.18.0.1"),
-        *(
-            "::",
-            "::1",
-            "fe80::1",
-            "fe80::1%eth0",
-            "fc00::1",
-            "fd00:ec2::254",
-            "ff02::1",
-            "::ffff:10.0.0.1",
-            "::127.0.0.1",
-        ),
-        *("64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2001:0:0:0:0:0:80ff:fffe"),
-    ],
-)
-def test_addresses_that_are_not_public(address):
-    assert not is_public(address)
-
-
-@pytest.mark.parametrize(
-    "address", ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
-)
-def test_addresses_that_are_public(address):
-    assert is_public(address)
 
 
 async def test_a_cancelled_download_lets_its_connection_go(web_server, fetcher, wait_for):
@@ -335,7 +293,7 @@ async def test_a_cancelled_download_lets_its_connection_go(web_server, fetcher, 
 
     web_server.handlers["/hang"] = hang
     url = web_server.serve("/ok", b"fine")
-    tasks = [asyncio.create_task(fetcher.fetch(web_server.url + "/hang")) for _ in range(40)]
+    tasks = [asyncio.create_task(fetcher.fetch(f"{web_server.url}/hang?{n}")) for n in range(40)]
     async with asyncio.timeout(10):
         await wait_for(lambda: len(web_server.requests) >= 16)
         for task in tasks:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any
+from functools import partial
+from urllib.parse import urljoin
 
 import aiohttp
 from yarl import URL
 
-from tessera.errors import MediaFetchFailed, MediaFetchTimeout, MediaTooLarge
+from tessera.errors import MediaFetchBlocked, MediaFetchFailed, MediaFetchTimeout, MediaTooLarge
 from tessera.media.address import parse_address, shorten
 from tessera.media.content_coding import decompress, read_coding
+from tessera.media.destinations import Destinations
+from tessera.media.flights import Flights
+from tessera.media.public_address import NOT_PUBLIC, public_socket
+from tessera.media.site_headers import SiteHeaders
 from tessera.settings import Settings
 from tessera.telemetry import media as metrics
 
 _CHUNK_BYTES = 64 * 1024
-_MAX_CONNECTIONS = 64
+# A host that is slow can take its own share and no more.
+_MAX_CONNECTIONS = 256
 _MAX_CONNECTIONS_PER_HOST = 16
 _HEADERS = {
     "User-Agent": "tessera-media",
@@ -26,11 +30,8 @@ _HEADERS = {
     # A compressed answer could be small on the wire and huge in memory.
     "Accept-Encoding": "identity",
 }
-# Globally routable by the registries, and yet a cloud's own service: Azure's wire server, IETF protocol
-# assignments (Oracle's metadata service).
-_NEVER_PUBLIC = (ip_network("168.63.129.16/32"), ip_network("192.0.0.0/24"))
-_NAT64 = ip_network("64:ff9b::/96")
-_REFUSED = "its address is not public"
+_REDIRECTS = (301, 302, 303, 307, 308)
+_COMPLETE = re.compile(r"https?://", re.IGNORECASE)
 _WHOLE = re.compile(r"bytes 0-([0-9]{1,18})/([0-9]{1,18})")
 
 
@@ -38,34 +39,27 @@ class Fetcher:
     """Downloads media; one session, shared by all requests.
 
     Args:
-        settings: timeout, size limit, and whether non-public addresses are allowed.
+        settings: limits, and where media may come from.
     """
 
     def __init__(self, settings: Settings):
         self._settings = settings
+        self._destinations = Destinations(settings)
+        self._site_headers = SiteHeaders(settings.media_headers_file)
+        self._flights: Flights[bytes] = Flights()
         self._session: aiohttp.ClientSession | None = None
 
     async def fetch(self, url: str) -> bytes:
-        """Download ``url``.
+        """Download ``url``; the same URL is downloaded once for all who ask for it meanwhile.
 
         Raises:
             InvalidMedia: not a URL that may be fetched.
-            MediaFetchFailed: unreachable, refused, redirecting, or an HTTP error.
+            MediaFetchBlocked: it, or where it redirects to, is a place that this server does not ask.
+            MediaFetchFailed: unreachable, an HTTP error, or too many redirects.
             MediaFetchTimeout: the whole body did not come in time.
             MediaTooLarge: the body is larger than ``media_max_bytes``.
         """
-        target = parse_address(url)
-        with metrics.fetch_seconds.time():
-            try:
-                body, coding = await self._download(target, shorten(url))
-            except TimeoutError as error:
-                limit = self._settings.media_fetch_timeout_s
-                raise MediaFetchTimeout(f"Media URL {shorten(url)!r} did not answer in full in {limit:g} s.") from error
-            except (aiohttp.ClientError, OSError, ValueError) as error:
-                raise MediaFetchFailed(f"Media URL {shorten(url)!r} cannot be fetched: {_reason(error)}.") from error
-        if coding is None:
-            return body
-        return await asyncio.to_thread(decompress, body, coding, self._settings.media_max_bytes)
+        return await self._flights.join(url, partial(self._fetch, url))
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -73,10 +67,45 @@ class Fetcher:
             await self._session.close()
             self._session = None
 
-    async def _download(self, target: URL, shown: str) -> tuple[bytes, str | None]:
-        """The body as it came, and the coding that it is in."""
+    async def _fetch(self, url: str) -> bytes:
+        shown, limit_s = shorten(url), self._settings.media_fetch_timeout_s
+        with metrics.fetch_seconds.time():
+            try:
+                async with asyncio.timeout(limit_s):
+                    body, coding = await self._follow(url, shown)
+            except TimeoutError as error:
+                raise MediaFetchTimeout(f"Media URL {shown!r} did not answer in full in {limit_s:g} s.") from error
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                raise _failure(error, shown) from error
+        if coding is None:
+            return body
+        return await asyncio.to_thread(decompress, body, coding, self._settings.media_max_bytes)
+
+    async def _follow(self, url: str, shown: str) -> tuple[bytes, str | None]:
+        """The body as it came, and the coding that it is in, from wherever the URL leads in the end."""
+        most = self._settings.media_max_redirects
+        for _ in range(most + 1):
+            target = parse_address(url)
+            self._destinations.check(target, shorten(url))
+            answer = await self._ask(target, shown)
+            if isinstance(answer, tuple):
+                return answer
+            # As it stands where it is complete: it may be signed.
+            url = answer if _COMPLETE.match(answer) else urljoin(str(target), answer)
+        raise MediaFetchFailed(f"Media URL {shown!r} redirects more than {most} times: send the final URL.")
+
+    async def _ask(self, target: URL, shown: str) -> tuple[bytes, str | None] | str:
+        """The body and its coding, or where it is instead."""
         limit = self._settings.media_max_bytes
-        async with self._open_session().get(target, allow_redirects=False) as response:
+        request = self._open_session().get(
+            target,
+            allow_redirects=False,
+            headers=self._site_headers.of(target.raw_host or ""),
+            proxy=self._settings.media_proxy or None,
+        )
+        async with request as response:
+            if response.status in _REDIRECTS and "Location" in response.headers:
+                return response.headers["Location"]
             whole_bytes = _check_answer(response, shown)
             coding = read_coding(",".join(response.headers.getall("Content-Encoding", [])))
             if (response.content_length or 0) > limit:
@@ -94,11 +123,12 @@ class Fetcher:
     def _open_session(self) -> aiohttp.ClientSession:
         # Made on first use, because a session belongs to the loop that runs it.
         if self._session is None:
-            private = self._settings.media_allow_private_networks
+            # A proxy is the operator's own; it is what connects to strangers.
+            anywhere = self._settings.media_allow_private_networks or self._settings.media_proxy
             connector = aiohttp.TCPConnector(
                 limit=_MAX_CONNECTIONS,
                 limit_per_host=_MAX_CONNECTIONS_PER_HOST,
-                socket_factory=None if private else _public_socket,
+                socket_factory=None if anywhere else public_socket,
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
@@ -111,42 +141,8 @@ class Fetcher:
         return self._session
 
 
-def is_public(address: str) -> bool:
-    """Whether an IP address belongs to the public internet, looking through every way to embed IPv4 in IPv6."""
-    parsed = ip_address(address.partition("%")[0])
-    if isinstance(parsed, IPv6Address):
-        embedded = _embedded(parsed)
-        if embedded is not None:
-            return is_public(str(embedded))
-    refused = parsed.is_multicast or parsed.is_reserved or any(parsed in network for network in _NEVER_PUBLIC)
-    return parsed.is_global and not refused
-
-
-def _embedded(address: IPv6Address) -> IPv4Address | None:
-    if address in _NAT64:
-        return IPv4Address(int(address) & 0xFFFFFFFF)
-    teredo = address.teredo
-    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
-
-
-def _public_socket(addr_info: Any) -> socket.socket:
-    """Make the socket for a connection, unless it would leave the public internet.
-
-    Called with the very address that is connected to next, whether it was in the URL or came from DNS: a name
-    that changes its mind between a check and the connection (DNS rebinding) gains nothing.
-    """
-    family, kind, protocol, _, address = addr_info
-    if not is_public(address[0]):
-        raise PermissionError(_REFUSED)
-    return socket.socket(family, kind, protocol)
-
-
 def _check_answer(response: aiohttp.ClientResponse, shown: str) -> int | None:
     """The number of bytes that an answer in parts announces as the whole, None where there are no parts."""
-    if 300 <= response.status < 400:
-        place = shorten(response.headers.get("Location", "an unnamed place"))
-        message = f"Media URL {shown!r} redirects to {place!r}; redirects are not followed: send the final URL."
-        raise MediaFetchFailed(message)
     if response.status == 206:
         announced = _WHOLE.fullmatch(response.headers.get("Content-Range", ""))
         if announced is None or int(announced[1]) + 1 != int(announced[2]):
@@ -157,9 +153,14 @@ def _check_answer(response: aiohttp.ClientResponse, shown: str) -> int | None:
     return None
 
 
-def _reason(error: BaseException) -> str:
-    if _REFUSED in str(getattr(error, "os_error", error)):
-        return _REFUSED
+def _failure(error: Exception, shown: str) -> MediaFetchFailed:
+    # In its text, since a host with several addresses fails with an error made of several.
+    if NOT_PUBLIC in str(getattr(error, "os_error", error)):
+        return MediaFetchBlocked(f"Media URL {shown!r} cannot be fetched: {NOT_PUBLIC}.")
+    return MediaFetchFailed(f"Media URL {shown!r} cannot be fetched: {_reason(error)}.")
+
+
+def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError | UnicodeError):
         return "its host name does not resolve"
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pydantic_settings import SettingsConfigDict
 
+from tessera.settings.fetch import FetchSettings
 from tessera.settings.gateway import GatewaySettings
 from tessera.settings.http import HttpSettings
 from tessera.settings.media import MediaSettings
@@ -29,6 +30,7 @@ __all__ = ["EMBEDDED_ENGINE_ARGS", "EMBEDDED_MODEL", "EMBEDDED_MODEL_NAME", "MIB
 
 class Settings(
     TelemetrySettings,
+    FetchSettings,
     MediaSettings,
     MemorySettings,
     SimulatedSettings,

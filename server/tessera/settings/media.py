@@ -11,15 +11,13 @@ from tessera.settings.units import MIB
 
 
 class MediaSettings(BaseSettings):
-    """What may be fetched and decoded, and how much of it is kept."""
+    """What may be decoded, and how much of it is kept."""
 
-    media_fetch_timeout_s: float = Field(10.0, gt=0, description="Longest download of one media URL.")
     media_max_bytes: int = Field(32 * MIB, gt=0, description="Largest encoded image, video or audio.")
     media_max_image_pixels: int = Field(40_000_000, gt=0, description="Largest image.")
     media_max_video_s: float = Field(3600.0, gt=0, description="Longest video.")
     media_max_frame_pixels: int = Field(602_112, gt=0, description="Video frames above this are scaled down to it.")
     media_max_audio_s: float = Field(3600.0, gt=0, description="Longest audio.")
-    media_allow_private_networks: bool = Field(False, description="Fetch media URLs from non-public addresses.")
     media_decode_timeout_s: float = Field(60.0, gt=0, description="Longest decoding of one image, video or audio.")
     media_threads: int = Field(
         0, ge=0, description="Items decoded at once, beside one of the small ones; 0: one for each core."
