@@ -78,7 +78,7 @@ def short(body: dict[str, Any]) -> dict[str, Any]:
     max_examples=30,
     deadline=None,
     phases=[Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=list(HealthCheck),
 )
 def test_nothing_that_is_allowed_makes_vllm_fail(stack: RunningStack, path: str, data: st.DataObject) -> None:
     status, _, content = request(stack.url + path, short(data.draw(allowed(path))))
