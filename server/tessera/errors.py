@@ -326,7 +326,7 @@ class QueueTimeout(Evicted):
 
 
 class WorkerLost(Evicted):
-    """As many workers as ``TESSERA_MAX_ATTEMPTS`` died under the request."""
+    """As many workers as ``TESSERA_MAX_ATTEMPTS`` died under the request, the last one while it ran others too."""
 
     code = "worker_lost"
 
@@ -362,6 +362,16 @@ class EngineFailed(TesseraError):
     """vLLM failed on the request."""
 
     code = "engine_error"
+
+
+class PoisonRequest(TesseraError):
+    """As many workers as ``TESSERA_MAX_ATTEMPTS`` died under the request, the last one while it ran nothing else."""
+
+    code = "poison_request"
+
+    def headers(self) -> dict[str, str]:
+        """As ever; OpenAI's clients, which send again what got a 500, are told that it would end like this again."""
+        return {**super().headers(), "x-should-retry": "false"}
 
 
 class UnsupportedByEngine(TesseraError):

@@ -293,7 +293,7 @@ async def test_a_job_under_which_too_many_workers_died_is_answered_with_a_failur
     *begun, failure = await log_of(broker, job)
     assert begun == [decode(HEAD), Data(b"1")]
     assert isinstance(failure, Failure)
-    assert failure.code == "worker_lost"
+    assert failure.code == "poison_request"
     assert await take() == []
 
 

@@ -7,8 +7,11 @@
 - An epoch is given out once, and they rise. Only who holds a job by its newest epoch can write, renew or give it back.
 - A worker whose lease ran out holds its job again, by the same epoch, if it is heard of before another has taken it.
 - Entries of a reply are never lost, written twice or in another order.
-- A job is given up when as many workers as ``TESSERA_MAX_ATTEMPTS`` died under it: their engines failed, or they fell
-  silent and have not been heard of since. Otherwise another worker gets it, with all that was written of its reply.
+- A worker dies under a job when its engine fails, or when it falls silent and has not been heard of since. Another one
+  gets the job then, with all that was written of its reply. When but one more of ``TESSERA_MAX_ATTEMPTS`` may die, the
+  job is a suspect: it waits behind all others and runs alone, and they pass it as they pass one that is too wide.
+- A job is set aside when the last of these workers died under it alone, never otherwise; it is kept as a dead letter,
+  with its body and its deaths, until there are too many or it is dropped. What is enqueued from it is a new job.
 - Steps are kept once for each entry that they led to, as long as the job may be gone on with, and no longer.
 - A job ends with its gateway, unless it is to last, and a gateway's set holds what would end with it.
 - Whoever reads what was cancelled or given up finds out.
@@ -40,7 +43,7 @@ from hypothesis.stateful import (
 )
 
 from tessera.errors import IdempotencyKeyReused, QueueBytesFull, QueueUnavailable
-from tessera.queue import Append, End, Failure, Job, Lease, Leases, Once, connect
+from tessera.queue import Append, DeadLetters, End, Failure, Job, Lease, Leases, Once, connect
 from tessera.queue.entry import decode
 from tessera.queue.keys import Keys
 from tessera.settings import Settings
@@ -48,6 +51,7 @@ from tests.queue.unreliable import UnreliableBroker
 
 MODEL = "m"
 CAPACITY = 4
+MOST_DEAD = 2
 MOST_PASSED = 1
 MOST_WAITING = 6
 GATEWAYS = ("g0", "g1")
@@ -64,6 +68,8 @@ class Known:
     Attributes:
         epoch: the newest that was given out, 0 once nobody holds the job by it.
         deaths: epochs of workers that fell silent, and one object for each engine that failed.
+        taken: sequences that it takes, or took last, up in an engine.
+        alone: which are all of it.
         passed: jobs that were taken from behind it while it was the first that did not fit.
         front: it has been that, since it was last given out.
         long_in_front: for as long as anyone is.
@@ -71,6 +77,7 @@ class Known:
 
     job: Job
     gateway: str
+    most_deaths: int
     lasting: bool = False
     state: str = "queued"
     attempts: int = 0
@@ -81,6 +88,8 @@ class Known:
     log: list[bytes] = field(default_factory=list)
     steps: list[bytes] = field(default_factory=list)
     failure: str = ""
+    taken: int = 0
+    alone: bool = False
     passed: int = 0
     front: bool = False
     long_in_front: bool = False
@@ -90,8 +99,16 @@ class Known:
         return self.job.id
 
     @property
+    def suspect(self) -> bool:
+        return 0 < len(self.deaths) == self.most_deaths - 1
+
+    @property
     def width(self) -> int:
-        return min(self.job.sequences, CAPACITY)
+        return CAPACITY if self.suspect else min(self.job.sequences, CAPACITY)
+
+    @property
+    def passed_enough(self) -> bool:
+        return self.passed >= MOST_PASSED or self.long_in_front
 
     def held_by(self, epoch: int) -> bool:
         """Whether a worker holds the job by this epoch, now that it is heard of."""
@@ -121,12 +138,13 @@ class Worker:
 class History(RuleBasedStateMachine):
     """Each rule is one verb, by a worker that holds jobs, or by one that believes that it does."""
 
-    def __init__(self, redis_url: str):
+    def __init__(self, redis_url: str, most_deaths: int):
         super().__init__()
         self.settings = Settings(
             redis_url=redis_url,
             redis_prefix=f"h-{secrets.token_hex(6)}",
-            max_attempts=3,
+            max_attempts=most_deaths,
+            max_dead_jobs=MOST_DEAD,
             max_overtakings=MOST_PASSED,
             max_overtaking_s=1000,
             max_queued_bytes=MOST_QUEUED_BYTES,
@@ -140,6 +158,8 @@ class History(RuleBasedStateMachine):
         self.workers = [Worker(f"w{n}") for n in range(3)]
         self.dead: list[Lease] = []
         self.unheard: list[Known] = []
+        self.kept = 0
+        self.dead_letters = DeadLetters(self.redis, self.broker.keys)
         self.kept_free: tuple[Worker, Known] | None = None
         self.late: list[tuple[tuple[Any, ...], Callable[[Any], None]]] = []
 
@@ -290,7 +310,7 @@ class History(RuleBasedStateMachine):
         if not lost:
             assert leases.kept_free == kept_free
             assert [(e.job, e.epoch, e.attempts, e.written, e.width) for e in leases] == [
-                (k.job, k.epoch, k.attempts, len(k.log), k.width) for k in given
+                (k.job, k.epoch, k.attempts, len(k.log), k.taken) for k in given
             ]
             for lease in leases:
                 known = self.known[lease.job.id]
@@ -406,12 +426,39 @@ class History(RuleBasedStateMachine):
             assert self.run(self.broker.renew(MODEL, [lease])) == [known.id]
             assert self.run(self.broker.release(MODEL, [lease], failed=failed)) == 0
 
+    # --- operators
+
+    @precondition(lambda self: self.kept)
+    @rule(retry=st.booleans(), chance=CHANCE)
+    def a_dead_letter_is_dropped_or_run_again(self, retry: bool, chance: int) -> None:
+        kept = self.run(self.dead_letters.of(MODEL))
+        letter = kept[chance % len(kept)]
+        known = self.known[letter.job_id]
+        assert self.run(self.dead_letters.body(letter)) == known.job.body
+        assert (letter.reason, letter.sequences, len(letter.deaths)) == (
+            known.failure,
+            known.job.sequences,
+            self.settings.max_attempts,
+        )
+        if retry:
+            again = self._new(letter.sequences, known.gateway)
+            if self._is_full(again):
+                return
+            again.lasting = True
+            self.run(self.broker.enqueue(again.job, reply_to=again.gateway, lasting=True))
+            self.known[again.id] = again
+        self.run(self.dead_letters.drop(letter))
+        self.kept -= 1
+
     # --- what must hold
 
     @invariant()
     def redis_holds_what_the_model_holds(self) -> None:
         assert self.run(self.broker.reap(MODEL)) == (0, 0, 0)
         waiting, leased, open_jobs, counted, found = self.run(self._look())
+        dead = {letter.job_id for letter in self.run(self.dead_letters.of(MODEL))}
+        assert len(dead) == self.kept
+        assert dead <= {known.id for known in self.known.values() if known.failure == "poison_request"}
         assert waiting == [known.id.encode() for known in self._waiting()]
         assert leased == {known.id.encode() for known in self._leased()}
         bodies = {known.id: len(known.job.body) for known in (*self._waiting(), *self._leased())}
@@ -433,7 +480,8 @@ class History(RuleBasedStateMachine):
     # --- helpers
 
     def _waiting(self) -> list[Known]:
-        return [known for known in self.known.values() if known.state == "queued"]
+        waiting = [known for known in self.known.values() if known.state == "queued"]
+        return sorted(waiting, key=lambda known: known.suspect)
 
     def _queued_bytes(self) -> int:
         return sum(len(known.job.body) for known in (*self._waiting(), *self._leased()))
@@ -441,7 +489,7 @@ class History(RuleBasedStateMachine):
     def _new(self, sequences: int, gateway: str) -> Known:
         self.made += 1
         body = b'{"x":%b}' % (b"1" * (self.made % 7))
-        return Known(Job(f"j{self.made:03}", MODEL, "/", body, sequences), gateway)
+        return Known(Job(f"j{self.made:03}", MODEL, "/", body, sequences), gateway, self.settings.max_attempts)
 
     def _is_full(self, known: Known) -> bool:
         return self._queued_bytes() > 0 and self._queued_bytes() + len(known.job.body) > MOST_QUEUED_BYTES
@@ -493,7 +541,17 @@ class History(RuleBasedStateMachine):
             if known.state == "queued":
                 given.append(known)
                 free -= known.width
+        suspect = next((k for k in self._waiting() if k.suspect and k not in given), None)
+        if suspect is not None:
+            suspect.front = True
+            if suspect.passed_enough and free == CAPACITY:
+                return [suspect], False
+            if suspect.passed_enough and self.kept_free is None:
+                self.kept_free = (worker, suspect)
+                return given, True
         front: Known | None = None
+        behind_front = unsuspected = 0
+        kept_free = False
         for known in self._waiting():
             if len(given) == most or free <= 0:
                 break
@@ -502,16 +560,21 @@ class History(RuleBasedStateMachine):
             if known.width <= free:
                 given.append(known)
                 free -= known.width
-                if front is not None:
-                    front.passed += 1
+                behind_front += front is not None
+                unsuspected += not known.suspect
             elif front is None:
                 front = known
                 front.front = True
-                if self.kept_free is None and (front.passed >= MOST_PASSED or front.long_in_front):
+                if self.kept_free is None and front.passed_enough:
                     self.kept_free = (worker, front)
-                    return given, True
-        assert front is None or front.passed < MOST_PASSED + most or self.kept_free
-        return given, False
+                    kept_free = True
+                    break
+        if front is not None:
+            front.passed += behind_front
+            assert front.passed < MOST_PASSED + most or self.kept_free
+        if suspect is not None:
+            suspect.passed += unsuspected
+        return given, kept_free
 
     def _arrived(self, worker: Worker, call: tuple[Any, ...], answer: Any) -> None:
         rows, kept_free = answer
@@ -521,16 +584,20 @@ class History(RuleBasedStateMachine):
     def _give(self, known: Known, worker: Worker) -> None:
         epoch = self.run(self._epoch(known))
         assert all(epoch > earlier for earlier in known.epochs)
+        known.taken = known.width
         known.state, known.holder, known.epoch = "leased", worker, epoch
         known.epochs.append(epoch)
         known.attempts += 1
+        known.alone = known.taken == CAPACITY
         known.passed, known.front, known.long_in_front = 0, False, False
 
     def _give_back(self, known: Known, death: object | None) -> None:
         if death is not None:
             known.deaths.add(death)
-        if len(known.deaths) >= self.settings.max_attempts:
-            known.end("evicted", "worker_lost")
+        if len(known.deaths) == known.most_deaths:
+            assert known.alone
+            known.end("evicted", "poison_request")
+            self.kept = min(self.kept + 1, MOST_DEAD)
         else:
             known.state = "queued"
 
@@ -585,13 +652,14 @@ def _parts(counted: dict[bytes, bytes]) -> dict[str, int]:
     return parts
 
 
-def test_no_history_loses_or_doubles_a_job(redis_url: str) -> None:
+@pytest.mark.parametrize("most_deaths", [2, 3])
+def test_no_history_loses_or_doubles_a_job(redis_url: str, most_deaths: int) -> None:
     settings = hypothesis.settings(
-        max_examples=45,
+        max_examples=25,
         stateful_step_count=50,
         deadline=None,
         derandomize=True,
         database=None,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    run_state_machine_as_test(lambda: History(redis_url), settings=settings)
+    run_state_machine_as_test(lambda: History(redis_url, most_deaths), settings=settings)

@@ -50,7 +50,7 @@ async def test_a_job_under_which_too_many_workers_died_is_given_up(
         assert await broker.reap(MODEL) == ((1, 0, 0) if death < settings.max_attempts else (0, 1, 0))
     [failure] = await log_of(broker, job)
     assert isinstance(failure, Failure)
-    assert failure.code == "worker_lost"
+    assert failure.code == "poison_request"
     assert await take() == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tessera.errors import (
     Evicted,
     GatewayLost,
+    PoisonRequest,
     QueueTimeout,
     ReplyLost,
     RequestCancelled,
@@ -24,4 +25,6 @@ def error_of(failure: Failure) -> TesseraError:
         return known(failure.message, retry_after_s=1)
     if failure.code == RequestCancelled.code:
         return RequestCancelled(failure.message)
+    if failure.code == PoisonRequest.code:
+        return PoisonRequest(failure.message)
     return TesseraError(failure.message)

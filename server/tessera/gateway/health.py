@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -11,8 +10,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from tessera import __version__
 from tessera.errors import QueueUnavailable
+from tessera.gateway.census import tell_census
 from tessera.gateway.services import Services
-from tessera.telemetry import metrics
 
 router = APIRouter(tags=["Operation"])
 
@@ -60,26 +59,5 @@ async def readyz(request: Request) -> JSONResponse:
 async def read_metrics(request: Request) -> Response:
     """Prometheus metrics of this gateway, and of the queue that all gateways share."""
     services: Services = request.app.state.services
-    depths, queued = await _depths(services)
-    # Anew each time, so that a model that was retired and a queue that cannot be seen have no value.
-    for gauge in (metrics.WORKERS, metrics.QUEUE_DEPTH, metrics.JOBS_RUNNING, metrics.QUEUED_BYTES):
-        gauge.clear()
-    for model in services.catalogue.known():
-        metrics.WORKERS.labels(model.card.model).set(model.workers)
-    for name, (waiting, running) in depths.items():
-        metrics.QUEUE_DEPTH.labels(name).set(waiting)
-        metrics.JOBS_RUNNING.labels(name).set(running)
-        metrics.QUEUED_BYTES.labels(name).set(queued[name])
+    await tell_census(services)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
-
-
-async def _depths(services: Services) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
-    # A Redis that hangs must not take the gateway's own metrics with it.
-    if not services.catalogue.reachable:
-        return {}, {}
-    names = [m.card.model for m in services.catalogue.known()]
-    try:
-        depths = dict(zip(names, await asyncio.gather(*map(services.broker.depth, names)), strict=True))
-        return depths, await services.broker.queued_bytes(names)
-    except QueueUnavailable:
-        return {}, {}

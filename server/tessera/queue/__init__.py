@@ -1,8 +1,10 @@
 """The queue between gateways and workers, in Redis: jobs, leases, reply logs, and who serves what."""
 
 from tessera.queue.broker import Append, Broker, Reaped
+from tessera.queue.census import Census
 from tessera.queue.channel import listen
 from tessera.queue.connection import REDIS_UNAVAILABLE, connect
+from tessera.queue.dead_letters import DeadLetter, DeadLetters, Death
 from tessera.queue.directory import Directory, ModelCard, ServedModel
 from tessera.queue.entry import Data, End, Entry, Failure, Head, decode
 from tessera.queue.job import Job, Lease, Leases, Named, new_job_id
@@ -17,7 +19,11 @@ __all__ = [
     "REDIS_UNAVAILABLE",
     "Append",
     "Broker",
+    "Census",
     "Data",
+    "DeadLetter",
+    "DeadLetters",
+    "Death",
     "Directory",
     "End",
     "Entry",

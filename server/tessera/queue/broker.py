@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import redis.asyncio as aioredis
 
 from tessera.errors import IdempotencyKeyReused, Overloaded, QueueBytesFull
+from tessera.queue.census import Census, take_census
 from tessera.queue.connection import reach
+from tessera.queue.dead_letters import tell_set_aside
 from tessera.queue.job import Job, Lease, Leases
 from tessera.queue.keys import Keys
 from tessera.queue.log import ENTRY_COST_BYTES, Part, Place
@@ -68,6 +70,8 @@ class Broker:
         self.keys = Keys(settings.redis_prefix)
         self._reply_ttl_ms = settings.reply_ttl_s * 1000
         self._lease_ms = int(settings.lease_s * 1000)
+        dead = (settings.max_dead_jobs, settings.max_dead_bytes, settings.dead_ttl_s * 1000)
+        self._limits = (settings.max_attempts, self._reply_ttl_ms, *dead)
         self._enqueue, self._lease, self._append = (script(redis, n) for n in ("enqueue", "lease", "append"))
         self._renew, self._release = (script(redis, n) for n in ("renew", "release"))
         self._cancel, self._reap = (script(redis, n) for n in ("cancel", "reap"))
@@ -181,8 +185,10 @@ class Broker:
             How many wait in the queue again; under the others too many workers died.
         """
         held = [part for lease in leases for part in (lease.job.id, lease.epoch)]
-        limits = (self._settings.max_attempts, self._reply_ttl_ms, "failed" if failed else "unused")
-        return int(await self._call(self._release, model, *limits, *held))
+        how = "failed" if failed else "unused"
+        requeued, letters = await self._call(self._release, model, *self._limits, how, *held)
+        tell_set_aside(model, letters)
+        return int(requeued)
 
     async def cancel(self, model: str, job_id: str) -> str | None:
         """Drop a job, waiting or running; its worker is told, and who reads it. Returns the state that it was in.
@@ -206,11 +212,12 @@ class Broker:
             gateway_id: the gateway that asks: it keeps its own jobs by that, to be repeated every quarter of a lease.
             stand_in: do it only where no gateway lives.
         """
-        limits = (self._settings.max_attempts, self._reply_ttl_ms, REAPED_AT_ONCE, self._lease_ms)
+        limits = (*self._limits, REAPED_AT_ONCE, self._lease_ms)
         arguments = (*limits, gateway_id, int(stand_in), self.keys.worker(""))
         total = Reaped(0, 0, 0)
         while True:
-            reaped = await self._call(self._reap, model, *arguments)
+            reaped, letters = await self._call(self._reap, model, *arguments)
+            tell_set_aside(model, letters)
             total = Reaped(*map(sum, zip(total, reaped, strict=True)))
             if max(reaped) < REAPED_AT_ONCE:
                 return total
@@ -257,6 +264,11 @@ class Broker:
             pipe.zcard(self.keys.leases(model))
             waiting, running = await pipe.execute()
         return waiting, running
+
+    async def census(self, model: str) -> Census:
+        """What there is of a model's jobs."""
+        async with reach(self._settings):
+            return await take_census(self._redis, self.keys, model)
 
     async def _call(self, script: Script, model: str, *arguments: Any) -> Any:
         async with reach(self._settings):

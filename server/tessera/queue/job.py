@@ -51,6 +51,16 @@ class Job:
     hide_usage: bool = False
     stream: bool = False
 
+    @classmethod
+    def restore(cls, job_id: str, model: str, meta: bytes, body: bytes, sequences: int) -> Job:
+        """From what was stored.
+
+        Raises:
+            KeyError, TypeError, ValueError: ``meta`` is not what ``meta()`` gives.
+        """
+        known = orjson.loads(meta)
+        return cls(job_id, model, known["path"], body, sequences, known["hide_usage"], known.get("stream", False))
+
     def meta(self) -> bytes:
         """What travels beside the body."""
         return orjson.dumps({"path": self.path, "hide_usage": self.hide_usage, "stream": self.stream})
@@ -79,10 +89,7 @@ class Lease:
     def parse(cls, model: str, reply: list[Any]) -> Lease:
         """From one element of what ``lease.lua`` returns."""
         job_id, epoch, attempts, wait_ms, sequences, meta, body, written, width = reply
-        known = orjson.loads(meta)
-        job = Job(
-            job_id.decode(), model, known["path"], body, sequences, known["hide_usage"], known.get("stream", False)
-        )
+        job = Job.restore(job_id.decode(), model, meta, body, sequences)
         return cls(job, epoch, attempts, wait_ms, written, width)
 
 

@@ -10,6 +10,9 @@ All keys of one model share the hash tag ``{model}``, so that one script can tou
 ``P:{M}:leases``                      sorted set  ids of running jobs, by expiry (ms)
 ``P:{M}:bodies``                      hash        bytes of the bodies of waiting and running jobs, and ``=``: in all
 ``P:{M}:wake``                        list        tokens that wake idle workers
+``P:{M}:dead``                        sorted set  ids of jobs that were set aside, by when (ms)
+``P:{M}:dead:ID``                     hash        what is kept of one: reason, deaths, body, …
+``P:{M}:counts``                      hash        what all gateways count together
 ``P:{M}:reserved``                    hash        the job that does not fit, and the worker that is kept free for it
 ``P:{M}:order``                       integer     the last order given out
 ``P:{M}:gateways``                    sorted set  ids of gateways with jobs of the model, by expiry (ms)
@@ -80,6 +83,18 @@ class Keys:
     def watch(self, model: str) -> str:
         """When those that went silent were last looked for."""
         return f"{self.model(model)}watch"
+
+    def dead(self, model: str) -> str:
+        """Jobs that were set aside."""
+        return f"{self.model(model)}dead"
+
+    def dead_letter(self, model: str, job_id: str) -> str:
+        """What is kept of one."""
+        return f"{self.dead(model)}:{job_id}"
+
+    def counts(self, model: str) -> str:
+        """What all gateways count together."""
+        return f"{self.model(model)}counts"
 
     def reserved(self, model: str) -> str:
         """The worker that is kept free for a job which does not fit."""

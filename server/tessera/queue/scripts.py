@@ -18,7 +18,7 @@ _PASSING = ("READONLY", "OOM", "MISCONF", "LOADING", "MASTERDOWN", "NOREPLICAS",
 
 # What is prepended to every script, and to some.
 _COMMON = ("bytes", "common")
-_FURTHER = {"enqueue": ("once",), "begun": ("once",)}
+_FURTHER = {"enqueue": ("once",), "begun": ("once",), "release": ("deaths",), "reap": ("deaths",)}
 
 
 class Script(AsyncScript):

@@ -25,7 +25,7 @@ class WorkerSettings(BaseSettings):
     replicas: int = Field(1, ge=1, description="Worker replicas, one engine each.")
     gpus_per_replica: float = Field(0, ge=0, description="GPUs that Ray reserves for a replica.")
     lease_s: float = Field(5.0, gt=0, description="A worker or gateway that is silent this long has lost its jobs.")
-    max_attempts: int = Field(3, ge=1, description="Workers that may die under a job before it is given up.")
+    max_attempts: int = Field(3, ge=1, description="Workers that may die under a job; the last of them runs it alone.")
     engine_port: int = Field(
         0, ge=0, le=65535, description="Also serve vLLM's own application on this loopback port; 0: do not."
     )

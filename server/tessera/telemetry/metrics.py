@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from tessera.telemetry.shared_counter import SharedCounter
+
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 REQUESTS = Counter(
@@ -27,6 +29,18 @@ JOBS_RUNNING = Gauge("tessera_jobs_running", "Jobs leased by workers, over all g
 BODY_BYTES = Gauge("tessera_body_bytes", "Bodies of requests in this gateway's memory, until they are queued.")
 BODIES_WAITING = Gauge("tessera_bodies_waiting", "Bodies of requests that wait for room in this gateway's memory.")
 QUEUED_BYTES = Gauge("tessera_queued_bytes", "Bodies of jobs that wait or run, over all gateways.", ["model"])
+SUSPECT_JOBS = Gauge(
+    "tessera_suspect_jobs",
+    "Jobs that wait to run alone, since all but the last worker that may died under them.",
+    ["model"],
+)
+DEAD_JOBS = Gauge("tessera_dead_jobs", "Jobs that were set aside and are kept for the operator.", ["model"])
+SET_ASIDE = SharedCounter("tessera_jobs_set_aside", "Jobs that were set aside, over all gateways.", ["model"])
+WORKERS_KEPT_FREE = Gauge(
+    "tessera_workers_kept_free",
+    "Workers that take nothing until a job fits that was passed for long enough.",
+    ["model"],
+)
 WORKERS = Gauge("tessera_workers", "Live workers.", ["model"])
 REDELIVERED = Counter("tessera_jobs_redelivered", "Jobs answered after more than one delivery.", ["model"])
 RESUMED = Counter(

@@ -54,62 +54,28 @@ local function drop(prefix, id, job, state, reply_ttl_ms, control)
   if job[1] == 'leased' then redis.call('PUBLISH', control .. job[2], id) end
 end
 
+-- Jobs under which all but the last of the workers that may die have died wait behind all others, in their own order.
+local SUSPECT = 2 ^ 40
+
 -- A worker that was silent and is heard of again has not died under its job.
-local function forgive(key, epoch)
-  if redis.call('HDEL', key, 'silent:' .. epoch) == 1 then redis.call('HINCRBY', key, 'deaths', -1) end
+local function forgive(prefix, id, epoch)
+  local key = job_key(prefix, id)
+  if redis.call('HDEL', key, 'silent:' .. epoch) == 0 then return end
+  redis.call('HINCRBY', key, 'deaths', -1)
+  redis.call('ZADD', prefix .. 'queue', 'XX', redis.call('HGET', key, 'order'), id)
 end
 
 -- Whether a job is still with the worker that has this epoch; `job` is the job's {epoch, state, …}. A lease that ran
 -- out lets others take the job; as long as nobody has, a worker that was only slow goes on.
 local function holds(prefix, id, job, epoch, lease_ms)
   if job[1] == epoch and job[2] == 'leased' then return true end
-  local key = job_key(prefix, id)
-  forgive(key, epoch)
+  forgive(prefix, id, epoch)
   if job[1] ~= epoch or job[2] ~= 'queued' then return false end
-  redis.call('HSET', key, 'state', 'leased')
+  redis.call('HSET', job_key(prefix, id), 'state', 'leased')
   redis.call('ZREM', prefix .. 'queue', id)
   redis.call('ZADD', prefix .. 'leases', now_ms() + lease_ms, id)
   keep(prefix .. 'leases', lease_ms)
   return true
-end
-
--- Puts a job back to its place in the queue, or gives it up where too many workers died under it. A reply that has begun
--- stays, with its steps: the next worker goes on behind it.
--- how: 'silent' (its lease ran out; the epoch stays, see `holds`), 'failed' (its engine did), or 'unused'.
--- Returns 'requeued' or 'evicted'.
-local function give_back(prefix, id, max_deaths, reply_ttl_ms, how)
-  local key = job_key(prefix, id)
-  local job = redis.call('HMGET', key, 'epoch', 'order', 'reply_to', 'deadline_ms', 'enqueued_ms')
-  redis.call('ZREM', prefix .. 'leases', id)
-  if how == 'silent' then
-    redis.call('HSET', key, 'silent:' .. job[1], 1)
-  else
-    redis.call('HINCRBY', key, 'epoch', 1)
-  end
-  if how == 'unused' then redis.call('HINCRBY', key, 'attempts', -1) end
-  local deaths = redis.call('HINCRBY', key, 'deaths', how == 'unused' and 0 or 1)
-  if deaths >= max_deaths then
-    reply(prefix, id, job[3], {'x' .. cjson.encode({code = 'worker_lost',
-      message = 'The worker that ran this request died, ' .. deaths .. ' times in all. Send it again.'})})
-    conclude(prefix, id, 'evicted', reply_ttl_ms)
-    return 'evicted'
-  end
-  local deadline_ms, begun = tonumber(job[4]), redis.call('EXISTS', log_key(prefix, id)) == 1
-  -- It has waited for its first worker; for the next one it may wait as long again.
-  if begun then deadline_ms = now_ms() + deadline_ms - job[5] end
-  local ttl_ms = math.max(deadline_ms - now_ms(), 0) + reply_ttl_ms
-  redis.call('HSET', key, 'state', 'queued')
-  if begun then
-    redis.call('HSET', key, 'deadline_ms', deadline_ms, 'enqueued_ms', now_ms())
-    redis.call('PEXPIRE', log_key(prefix, id), ttl_ms)
-    redis.call('PEXPIRE', steps_key(prefix, id), ttl_ms)
-  end
-  redis.call('PEXPIRE', key, ttl_ms)
-  redis.call('ZADD', prefix .. 'queue', job[2], id)
-  redis.call('RPUSH', prefix .. 'wake', '1')
-  keep(prefix .. 'queue', ttl_ms)
-  keep(prefix .. 'wake', ttl_ms)
-  return 'requeued'
 end
 
 -- Answers a job that waited past its deadline.

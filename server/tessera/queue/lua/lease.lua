@@ -5,6 +5,7 @@
 -- sequences that it takes up here}, and whether the worker is kept free.
 -- The answer to a claim may be lost, and the claim itself delayed until its worker has long made it again: made twice
 -- it gives the same jobs twice, and made after a later one it gives none.
+-- A suspect (see `give_back`) needs all of an engine, to run alone, and is passed by all others.
 -- A job that does not fit is passed by those behind it that do. Once that has gone on for long enough, one worker is
 -- kept free: it takes nothing else until the job fits, or another worker has taken it.
 local prefix, worker, claim, again = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
@@ -17,16 +18,16 @@ local now, jobs, given, kept_free = now_ms(), {}, {claim}, false
 -- Jobs that do not fit are looked at up to this number.
 local MOST_SKIPPED = 64
 
-local function look(id)
+local function look(id, score)
   local job = redis.call('HMGET', job_key(prefix, id), 'epoch', 'state', 'attempts', 'enqueued_ms', 'sequences',
     'deadline_ms', 'reply_to', 'front_ms', 'width')
   return {epoch = job[1], state = job[2], attempts = tonumber(job[3]), enqueued_ms = job[4],
     sequences = tonumber(job[5]), deadline_ms = tonumber(job[6]), reply_to = job[7], front_ms = job[8],
-    width = tonumber(job[9])}
+    width = tonumber(job[9]), suspect = score >= SUSPECT}
 end
 
 -- A job wider than any engine is only as wide as it: it runs alone rather than never.
-local function width_of(job) return math.min(job.sequences, capacity) end
+local function width_of(job) return job.suspect and capacity or math.min(job.sequences, capacity) end
 
 local function give(id, epoch, attempts, width, job)
   local key = job_key(prefix, id)
@@ -46,14 +47,15 @@ local function take(id, job)
   if job.front_ms then redis.call('HDEL', key, 'passed', 'front_ms') end
   -- By the clock: a failover may lose the last epochs that were given out, and none may be given out twice.
   local epoch = math.max(job.epoch + 1, now)
-  redis.call('HSET', key, 'state', 'leased', 'worker', worker, 'epoch', epoch, 'width', width)
+  redis.call('HSET', key, 'state', 'leased', 'worker', worker, 'epoch', epoch, 'width', width, 'alone',
+    width >= capacity and 1 or 0)
   give(id, epoch, redis.call('HINCRBY', key, 'attempts', 1), width, job)
   free = free - width
 end
 
 -- A job that can be taken, or nil.
-local function waiting(id)
-  local job = look(id)
+local function waiting(id, score)
+  local job = look(id, tonumber(score or 0))
   if job.state ~= 'queued' then
     redis.call('ZREM', queue, id)
   elseif job.deadline_ms > now then
@@ -71,45 +73,63 @@ local function passed_enough(id)
   return tonumber(front[1] or 0) >= most_passed or now - (front[2] or now) >= longest_ms
 end
 
+local function keep_free_for(id)
+  redis.call('HSET', reserved, 'worker', worker, 'job', id)
+  redis.call('PEXPIRE', reserved, lease_ms)
+  kept_free = true
+end
+
 local function take_what_fits()
   local holder = redis.call('HMGET', reserved, 'worker', 'job')
   if holder[1] == worker then
-    local job = waiting(holder[2])
+    local job = waiting(holder[2], redis.call('ZSCORE', queue, holder[2]))
     if job and width_of(job) > free then
-      redis.call('PEXPIRE', reserved, lease_ms)
-      kept_free = true
+      keep_free_for(holder[2])
       return
     end
     redis.call('DEL', reserved)
     if job then take(holder[2], job) end
     holder = {}
   end
-  local front, skipped, passing = nil, 0, 0
+  local suspect, order = unpack(redis.call('ZRANGEBYSCORE', queue, SUSPECT, '+inf', 'WITHSCORES', 'LIMIT', 0, 1))
+  local suspected = suspect and waiting(suspect, order)
+  if suspected and passed_enough(suspect) then
+    if free == capacity then
+      take(suspect, suspected)
+      suspected = nil
+    elseif not holder[1] then
+      keep_free_for(suspect)
+      return
+    end
+  end
+  local front, skipped, passing, passing_suspects = nil, 0, 0, 0
   for _ = 1, most + MOST_SKIPPED do
     if #jobs >= most or free <= 0 then break end
-    local id = redis.call('ZRANGE', queue, skipped, skipped)[1]
+    local id, score = unpack(redis.call('ZRANGE', queue, skipped, skipped, 'WITHSCORES'))
     if not id then
       if skipped == 0 then redis.call('DEL', prefix .. 'wake') end
       break
     end
-    local job = waiting(id)
+    local job = waiting(id, score)
     if job and width_of(job) <= free then
       take(id, job)
       if front then passing = passing + 1 end
+      if not job.suspect then passing_suspects = passing_suspects + 1 end
     elseif job then
       skipped = skipped + 1
       if not front then
         front = id
         if passed_enough(id) and not holder[1] then
-          redis.call('HSET', reserved, 'worker', worker, 'job', id)
-          redis.call('PEXPIRE', reserved, lease_ms)
-          kept_free = true
+          keep_free_for(id)
           break
         end
       end
     end
   end
   if passing > 0 then redis.call('HINCRBY', job_key(prefix, front), 'passed', passing) end
+  if suspected and passing_suspects > 0 then
+    redis.call('HINCRBY', job_key(prefix, suspect), 'passed', passing_suspects)
+  end
 end
 
 local last = redis.call('GET', record)
@@ -118,7 +138,7 @@ if last then
   if claim < last[1] then return {{}, 0} end
   if claim == last[1] then
     for i = 2, #last, 2 do
-      local id, job = last[i], look(last[i])
+      local id, job = last[i], look(last[i], 0)
       if holds(prefix, id, {job.epoch, job.state}, string.format('%.0f', last[i + 1]), lease_ms) then
         give(id, last[i + 1], job.attempts, job.width, job)
       end

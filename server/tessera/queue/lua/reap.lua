@@ -1,13 +1,13 @@
 -- KEYS: any key of the model
--- ARGV: prefix, max deaths, reply ttl ms, most jobs of each kind, lease ms, the gateway that asks ('': none),
--- 1 if it is to be done only where no gateway lives, prefix of the workers' control channels
+-- ARGV: prefix, 5 limits (see `limits_from`), most jobs of each kind, lease ms, the gateway that asks ('': none), 1 if it
+-- is to be done only where no gateway lives, prefix of the workers' control channels
 -- Keeps the asking gateway alive, gives back the jobs of workers that went silent, answers those that waited too long,
 -- and ends those of gateways that went silent.
--- Returns {requeued, evicted, orphaned}.
-local prefix, max_deaths, reply_ttl_ms, most = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-local lease_ms, gateway, stand_in, control = tonumber(ARGV[5]), ARGV[6], ARGV[7] == '1', ARGV[8]
+-- Returns {requeued, evicted, orphaned}, and what `set_aside` returns for each of the evicted that is set aside.
+local prefix, limits, most, lease_ms = ARGV[1], limits_from(2), tonumber(ARGV[7]), tonumber(ARGV[8])
+local gateway, stand_in, control, reply_ttl_ms = ARGV[9], ARGV[10] == '1', ARGV[11], limits.reply_ttl_ms
 local now, gateways = now_ms(), prefix .. 'gateways'
-local requeued, evicted, orphaned = 0, 0, 0
+local requeued, evicted, orphaned, letters = 0, 0, 0, {}
 
 if gateway ~= '' then
   redis.call('ZADD', gateways, 'GT', now + lease_ms, gateway)
@@ -23,12 +23,12 @@ local away = now - last > lease_ms / 2 or last - now > lease_ms
 if away or now >= last then
   redis.call('SET', watch, away and now + lease_ms or now, 'PX', 2 * lease_ms + reply_ttl_ms)
 end
-if away or now < last or (stand_in and redis.call('ZCOUNT', gateways, now, '+inf') > 0) then return {0, 0, 0} end
+if away or now < last or (stand_in and redis.call('ZCOUNT', gateways, now, '+inf') > 0) then return {{0, 0, 0}, {}} end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'leases', '-inf', now, 'LIMIT', 0, most)) do
   if redis.call('EXISTS', job_key(prefix, id)) == 0 then
     redis.call('ZREM', prefix .. 'leases', id)
-  elseif give_back(prefix, id, max_deaths, reply_ttl_ms, 'silent') == 'requeued' then
+  elseif give_back(prefix, id, 'silent', limits, letters) == 'requeued' then
     requeued = requeued + 1
   else
     evicted = evicted + 1
@@ -37,17 +37,21 @@ end
 
 -- The queue's order is that of arrival and the wait is the same for all, so the overdue ones are in front; between them
 -- those that some worker had before, which may wait longer.
-for _, id in ipairs(redis.call('ZRANGE', prefix .. 'queue', 0, most - 1)) do
-  local job = redis.call('HMGET', job_key(prefix, id), 'deadline_ms', 'reply_to', 'attempts')
-  if not job[1] then
-    redis.call('ZREM', prefix .. 'queue', id)
-  elseif tonumber(job[1]) <= now then
-    expire(prefix, id, job[2], reply_ttl_ms)
-    evicted = evicted + 1
-  elseif job[3] == '0' then
-    break
+local function end_overdue(ids)
+  for _, id in ipairs(ids) do
+    local job = redis.call('HMGET', job_key(prefix, id), 'deadline_ms', 'reply_to', 'attempts')
+    if not job[1] then
+      redis.call('ZREM', prefix .. 'queue', id)
+    elseif tonumber(job[1]) <= now then
+      expire(prefix, id, job[2], reply_ttl_ms)
+      evicted = evicted + 1
+    elseif job[3] == '0' then
+      break
+    end
   end
 end
+end_overdue(redis.call('ZRANGE', prefix .. 'queue', 0, most - 1))
+end_overdue(redis.call('ZRANGEBYSCORE', prefix .. 'queue', SUSPECT, '+inf', 'LIMIT', 0, most))
 
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', gateways, '-inf', now)) do
   local open = gateway_key(prefix, dead)
@@ -66,4 +70,4 @@ for _, dead in ipairs(redis.call('ZRANGEBYSCORE', gateways, '-inf', now)) do
 end
 
 audit(prefix, 'bodies', {'queue', 'leases'})
-return {requeued, evicted, orphaned}
+return {{requeued, evicted, orphaned}, letters}

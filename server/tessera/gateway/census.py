@@ -1,0 +1,43 @@
+"""Tells in the metrics what gateways and workers share: the models' workers and jobs."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tessera.errors import QueueUnavailable
+from tessera.gateway.services import Services
+from tessera.queue import Census
+from tessera.telemetry import metrics
+
+_GAUGES = {
+    "waiting": metrics.QUEUE_DEPTH,
+    "running": metrics.JOBS_RUNNING,
+    "queued_bytes": metrics.QUEUED_BYTES,
+    "suspects": metrics.SUSPECT_JOBS,
+    "dead": metrics.DEAD_JOBS,
+    "kept_free": metrics.WORKERS_KEPT_FREE,
+}
+
+
+async def tell_census(services: Services) -> None:
+    """Set the metrics anew, so that a model that was retired and a queue that cannot be seen have no value."""
+    taken = await _take(services)
+    for gauge in (metrics.WORKERS, *_GAUGES.values()):
+        gauge.clear()
+    for served in services.catalogue.known():
+        metrics.WORKERS.labels(served.card.model).set(served.workers)
+    for model, census in taken.items():
+        for field, gauge in _GAUGES.items():
+            gauge.labels(model).set(getattr(census, field))
+    metrics.SET_ASIDE.set({(model,): census.counts.get("set_aside", 0) for model, census in taken.items()})
+
+
+async def _take(services: Services) -> dict[str, Census]:
+    # A Redis that hangs must not take the gateway's own metrics with it.
+    if not services.catalogue.reachable:
+        return {}
+    names = [served.card.model for served in services.catalogue.known()]
+    try:
+        return dict(zip(names, await asyncio.gather(*map(services.broker.census, names)), strict=True))
+    except QueueUnavailable:
+        return {}

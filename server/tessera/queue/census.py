@@ -1,0 +1,47 @@
+"""What there is of a model's jobs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import redis.asyncio as aioredis
+
+from tessera.queue.keys import Keys
+
+# From this place in the queue on jobs are to run alone (`SUSPECT` in lua/common.lua).
+SUSPECT_ORDER = 2**40
+
+
+class Census(NamedTuple):
+    """A model's jobs, over all gateways and workers.
+
+    Attributes:
+        queued_bytes: what the bodies of all of them take.
+        suspects: those of the waiting that are to run alone.
+        dead: set aside, and kept for the operator.
+        kept_free: workers that take nothing until a job fits that was passed for long enough (0 or 1).
+        counts: what all processes count together.
+    """
+
+    waiting: int
+    running: int
+    queued_bytes: int
+    suspects: int
+    dead: int
+    kept_free: int
+    counts: dict[str, int]
+
+
+async def take_census(redis: aioredis.Redis, keys: Keys, model: str) -> Census:
+    """Ask Redis; raises redis-py's errors."""
+    async with redis.pipeline(transaction=False) as pipe:
+        pipe.zcard(keys.queue(model))
+        pipe.zcard(keys.leases(model))
+        pipe.hget(keys.bodies(model), keys.SUM)
+        pipe.zcount(keys.queue(model), SUSPECT_ORDER, "+inf")
+        pipe.zcard(keys.dead(model))
+        pipe.exists(keys.reserved(model))
+        pipe.hgetall(keys.counts(model))
+        waiting, running, queued_bytes, suspects, dead, kept_free, counts = await pipe.execute()
+    told = {name.decode(): int(count) for name, count in counts.items()}
+    return Census(waiting, running, int(queued_bytes or 0), suspects, dead, kept_free, told)

@@ -1,0 +1,116 @@
+-- Prepended to every script, behind common.lua: what becomes of a job that its worker did not end.
+
+local DAY_MS = 86400000
+
+-- What limits them: five arguments of a script, from the i-th on.
+local function limits_from(i)
+  return {deaths = tonumber(ARGV[i]), reply_ttl_ms = ARGV[i + 1], dead_jobs = tonumber(ARGV[i + 2]),
+    dead_bytes = tonumber(ARGV[i + 3]), dead_ttl_ms = ARGV[i + 4]}
+end
+
+-- Counts what the metrics of all gateways tell.
+local function count(prefix, what)
+  redis.call('HINCRBY', prefix .. 'counts', what, 1)
+  keep(prefix .. 'counts', 30 * DAY_MS)
+end
+
+local function dead_key(prefix, id) return prefix .. 'dead:' .. id end
+
+-- Only so many dead letters stay, the newest, for so long, and with so many bytes of bodies.
+local function trim_dead(prefix, limits)
+  local dead, bytes = prefix .. 'dead', 0
+  redis.call('ZREMRANGEBYSCORE', dead, '-inf', now_ms() - limits.dead_ttl_ms)
+  for place, id in ipairs(redis.call('ZREVRANGE', dead, 0, -1)) do
+    bytes = bytes + redis.call('HSTRLEN', dead_key(prefix, id), 'body')
+    if place > limits.dead_jobs or bytes > limits.dead_bytes then
+      redis.call('ZREM', dead, id)
+      redis.call('DEL', dead_key(prefix, id))
+    end
+  end
+end
+
+-- Ends a job that must not run again, and keeps it for the operator as a dead letter.
+-- Returns {id, reason, JSON of [time (ms), worker, how it died, epoch of its lease] for each death}.
+local function set_aside(prefix, id, reason, message, limits)
+  local job, deaths, fields = {}, {}, redis.call('HGETALL', job_key(prefix, id))
+  for i = 1, #fields, 2 do
+    local how, epoch = string.match(fields[i], '^(%a+):(%d+)$')
+    if how then
+      local at, worker = string.match(fields[i + 1], '^(%d+) (.*)$')
+      if at then deaths[#deaths + 1] = {tonumber(at), worker, how, tonumber(epoch)} end
+    else
+      job[fields[i]] = fields[i + 1]
+    end
+  end
+  table.sort(deaths, function(one, other) return one[4] < other[4] end)
+  local now, key, told = now_ms(), dead_key(prefix, id), cjson.encode(deaths)
+  redis.call('HSET', key, 'reason', reason, 'dead_ms', now, 'enqueued_ms', job.enqueued_ms, 'meta', job.meta,
+    'sequences', job.sequences, 'deaths', told, 'body_bytes', #job.body)
+  if #job.body <= limits.dead_bytes then redis.call('HSET', key, 'body', job.body) end
+  redis.call('PEXPIRE', key, limits.dead_ttl_ms)
+  redis.call('ZADD', prefix .. 'dead', now, id)
+  keep(prefix .. 'dead', tonumber(limits.dead_ttl_ms))
+  trim_dead(prefix, limits)
+  count(prefix, 'set_aside')
+  reply(prefix, id, job.reply_to, {'x' .. cjson.encode({code = reason, message = message})})
+  conclude(prefix, id, 'evicted', limits.reply_ttl_ms)
+  return {id, reason, told}
+end
+
+-- Gives a job up under which as many workers died as may. The last chance is exact, so that one bad request does not
+-- take those with it that ran beside it: only what ran alone is to blame.
+local function give_up(prefix, id, deaths, limits, letters)
+  local key = job_key(prefix, id)
+  local job = redis.call('HMGET', key, 'reply_to', 'alone')
+  local died = deaths == 1 and '1 worker' or deaths .. ' workers'
+  if job[2] == '1' then
+    letters[#letters + 1] = set_aside(prefix, id, 'poison_request',
+      died .. ' died while running this request, the last one running nothing else. It is not run again: do not send ' ..
+      'it again as it is, and show the operator its id.', limits)
+  else
+    reply(prefix, id, job[1], {'x' .. cjson.encode({code = 'worker_lost',
+      message = died .. ' died while running this request and others. Send it again.'})})
+    conclude(prefix, id, 'evicted', limits.reply_ttl_ms)
+  end
+end
+
+-- Puts a job back to its place in the queue, or gives it up where too many workers died under it. A reply that has begun
+-- stays, with its steps: the next worker goes on behind it.
+-- how: 'silent' (its lease ran out; the epoch stays, see `holds`), 'failed' (its engine did), or 'unused'.
+-- letters: gets what `set_aside` returns.
+-- Returns 'requeued' or 'evicted'.
+local function give_back(prefix, id, how, limits, letters)
+  local key = job_key(prefix, id)
+  local job = redis.call('HMGET', key, 'epoch', 'order', 'worker', 'deadline_ms', 'enqueued_ms')
+  redis.call('ZREM', prefix .. 'leases', id)
+  if how ~= 'silent' then redis.call('HINCRBY', key, 'epoch', 1) end
+  local deaths
+  if how == 'unused' then
+    redis.call('HINCRBY', key, 'attempts', -1)
+    deaths = tonumber(redis.call('HGET', key, 'deaths') or 0)
+  else
+    redis.call('HSET', key, how .. ':' .. job[1], now_ms() .. ' ' .. job[3])
+    deaths = redis.call('HINCRBY', key, 'deaths', 1)
+  end
+  if deaths >= limits.deaths then
+    give_up(prefix, id, deaths, limits, letters)
+    return 'evicted'
+  end
+  local deadline_ms, begun = tonumber(job[4]), redis.call('EXISTS', log_key(prefix, id)) == 1
+  -- It has waited for its first worker; for the next one it may wait as long again.
+  if begun then deadline_ms = now_ms() + deadline_ms - job[5] end
+  local ttl_ms = math.max(deadline_ms - now_ms(), 0) + limits.reply_ttl_ms
+  redis.call('HSET', key, 'state', 'queued')
+  if begun then
+    redis.call('HSET', key, 'deadline_ms', deadline_ms, 'enqueued_ms', now_ms())
+    redis.call('PEXPIRE', log_key(prefix, id), ttl_ms)
+    redis.call('PEXPIRE', steps_key(prefix, id), ttl_ms)
+  end
+  redis.call('PEXPIRE', key, ttl_ms)
+  local suspect = deaths > 0 and deaths == limits.deaths - 1
+  redis.call('ZADD', prefix .. 'queue', job[2] + (suspect and SUSPECT or 0), id)
+  redis.call('RPUSH', prefix .. 'wake', '1')
+  keep(prefix .. 'queue', ttl_ms)
+  keep(prefix .. 'wake', ttl_ms)
+  return 'requeued'
+end
