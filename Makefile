@@ -44,6 +44,10 @@ format: install ## Format the code and fix what can be fixed
 bench: install ## Compare the same engine called directly and through the gateway
 	@$(BIN)/python -m loadtests.bench $(ARGS)
 
+.PHONY: bench-queue
+bench-queue: install ## Measure what a long queue costs, and what a token costs on its way, on simulated engines
+	@$(BIN)/python -m loadtests.bench_queue $(ARGS)
+
 .PHONY: chaos
 chaos: install ## Kill parts of a server under load, at random, and count what is lost (ARGS="--kills 2000 --minutes 40")
 	@$(BIN)/python -m loadtests.chaos harm $(ARGS)

@@ -33,14 +33,17 @@ def harm(
     logs: Annotated[Path | None, typer.Option(help="Folder for the logs, to be kept; must be short and empty.")] = None,
     keep: Annotated[bool, typer.Option(help="Add the counts to results.json.")] = False,
 ) -> None:
-    """Kill parts of a server under load, at random. Exits with 1 where something was lost, repeated or changed."""
+    """Kill parts of a server under load, at random. Ctrl-C ends it early.
+
+    Exits with 1 where something was lost, repeated or changed.
+    """
     console = Console()
     size = Size(gateways=gateways, workers=workers, lease_s=lease, fsync=fsync)
     chosen = time.time_ns() if seed is None else seed
     plan = Plan(kills, minutes * 60, pause, streams, chosen, size)
     console.print(f"Seed {chosen}", highlight=False)
     began_s = time.monotonic()
-    tally = uvloop.run(run(plan, logs))
+    tally = uvloop.run(run(plan, logs, lambda tally: _tell(tally, console)))
     _show(tally, console)
     if keep:
         record.append(record.record_of(plan, tally, time.monotonic() - began_s))
@@ -54,6 +57,11 @@ def page() -> None:
     record.PAGE.write_text(record.page(record.PAGE.read_text(), record.read()))
 
 
+def _tell(tally: Tally, console: Console) -> None:
+    wrong = f"{tally.lost} lost, {tally.missing} tokens missing, {tally.duplicated} twice, {tally.differing} differ"
+    console.print(f"{tally.kills} kills, {tally.sent} requests: {wrong}", highlight=False)
+
+
 def _show(tally: Tally, console: Console) -> None:
     counts = Table("", "number", title="Counts")
     zeros = {"lost": tally.lost, "tokens missing": tally.missing, "tokens sent twice": tally.duplicated}
@@ -61,7 +69,8 @@ def _show(tally: Tally, console: Console) -> None:
     numbers = {"processes killed": tally.kills, "requests sent": tally.sent, "answered": tally.answered}
     numbers |= {f"failed with {code}": number for code, number in tally.failed.most_common()}
     numbers |= {f"told to come again, {code}": number for code, number in tally.refused.most_common()}
-    numbers |= {"sent again elsewhere": tally.asked_again, "picked up elsewhere": tally.picked_up}
+    numbers |= {"sent again elsewhere": tally.asked_again, "joined by a key": tally.joined}
+    numbers["picked up elsewhere"] = tally.picked_up
     for name, number in numbers.items():
         counts.add_row(name, f"{number:,}")
     for name, number in zeros.items():

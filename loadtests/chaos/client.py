@@ -21,7 +21,7 @@ PATIENCE_S = 150.0
 RETRY_S = 0.25
 # A connection that broke this long after its gateway was killed did so for that reason.
 NOTICED_S = 5.0
-REQUEST_ID = "X-Tessera-Request-Id"
+REQUEST_ID, REPLAYED = "X-Tessera-Request-Id", "Idempotency-Replayed"
 CONTINUE = {"X-Tessera-On-Disconnect": "continue"}
 _RETRIED_STATUS = (429, 502, 503)
 # A stream may be given up before its head; that is how the request ended, and not for want of room.
@@ -39,6 +39,7 @@ class Broken(Exception):
 @dataclass(slots=True)
 class _Attempt:
     flight: Flight
+    headers: dict[str, str]
     said: Said = field(default_factory=Said)
     job_id: str = ""
     last_event: str = ""
@@ -93,13 +94,13 @@ class Client:
         return said
 
     async def _persist(self, question: Question, right: Said | None) -> _Attempt:
-        flight = Flight()
+        flight, headers = Flight(), self._wishes()
         while True:
             request_id = f"chaos-{self._chance.getrandbits(64):016x}"
             self.flights[request_id] = flight
-            attempt = _Attempt(flight)
+            attempt = _Attempt(flight, {**headers, "X-Request-Id": request_id})
             try:
-                if await self._send(question, request_id, attempt):
+                if await self._send(question, attempt):
                     return attempt
             except Broken:
                 if attempt.job_id and await self._pick_up(question, attempt):
@@ -112,19 +113,25 @@ class Client:
             finally:
                 del self.flights[request_id]
 
-    async def _send(self, question: Question, request_id: str, attempt: _Attempt) -> bool:
+    def _wishes(self) -> dict[str, str]:
+        """What is to become of a request without its client: it ends, it goes on, or it may be joined by its key."""
+        wish = self._chance.randrange(3)
+        key = {"Idempotency-Key": f"chaos-{self._chance.getrandbits(64):016x}"}
+        return [{}, CONTINUE, key][wish]
+
+    async def _send(self, question: Question, attempt: _Attempt) -> bool:
         """Returns whether it came to an end; it was refused otherwise."""
-        headers = {"X-Request-Id": request_id, **(CONTINUE if self._chance.random() < 0.5 else {})}
         number = self._chance.randrange(len(self._gateways))
         attempt.flight.gateway = number
         url, gateway = self._gateways[number]
         began_s = asyncio.get_running_loop().time()
         try:
-            async with self._http.post(url + question.path, json=question.body, headers=headers) as response:
+            async with self._http.post(url + question.path, json=question.body, headers=attempt.headers) as response:
                 if response.status != 200:
                     return await self._refused(response, attempt)
-                if CONTINUE.items() <= headers.items():
+                if CONTINUE.items() <= attempt.headers.items():
                     attempt.job_id = response.headers.get(REQUEST_ID, "")
+                self._tally.joined += REPLAYED in response.headers
                 await self._read(question, response, attempt)
         except aiohttp.ClientConnectorError:
             await asyncio.sleep(RETRY_S)

@@ -79,6 +79,7 @@ def _counts(records: Sequence[Record]) -> str:
         "answers that differ": _sum(records, "differing"),
         "streams picked up at another gateway": _sum(records, "picked_up"),
         "requests sent again, since their gateway had died": _sum(records, "asked_again"),
+        "of these, joined by their key": _sum(records, "joined"),
     }
     return "\n".join(
         [

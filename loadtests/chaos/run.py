@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from loadtests.chaos.questions import Question, questions
 from loadtests.chaos.said import Said
 from loadtests.chaos.server import Server, Size, running
 from loadtests.chaos.tally import Tally
+from tessera.local.up import ended_by_signals
 
 # Questions for each stream: two requests that are under way at once never have the same answer.
 QUESTIONS_A_STREAM = 2
+TOLD_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +44,29 @@ class Plan:
     size: Size = field(default_factory=Size)
 
 
-async def run(plan: Plan, folder: Path | None = None) -> Tally:
-    """Carry a plan out.
+Tell = Callable[[Tally], None]
+
+
+async def run(plan: Plan, folder: Path | None = None, tell: Tell = lambda _: None) -> Tally:
+    """Carry a plan out, or what of it there is time for until SIGINT or SIGTERM.
 
     Args:
         folder: for logs and Redis' data, which stay there; None: they go with the run.
+        tell: called every ``TOLD_S`` with what was counted so far.
     """
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="t-") as scratch:
-            return await run(plan, Path(scratch))
+            return await run(plan, Path(scratch), tell)
     timeout = aiohttp.ClientTimeout(total=None)
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with (
         aiohttp.ClientSession(connector=connector, timeout=timeout) as http,
         running(plan.size, folder, http) as server,
     ):
-        return await _run(plan, server, http)
+        return await _run(plan, server, http, tell)
 
 
-async def _run(plan: Plan, server: Server, http: aiohttp.ClientSession) -> Tally:
+async def _run(plan: Plan, server: Server, http: aiohttp.ClientSession, tell: Tell) -> Tally:
     chance, tally = random.Random(plan.seed), Tally()
     asked = questions(plan.streams * QUESTIONS_A_STREAM, chance)
     right = await _learn(asked, Client(http, server.gateways, Tally(), chance), plan.streams)
@@ -73,14 +80,22 @@ async def _run(plan: Plan, server: Server, http: aiohttp.ClientSession) -> Tally
             await client.ask(question, right[id(question)])
             free.append(question)
 
+    async def keep_telling() -> None:
+        while True:
+            await asyncio.sleep(TOLD_S)
+            tell(tally)
+
+    telling = asyncio.create_task(keep_telling())
     async with asyncio.TaskGroup() as streams:
         for _ in range(plan.streams):
             streams.create_task(keep_asking())
         faults = Faults(server, client.flights, tally, chance)
         try:
-            await faults.run(kills=plan.kills, seconds=plan.seconds, pause_s=plan.pause_s)
+            with ended_by_signals():
+                await faults.run(kills=plan.kills, seconds=plan.seconds, pause_s=plan.pause_s)
         finally:
             over.set()
+    telling.cancel()
     return tally
 
 

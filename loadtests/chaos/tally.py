@@ -24,6 +24,7 @@ class Tally:
         refused: told to come again, by code; they did.
         asked_again: connections that broke with their gateways, whose requests were sent once more.
         picked_up: the same, whose streams were gone on with through another gateway (`Last-Event-ID`).
+        joined: the same, which found by their keys that they were running or answered (`Idempotency-Key`).
         lost: neither an answer nor an error came.
         missing: tokens that an answer did not have.
         duplicated: tokens that came twice, or belong to another answer.
@@ -39,6 +40,7 @@ class Tally:
     refused: Counter[str] = field(default_factory=Counter)
     asked_again: int = 0
     picked_up: int = 0
+    joined: int = 0
     lost: int = 0
     missing: int = 0
     duplicated: int = 0
@@ -70,7 +72,17 @@ class Tally:
     def to_json(self) -> dict[str, Any]:
         """Counts as they are kept."""
         gaps = {kind: _spread(seconds) for kind, seconds in sorted(self.gaps_s.items())}
-        counted = ("sent", "answered", "asked_again", "picked_up", "lost", "missing", "duplicated", "differing")
+        counted = (
+            "sent",
+            "answered",
+            "asked_again",
+            "picked_up",
+            "joined",
+            "lost",
+            "missing",
+            "duplicated",
+            "differing",
+        )
         return {
             "kills": self.kills,
             "strikes": dict(sorted(self.strikes.items())),
