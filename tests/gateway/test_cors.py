@@ -47,7 +47,17 @@ async def test_a_page_reads_answers_and_errors_and_their_ids(open_to_pages, work
     assert (answered.status, refused.status) == (200, 400)
     for answer in (answered, refused):
         assert answer.headers["Access-Control-Allow-Origin"] == PAGE
-        assert "X-Request-Id" in answer.headers["Access-Control-Expose-Headers"]
+        exposed = answer.headers["Access-Control-Expose-Headers"].split(", ")
+        assert {"X-Request-Id", "X-Tessera-Request-Id", "Idempotency-Replayed"} <= set(exposed)
+
+
+async def test_a_page_picks_an_answer_up_and_cancels(open_to_pages, worker):
+    asked = {"Access-Control-Request-Headers": "last-event-id"}
+    for path, method in (("", "DELETE"), ("/events", "GET")):
+        headers = {"Origin": PAGE, "Access-Control-Request-Method": method, **asked}
+        async with open_to_pages.http.options(f"{open_to_pages.url}/v1/requests/x{path}", headers=headers) as response:
+            assert response.status == 200
+            assert method in response.headers["Access-Control-Allow-Methods"]
 
 
 async def test_all_origins_may(start_gateway, settings, worker):

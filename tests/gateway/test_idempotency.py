@@ -6,6 +6,7 @@ import asyncio
 import json
 from dataclasses import replace
 
+import openai
 import pytest
 
 from tessera.local.samples import image
@@ -227,6 +228,16 @@ async def test_whoever_joined_may_leave_without_ending_it(gateway, worker):
     await eventually(lambda: gateway.open_streams == 1, "it has left")
     await worker.say(lease, DOCUMENT, Data(BODY), End(USAGE))
     assert (await first).body == BODY
+
+
+async def test_openais_client_reads_such_a_stream_and_gets_it_again(gateway, worker):
+    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as client:
+        create = client.chat.completions.create
+        stream = asyncio.create_task(create(**chat(worker.card.model, stream=True), extra_headers=KEY))
+        lease = await worker.take()
+        await worker.say(lease, STREAM, event("one"), event("two"), DONE, End(USAGE))
+        for answer in (await stream, await create(**chat(worker.card.model, stream=True), extra_headers=KEY)):
+            assert [chunk.choices[0].delta.content async for chunk in answer] == ["one", "two"]
 
 
 async def test_a_key_at_its_limit(gateway, worker):

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from tessera.gateway import kept_media
+from tessera.gateway import unattended
 from tessera.local.samples import image
 from tessera.queue import Data, End
 from tests.gateway.gateway_process import gateway_process
@@ -23,7 +23,7 @@ PNG = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
-    monkeypatch.setattr(kept_media, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(unattended, "LOOK_EVERY_S", 0.02)
 
 
 @pytest.fixture
@@ -109,20 +109,54 @@ async def test_its_media_is_held_until_it_has_ended(gateway, worker, held):
     lease = await worker.take()
     asked.cancel()
     await left(gateway, worker)
-    await eventually(lambda: _is(gateway.metric("tessera_media_kept_requests"), 1), "it is kept")
+    await eventually(lambda: _is(gateway.metric("tessera_requests_unattended"), 1), "it is kept")
     assert await held() == 1
     await worker.say(lease, DOCUMENT, Data(BODY), End(USAGE))
     await eventually(lambda: _is(held(), 0), "its media may go")
-    assert await gateway.metric("tessera_media_kept_requests") == 0
+    assert await gateway.metric("tessera_requests_unattended") == 0
 
 
-async def test_its_media_is_not_given_away_when_its_gateway_stops(start_gateway, settings, worker, held):
-    gateway = await start_gateway(settings.model_copy(update={"drain_timeout_s": 0.1}))
-    asked = ask(gateway, chat(worker.card.model, PNG))
-    await eventually(lambda: _is(worker.waiting(), 1), "it waits")
-    await gateway.stop()
-    assert (await asked).error["code"] == "gateway_stopping"
-    assert (await worker.waiting(), await held()) == (1, 1)
+async def test_its_tokens_are_counted_once(gateway, worker):
+    asked = ask(gateway, chat(worker.card.model, stream=True))
+    lease = await worker.take()
+    await worker.say(lease, STREAM, event("one"))
+    asked.cancel()
+    await left(gateway, worker)
+    await worker.say(lease, DONE, End(USAGE))
+    await answer_of(gateway, lease.job.id)
+    await eventually(lambda: _is(gateway.metric("tessera_requests_unattended"), 0), "it has ended")
+    labels = {"model": worker.card.model, "kind": "completion"}
+    assert await gateway.metric("tessera_tokens_total", **labels) == USAGE["completion_tokens"]
+
+
+@pytest.mark.parametrize("end", ["stops", "is killed"])
+async def test_its_media_is_held_when_its_gateway(start_gateway, settings, redis_client, worker, held, end):
+    short = settings.model_copy(update={"drain_timeout_s": 0.1, "media_hold_lease_s": 1.0})
+    holds = f"{settings.redis_prefix}:{{media}}:holds"
+    if end == "stops":
+        gateway = await start_gateway(short)
+        asked = ask(gateway, chat(worker.card.model, PNG))
+        await eventually(lambda: _is(worker.waiting(), 1), "it waits")
+        await gateway.stop()
+        assert (await asked).error["code"] == "gateway_stopping"
+    else:
+        async with gateway_process(short) as dying:
+            url = f"{dying.url}/v1/chat/completions"
+            body = chat(worker.card.model, PNG)
+            asked = asyncio.create_task(dying.http.post(url, json=body, headers=LASTING))
+            await eventually(lambda: _is(worker.waiting(), 1), "it waits")
+            dying.kill()
+            await asyncio.gather(asked, return_exceptions=True)
+    [(hold, lapses)] = await redis_client.zrange(holds, 0, -1, withscores=True)
+    await start_gateway(short)
+
+    async def renewed():
+        return await redis_client.zscore(holds, hold) >= lapses + 1000
+
+    await eventually(renewed, "another gateway holds it, longer than its own would have")
+    lease = await worker.take()
+    await worker.say(lease, DOCUMENT, Data(BODY), End(USAGE))
+    await eventually(lambda: _is(held(), 0), "its media may go")
 
 
 async def test_a_gateway_that_stops_leaves_it_to_be_picked_up(start_gateway, settings, worker):

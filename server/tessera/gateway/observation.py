@@ -24,12 +24,14 @@ class Observation:
 
     Attributes:
         model: ``unknown`` until the model was found, so that clients cannot make up label values.
+        ended: the end of the answer was seen, and what it took is counted.
     """
 
     def __init__(self, endpoint: str):
         self.endpoint = endpoint
         self.model = "unknown"
         self.job_id = ""
+        self.ended = False
         self.status = 200
         self.code = ""
         self._started = self._last = time.perf_counter()
@@ -64,17 +66,8 @@ class Observation:
             self.code = "engine"  # a worker of an earlier version, which does not say more
         if end.resumed:
             metrics.RESUMED.labels(self.model, "resumed").inc()
-        self._count(end.usage)
-
-    def _count(self, usage: dict[str, Any]) -> None:
-        details = usage.get("prompt_tokens_details") or {}
-        by_modality = details.get("multimodal_tokens") or {}
-        counts = {"prompt": usage.get("prompt_tokens"), "completion": usage.get("completion_tokens")}
-        counts["cached"] = details.get("cached_tokens")
-        counts |= {name: by_modality.get(name) for name in _MODALITIES}
-        for kind, count in counts.items():
-            if count:
-                metrics.TOKENS.labels(self.model, kind).inc(count)
+        count_tokens(self.model, end.usage)
+        self.ended = True
 
     def failed(self, error: TesseraError) -> None:
         """The request ends with one of the server's own errors."""
@@ -100,6 +93,18 @@ class Observation:
                 seconds=round(elapsed, 3),
                 **self._error,
             )
+
+
+def count_tokens(model: str, usage: dict[str, Any]) -> None:
+    """Count what an answer took, by vLLM's usage object."""
+    details = usage.get("prompt_tokens_details") or {}
+    by_modality = details.get("multimodal_tokens") or {}
+    counts = {"prompt": usage.get("prompt_tokens"), "completion": usage.get("completion_tokens")}
+    counts["cached"] = details.get("cached_tokens")
+    counts |= {name: by_modality.get(name) for name in _MODALITIES}
+    for kind, count in counts.items():
+        if count:
+            metrics.TOKENS.labels(model, kind).inc(count)
 
 
 class Retelling:

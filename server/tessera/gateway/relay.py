@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
@@ -19,13 +19,14 @@ from tessera.gateway.directives import Directives
 from tessera.gateway.disconnect import cancel_on_disconnect
 from tessera.gateway.event_ids import BEGINNING
 from tessera.gateway.follower import follow
+from tessera.gateway.inherited_media import holder_of
 from tessera.gateway.media_options import read_media_options
 from tessera.gateway.observation import Observation
 from tessera.gateway.playback import Playback
 from tessera.gateway.request_id import JOB_HEADER, tell
 from tessera.gateway.services import Services
 from tessera.gateway.wire import Wire
-from tessera.queue import Job, ModelCard, Named, Once, ReplyStream, new_job_id
+from tessera.queue import Job, JobName, ModelCard, Named, Once, ReplyStream, new_job_id
 from tessera.telemetry import metrics
 
 
@@ -61,26 +62,25 @@ class Relay(Response):
         self._numbered = directives.lasting or once is not None
         self._seen = seen
         self._share = share
-        self._has_media = False
         self._queued = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the request (ASGI)."""
-        async with AsyncExitStack() as media:
-            holder = await media.enter_async_context(self._services.stage.hold())
+        card = self._services.catalogue.require(self._options.model).card
+        self._seen.model = card.model
+        name = JobName(new_job_id(scope["state"]["request_id"]), card.model)
+        with ExitStack() as media:
+            media.callback(self._services.stage.release, holder_of(name))
             not_before = self._queued if self._lasting else None
             async with cancel_on_disconnect(receive, not_before=not_before):
-                card = self._services.catalogue.require(self._options.model).card
-                self._seen.model = card.model
                 earlier = await self._services.broker.begun(card.model, self._once) if self._once else None
                 if earlier is None:
-                    request_id = scope["state"]["request_id"]
-                    earlier = await self._run(await self._job(card, request_id, holder), media, scope, send)
+                    earlier = await self._run(await self._job(name, card), media, scope, send)
                 if earlier is not None:
-                    await media.aclose()
-                    await self._join(earlier, card.model, scope, send)
+                    media.close()
+                    await self._join(JobName(earlier, card.model), scope, send)
 
-    async def _run(self, job: Job, media: AsyncExitStack, scope: Scope, send: Send) -> str | None:
+    async def _run(self, job: Job, media: ExitStack, scope: Scope, send: Send) -> str | None:
         """Answer by running a job, unless another one stands that began by the same key: its id is returned then."""
         self._services.queued.check(job)
         # Its body may be large, and the answer may take long.
@@ -98,19 +98,19 @@ class Relay(Response):
                 raise
         return None
 
-    async def _join(self, job_id: str, model: str, scope: Scope, send: Send) -> None:
+    async def _join(self, earlier: JobName, scope: Scope, send: Send) -> None:
         """Answer as another request, which the client has sent before."""
         self._proceed()
-        self._seen.job_id = job_id
-        record = await self._services.records.find([model], [job_id])
+        self._seen.job_id = earlier.id
+        record = await self._services.records.find([earlier.model], [earlier.id])
         if record is None:
             raise ReplyLost("The queue has lost the request that this one repeats. Send it again.", retry_after_s=1)
-        metrics.JOINED.labels(model, record.state).inc()
-        tell(scope, JOB_HEADER, job_id)
+        metrics.JOINED.labels(record.model, record.state).inc()
+        tell(scope, JOB_HEADER, record.id)
         tell(scope, b"idempotency-replayed", "true")
         await follow(self._services, record, BEGINNING, send, self._seen)
 
-    async def _job(self, card: ModelCard, request_id: str, holder: str) -> Job:
+    async def _job(self, name: JobName, card: ModelCard) -> Job:
         services, document = self._services, self._document
         assert document is not None, "it is read once"
         further_roles = services.settings.further_roles()
@@ -118,17 +118,15 @@ class Relay(Response):
         parts = await document.run(find_media)
         media_options = read_media_options(document, card, {p.modality for p in parts})
         if parts:
-            self._has_media = True
             check_media(parts, card, sound_of_videos=media_options.sound_of_videos)
-            await prepare_media(document, parts, media_options, services.stage, holder)
+            await prepare_media(document, parts, media_options, services.stage, holder_of(name))
         # A job that is wider than its engine is only as wide as it: it needs all of it, whatever number was asked for.
         width = min(self._options.sequences, card.sequences)
         body = await document.run(Document.encode)
         self._document = None  # it may be large, and the answer may take long
-        identity, options = new_job_id(request_id), self._options
-        job = Job(identity, card.model, self._path, body, width, options.hide_usage, options.stream)
-        self._seen.job_id = job.id
-        return job
+        options = self._options
+        self._seen.job_id = name.id
+        return Job(name.id, name.model, self._path, body, width, options.hide_usage, options.stream)
 
     async def _enqueue(self, job: Job) -> str | None:
         services = self._services
@@ -151,9 +149,9 @@ class Relay(Response):
         with Wire(send, heartbeat_s=heartbeat_s) as wire:
             await Playback(stream, wire, self._seen, numbered=self._numbered, on_failure=leave).run()
 
-    def _leave(self, job: Named, media: AsyncExitStack, error: BaseException) -> None:
+    def _leave(self, job: Named, media: ExitStack, error: BaseException) -> None:
         """The client gets no more of the job: cancel it, or let it go on and keep its media for it."""
         if not (self._lasting and self._queued.is_set()) or isinstance(error, WorkerLost):
             self._services.abandon(job)
-        elif self._has_media:
-            self._services.kept_media.add(job, media)
+        elif not self._seen.ended and self._services.unattended.add(job):
+            media.pop_all()

@@ -14,8 +14,9 @@ from tessera.gateway.abandoned import Abandoned
 from tessera.gateway.body import BodyRoom
 from tessera.gateway.catalogue import Catalogue
 from tessera.gateway.disconnect import CANCEL_AGAIN_S
-from tessera.gateway.kept_media import KeptMedia
+from tessera.gateway.inherited_media import InheritedMedia
 from tessera.gateway.queued_bytes import QueuedBytes
+from tessera.gateway.unattended import Unattended
 from tessera.gateway.upkeep import Upkeep
 from tessera.media import MediaStage, RedisMediaStore, SandboxDecoder, ThreadDecoder
 from tessera.queue import Broker, Directory, Named, Records, ReplyHub, connect
@@ -44,7 +45,7 @@ class Services:
     abandoned: Abandoned
     queued: QueuedBytes
     bodies: BodyRoom
-    kept_media: KeptMedia
+    unattended: Unattended
 
     def abandon(self, job: Named) -> None:
         """Nobody waits for a job any more: cancel it, soon."""
@@ -75,12 +76,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         bodies = BodyRoom(settings.max_body_bytes_in_memory, settings.body_memory_wait_s)
         queued = QueuedBytes(broker, catalogue, settings)
         records = Records(redis, settings)
-        kept_media = KeptMedia(records)
-        work = (hub.run, catalogue.run, upkeep.run, abandoned.run, kept_media.run, store.run, queued.run)
+        unattended = Unattended(records, stage)
+        inherited = InheritedMedia(store, records, settings)
+        work = (hub.run, catalogue.run, upkeep.run, abandoned.run, unattended.run, inherited.run, store.run, queued.run)
         tasks = [asyncio.create_task(_keep_going(run)) for run in work]
         stack.push_async_callback(_end, tasks)
         stack.push_async_callback(abandoned.settle, at_most_s=settings.redis_timeout_s)
-        shared = (abandoned, queued, bodies, kept_media)
+        shared = (abandoned, queued, bodies, unattended)
         yield Services(settings, gateway_id, broker, records, hub, catalogue, stage, *shared)
 
 

@@ -6,7 +6,7 @@ What stands in them, and what each verb does to them, is in ``lua/``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib.resources import files
@@ -53,7 +53,7 @@ class Ledger:
         self._room = settings.media_store_max_bytes
         self._timeout_s = settings.redis_timeout_s
         self._on_release = on_release
-        self._scripts = {name: redis.register_script(_lua(name)) for name in (*_VERBS, "evict", "sweep")}
+        self._scripts = {name: redis.register_script(_lua(name)) for name in (*_VERBS, "evict", "lapsing", "sweep")}
         # By holder: every digest that it may hold, with its bytes where it does.
         self._held: dict[str, dict[str, int]] = {}
         self._unreleased: list[_Item] = []
@@ -92,6 +92,19 @@ class Ledger:
         self._end(unreleased)
         await self._ask("touch", [_hold(d, holder) for holder, digests in self._held.items() for d in digests])
         await self._call("sweep")
+
+    async def lapsing(self) -> dict[str, list[str]]:
+        """The digests that others hold and have not renewed for half a lease, by holder; of many, some."""
+        found: dict[str, list[str]] = {}
+        for hold in await self._call("lapsing", _BATCH):
+            digest, holder = hold.decode().split(" ", 1)
+            if holder not in self._held:
+                found.setdefault(holder, []).append(digest)
+        return found
+
+    async def renew_for(self, holder: str, digests: Iterable[str]) -> None:
+        """Keep another process' holds for another lease."""
+        await self._ask("touch", [_hold(digest, holder) for digest in digests])
 
     async def evict(self, nbytes: int) -> int:
         """Forget what nobody holds until that much is free. Returns the bytes that this freed."""

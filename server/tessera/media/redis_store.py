@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import cast
 
 import structlog
@@ -78,6 +79,14 @@ class RedisMediaStore:
     def release(self, holder: str) -> None:
         """See ``MediaStore``."""
         self._ledger.release(holder)
+
+    async def lapsing(self) -> dict[str, list[str]]:
+        """The digests that others hold and have not renewed for half a lease, by holder."""
+        return await self._ledger.lapsing()
+
+    async def renew(self, holder: str, digests: Iterable[str]) -> None:
+        """Keep what another process holds for another lease."""
+        await self._ledger.renew_for(holder, digests)
 
     async def settle(self) -> None:
         """See ``MediaStore``."""

@@ -74,6 +74,10 @@ class MediaStage:
         finally:
             self._store.release(holder)
 
+    def release(self, holder: str) -> None:
+        """End what somebody holds, soon."""
+        self._store.release(holder)
+
     async def prepare(
         self,
         modality: Modality,
@@ -89,7 +93,8 @@ class MediaStage:
             modality: modality of the content part.
             source: what it points at.
             spec: what the model takes.
-            holder: from ``hold``; None: the item may go as soon as its room is needed.
+            holder: from ``hold``, or a name that is given to ``release`` later; None: the item may go as soon as its
+                room is needed.
             with_audio: for a video, store its sound as an item of its own and name it in
                 ``metadata["audio_digest"]`` (None without an audio stream).
 

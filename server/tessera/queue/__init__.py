@@ -7,7 +7,7 @@ from tessera.queue.connection import REDIS_UNAVAILABLE, connect
 from tessera.queue.dead_letters import DeadLetter, DeadLetters, Death
 from tessera.queue.directory import Directory, ModelCard, ServedModel
 from tessera.queue.entry import Data, End, Entry, Failure, Head, decode
-from tessera.queue.job import Job, Lease, Leases, Named, new_job_id
+from tessera.queue.job import Job, JobName, Lease, Leases, Named, new_job_id
 from tessera.queue.log import Part, Place
 from tessera.queue.once import Once
 from tessera.queue.record import Record, Records
@@ -30,6 +30,7 @@ __all__ = [
     "Failure",
     "Head",
     "Job",
+    "JobName",
     "Lease",
     "Leases",
     "ModelCard",

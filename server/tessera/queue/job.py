@@ -30,6 +30,14 @@ class Named(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class JobName:
+    """Nothing but that."""
+
+    id: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A request as the gateway hands it over.
 

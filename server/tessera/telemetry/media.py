@@ -26,6 +26,9 @@ store_waiting = Gauge("tessera_media_store_waiting", "Media that waits for room 
 store_wait_seconds = Histogram(
     "tessera_media_store_wait_seconds", "Wait for room in the store, where there was none.", buckets=_SECONDS
 )
+holds_inherited = Counter(
+    "tessera_media_holds_inherited", "Renewals of holds of media for requests that go on without their gateways."
+)
 sandbox_processes = Gauge("tessera_media_sandbox_processes", "Processes that decode media, or could.")
 sandbox_wait_seconds = Histogram(
     "tessera_media_sandbox_wait_seconds", "Wait of an item for a process that decodes.", buckets=_SECONDS

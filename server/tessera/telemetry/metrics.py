@@ -57,4 +57,4 @@ JOINED = Counter(
     "Requests that were answered as another one of the same idempotency key, by the state of that one's job.",
     ["model", "state"],
 )
-MEDIA_KEPT = Gauge("tessera_media_kept_requests", "Requests whose clients have left, and whose media is kept for them.")
+UNATTENDED = Gauge("tessera_requests_unattended", "Requests that go on though their clients have left this gateway.")
