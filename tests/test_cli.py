@@ -4,7 +4,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tessera import __version__, cli
+from tessera import __version__, cli, flags
 from tessera.gateway import server
 from tessera.gateway.description import openapi_yaml
 from tessera.local import demo, up
@@ -18,7 +18,7 @@ def nothing_from_outside(monkeypatch, tmp_path):
         monkeypatch.delenv(f"TESSERA_{name.upper()}", raising=False)
     monkeypatch.chdir(tmp_path)
     # It changes the whole process.
-    monkeypatch.setattr(cli.logging, "configure", lambda settings: None)
+    monkeypatch.setattr(flags.logging, "configure", lambda settings: None)
 
 
 @pytest.fixture

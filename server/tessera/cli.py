@@ -8,11 +8,10 @@ from importlib.util import find_spec
 from typing import Annotated, Any, TypeVar
 
 import typer
-from pydantic import ValidationError
 
-from tessera import __version__
+from tessera import __version__, dead
+from tessera.flags import RedisUrl, read_settings, refusal, require_redis
 from tessera.settings import SIMULATED, Settings
-from tessera.telemetry import logging
 
 _T = TypeVar("_T")
 
@@ -22,12 +21,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+app.add_typer(dead.app, name="dead")
 
 Port = Annotated[int | None, typer.Option(help="Port that the gateway listens on.", envvar="TESSERA_PORT")]
 Host = Annotated[str | None, typer.Option(help="Address that the gateway listens on.", envvar="TESSERA_HOST")]
-RedisUrl = Annotated[
-    str | None, typer.Option(help="Redis that gateways and workers share.", envvar="TESSERA_REDIS_URL")
-]
 Model = Annotated[str | None, typer.Option(help="Path or hub name of the model.", envvar="TESSERA_MODEL")]
 ModelName = Annotated[
     str | None, typer.Option("--served-model-name", help="Its name for clients.", envvar="TESSERA_SERVED_MODEL_NAME")
@@ -57,12 +54,12 @@ def gateway(host: Host = None, port: Port = None, redis_url: RedisUrl = None) ->
     from tessera.gateway.server import run_gateway
     from tessera.media import SandboxIncomplete
 
-    settings = _settings(host=host, port=port, redis_url=redis_url)
-    _require_redis(settings)
+    settings = read_settings(host=host, port=port, redis_url=redis_url)
+    require_redis(settings)
     try:
         run_gateway(settings)
     except SandboxIncomplete as error:
-        raise _refusal(str(error)) from None
+        raise refusal(str(error)) from None
 
 
 @app.command()
@@ -76,7 +73,7 @@ def worker(
     replicas: Replicas = None,
 ) -> None:
     """Run a worker: vLLM under Ray Serve. Any number of them share one Redis."""
-    settings = _settings(
+    settings = read_settings(
         engine=engine,
         replicas=replicas,
         model=model,
@@ -86,7 +83,7 @@ def worker(
         ray_address=ray_address,
     )
     _require_model(settings)
-    _require_redis(settings)
+    require_redis(settings)
     from tessera.worker.failure import DeploymentFailed
 
     try:
@@ -164,23 +161,11 @@ def _run_worker(settings: Settings) -> None:
         run_worker(settings)
 
 
-def _settings(**flags: Any) -> Settings:
-    try:
-        parsed = Settings(**{name: value for name, value in flags.items() if value is not None})
-    except ValidationError as error:
-        for problem in error.errors():
-            name = "TESSERA_" + str(problem["loc"][0]).upper()
-            typer.secho(f"{name}: {problem['msg']} (it is {problem['input']!r})", fg="red", err=True)
-        raise typer.Exit(2) from None
-    logging.configure(parsed)
-    return parsed
-
-
 def _local_settings(
     host: str | None, port: int | None, model: str | None, name: str | None, engine_args: str | None, redis: str | None
 ) -> Settings:
     flags = {"host": host, "port": port, "model": model, "served_model_name": name}
-    parsed = _settings(**flags, engine_args=engine_args, redis_url=redis)
+    parsed = read_settings(**flags, engine_args=engine_args, redis_url=redis)
     if "host" not in parsed.model_fields_set:
         # Only this machine's programs, unless somebody asks for more.
         parsed = parsed.model_copy(update={"host": "127.0.0.1"})
@@ -192,25 +177,13 @@ def _require_model(settings: Settings) -> None:
     if settings.engine == SIMULATED:
         return
     if find_spec("vllm") is None or find_spec("ray") is None:
-        raise _refusal("A worker needs vLLM and Ray: install the extra `cpu` or `gpu`.")
+        raise refusal("A worker needs vLLM and Ray: install the extra `cpu` or `gpu`.")
     from tessera.worker.checkpoint import verify
 
     try:
         verify(settings.resolved_model())
     except ValueError as error:
-        raise _refusal(str(error)) from None
-
-
-def _require_redis(settings: Settings) -> None:
-    if not settings.redis_url:
-        raise _refusal(
-            "TESSERA_REDIS_URL is not set: gateways and workers meet in Redis. (`tessera up` brings its own.)"
-        )
-
-
-def _refusal(message: str) -> typer.Exit:
-    typer.secho(message, fg="red", err=True)
-    return typer.Exit(2)
+        raise refusal(str(error)) from None
 
 
 def _run(work: Coroutine[Any, Any, _T]) -> _T:

@@ -1,0 +1,42 @@
+"""What the commands have in common: settings out of flags, and how they refuse."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from tessera.settings import Settings
+from tessera.telemetry import logging
+
+RedisUrl = Annotated[
+    str | None, typer.Option(help="Redis that gateways and workers share.", envvar="TESSERA_REDIS_URL")
+]
+
+
+def read_settings(**flags: Any) -> Settings:
+    """The settings, flags before all else. Exits with 2 and what is wrong where one has a bad value."""
+    try:
+        parsed = Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "TESSERA_" + str(problem["loc"][0]).upper()
+            typer.secho(f"{name}: {problem['msg']} (it is {problem['input']!r})", fg="red", err=True)
+        raise typer.Exit(2) from None
+    logging.configure(parsed)
+    return parsed
+
+
+def require_redis(settings: Settings) -> None:
+    """Exits with 2 where no Redis is named."""
+    if not settings.redis_url:
+        raise refusal(
+            "TESSERA_REDIS_URL is not set: gateways and workers meet in Redis. (`tessera up` brings its own.)"
+        )
+
+
+def refusal(message: str, *, code: int = 2) -> typer.Exit:
+    """Say why a command does not do what it was asked for; to be raised."""
+    typer.secho(message, fg="red", err=True)
+    return typer.Exit(code)
