@@ -28,6 +28,7 @@ class Application:
         self.running = self.most_running = 0
         self.dead = False
         self.first_piece = False
+        self.failing = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         job_id = dict(scope["headers"])[b"x-request-id"].decode()
@@ -35,6 +36,8 @@ class Application:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
+            if self.failing:
+                raise ValueError("it fails on this request")
             await StreamingResponse(self._body(), media_type="text/event-stream")(scope, receive, send)
         except asyncio.CancelledError:
             self.dropped.append(job_id)

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from tessera.errors import QueueUnavailable
-from tessera.queue import Broker, Directory, End, Lease
+from tessera.queue import Broker, Directory, End, Failure, Lease
 from tessera.settings import Settings
 from tessera.worker import frontend as frontends
 from tests.polling import eventually
@@ -68,6 +68,29 @@ async def test_a_worker_that_is_kept_free_for_a_wide_job_runs_it_next_and_wakes_
     assert await redis_client.llen(broker.keys.wake(MODEL)) == 1, "it is left to other workers"
     await broker.cancel(MODEL, wide.id)
     await eventually(lambda: app.begun[small.id] == 1, "and then the small one")
+
+
+@pytest.mark.parametrize("what", ["the engine", "the worker"])
+async def test_a_job_that_fails_alone_is_answered_with_that_and_not_run_again(
+    floor: Floor, broker: Broker, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    app = Application()
+    frontend = floor.start(app)
+    if what == "the engine":
+        app.failing = True
+    else:
+        monkeypatch.setattr(frontend._journal, "open", None)
+    job = await enqueue(broker)
+    await all_answered(broker, [job])
+    [failure] = await log_of(broker, job)
+    assert isinstance(failure, Failure)
+    assert failure.code == "internal_error"
+    assert app.begun[job.id] == (1 if what == "the engine" else 0)
+    assert await broker.depth(MODEL) == (0, 0)
+    app.failing = False
+    app.go.set()
+    monkeypatch.undo()
+    await all_answered(broker, [await enqueue(broker)])
 
 
 @pytest.mark.parametrize("begun", [False, True])

@@ -176,12 +176,8 @@ class Frontend:
         except EngineDead:
             self.stop()
             log.warning("engine_died_under_job", job=lease.job.id, attempts=lease.attempts)
-        except Exception:
-            log.exception("job_failed", job=lease.job.id)
-        else:
-            return
-        with suppress(QueueUnavailable):  # otherwise its lease runs out, which does the same later
-            await self._broker.release(self._card.model, [lease], failed=True)
+            with suppress(QueueUnavailable):  # otherwise its lease runs out, which does the same later
+                await self._broker.release(self._card.model, [lease], failed=True)
 
     def _holds(self, lease: Lease) -> bool:
         running = self._running.get(lease.job.id)

@@ -84,9 +84,16 @@ class Replay:
                     await self._call()
             if self._mismatch or not self._gone.is_set():
                 await self._writer.write(job_id, *self._last(), final=True)
-        except BaseException:
+        except (EngineDead, asyncio.CancelledError):
             self._writer.discard(job_id)
             raise
+        except Exception:
+            # It fails on this job, and would elsewhere.
+            log.exception("job_failed", job=job_id)
+            await self._writer.write(
+                job_id, _gave_up("The worker failed on this request; its log says why."), final=True
+            )
+            return
         if self._gone.is_set() and not self._mismatch:
             self._writer.discard(job_id)
 
