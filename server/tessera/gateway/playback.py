@@ -56,6 +56,7 @@ class Playback:
         self._numbered = numbered
         self._on_failure = on_failure
         self._after = BEGINNING
+        self._resumed = False
         self._head: Head | None = None
         self._pieces: Pieces = _Plain()
         self._begun = False
@@ -68,7 +69,7 @@ class Playback:
         Args:
             head: of the reply; None where it failed before it had one.
         """
-        self._head, self._after = head, after
+        self._head, self._after, self._resumed = head, after, True
         self._pieces = Numbered(after)
 
     async def run(self) -> None:
@@ -92,17 +93,14 @@ class Playback:
                     self._begin(entry)
                 else:
                     self._last = at
-                    self._begun |= self._resumed
+                    self._begun = self._begun or self._resumed
                     await self._end(entry)
                     return
-            self._begun |= self._resumed
+            if self._resumed:
+                self._begun = True
             if self._head is not None and is_stream(self._head) and (body := self._pieces.take()):
                 self._seen.piece()
                 await self._wire.write(self._head, body, more=True)
-
-    @property
-    def _resumed(self) -> bool:
-        return self._after != BEGINNING
 
     def _begin(self, head: Head) -> None:
         if self._resumed:
