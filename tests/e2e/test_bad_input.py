@@ -16,15 +16,17 @@ from tests.stack import RunningStack, request
 
 pytestmark = pytest.mark.e2e
 MODEL = "tessera-nano"
+# Where a path redirects to.
+_MOVED = {"/moved": "/image", "/circle": "/circle"}
 
 
 class _Handler(BaseHTTPRequestHandler):
     released = threading.Event()
 
     def do_GET(self) -> None:
-        if self.path == "/moved":
+        if self.path in _MOVED:
             self.send_response(302)
-            self.send_header("Location", "/image")
+            self.send_header("Location", _MOVED[self.path])
             self.end_headers()
         elif self.path == "/slow":
             self.released.wait(60)
@@ -112,6 +114,11 @@ BAD: dict[str, tuple[dict[str, Any], int, Any, str | None]] = {
         "invalid_media",
         "messages[0].content[0]",
     ),
+    "max_tokens 0": ({"messages": user(text_part("x")), "max_tokens": 0}, 400, "invalid_value", "max_tokens"),
+    "max_tokens -1": ({"messages": user(text_part("x")), "max_tokens": -1}, 400, "invalid_value", "max_tokens"),
+    "temperature": ({"messages": user(text_part("x")), "temperature": 3}, 400, "invalid_value", "temperature"),
+    "role": ({"messages": [{"content": "x"}]}, 400, "missing_required_parameter", "messages[0].role"),
+    "content": ({"messages": [{"role": "user", "content": 5}]}, 400, "invalid_value", "messages[0].content"),
     "too many images": (
         {"messages": user(*[image_part()] * 9)},
         400,
@@ -136,14 +143,10 @@ def test_rejected_by_the_gateway(stack: RunningStack, name: str, stream: bool) -
 
 
 # vLLM refuses these; the words are its own, the terms are OpenAI's.
-TOO_LONG = "context_length_exceeded"
 BAD_FOR_VLLM: dict[str, tuple[dict[str, Any], str, str | None]] = {
-    "too long": ({"messages": user(text_part("word " * 9000))}, TOO_LONG, "messages"),
-    "max_tokens 0": ({"messages": user(text_part("x")), "max_tokens": 0}, "invalid_value", "max_tokens"),
-    "max_tokens -1": ({"messages": user(text_part("x")), "max_tokens": -1}, "invalid_value", "max_tokens"),
-    "temperature": ({"messages": user(text_part("x")), "temperature": 3}, "invalid_value", "temperature"),
-    "role": ({"messages": [{"content": "x"}]}, "missing_required_parameter", "messages[0].role"),
-    "content": ({"messages": [{"role": "user", "content": 5}]}, "invalid_value", "messages[0].content"),
+    "too long": ({"messages": user(text_part("word " * 9000))}, "context_length_exceeded", "messages"),
+    "top_k": ({"messages": user(text_part("x")), "top_k": "5.5"}, "invalid_value", "top_k"),
+    "min_p": ({"messages": user(text_part("x")), "min_p": []}, "invalid_value", "min_p"),
 }
 
 
@@ -158,7 +161,7 @@ def test_rejected_by_vllm(stack: RunningStack, name: str, stream: bool) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("path", "code"),
-    [("/moved", "media_fetch_failed"), ("/missing", "media_fetch_failed"), ("/large", "media_too_large")],
+    [("/circle", "media_fetch_failed"), ("/missing", "media_fetch_failed"), ("/large", "media_too_large")],
 )
 def test_url_that_cannot_be_used(stack: RunningStack, web: str, path: str, code: str, stream: bool) -> None:
     part = {"type": "image_url", "image_url": {"url": web + path}}
@@ -180,8 +183,9 @@ def test_unreachable_url(stack: RunningStack) -> None:
     check(stack, status, answer, 400, "media_fetch_failed", "messages[0].content[0]")
 
 
-def test_good_url(stack: RunningStack, web: str) -> None:
-    part = {"type": "image_url", "image_url": {"url": f"{web}/image"}}
+@pytest.mark.parametrize("path", ["/image", "/moved"])
+def test_good_url(stack: RunningStack, web: str, path: str) -> None:
+    part = {"type": "image_url", "image_url": {"url": web + path}}
     status, answer = ask(stack, False, messages=user(part, text_part("What is it?")))
     assert status == 200
     by_data = ask(stack, False, messages=user(image_part(picture("navy")), text_part("What is it?")), temperature=0)

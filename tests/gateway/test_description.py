@@ -19,7 +19,7 @@ UNSAID = [
     (r"(media_io|mm_processor)_kwargs\..*", "contradict each other"),
     (r"mm_processor_kwargs\.(min|max)_pixels", "cannot be set by a request to this model"),
 ]
-OF_MEDIA = {"invalid_media", "media_fetch_failed", "too_many_media_parts"}
+OF_MEDIA = {"invalid_media", "media_fetch_blocked", "media_fetch_failed", "too_many_media_parts"}
 # A body that fails is shown as it is: to look for a smaller one takes minutes.
 QUICK = settings(
     max_examples=40,
