@@ -56,6 +56,10 @@ chaos: install ## Kill parts of a server under load, at random, and count what i
 chaos-page: install ## Write the counts of all runs of `make chaos ARGS=--keep` into docs/reliability.md
 	@$(BIN)/python -m loadtests.chaos page
 
+.PHONY: fuzz-media
+fuzz-media: install ## Send damaged media to a gateway, and count what comes of it (ARGS="--files 50000")
+	@$(BIN)/python -m loadtests.fuzz $(ARGS)
+
 .PHONY: nano
 nano: install ## Train the embedded model from nothing, or go on where that was interrupted (on two cores: 2.5 hours, or about 4.5 without bfloat16)
 	@$(BIN)/python -m models.nano train $(ARGS)

@@ -91,6 +91,12 @@ class Part:
             self.kill()
 
     @property
+    def pid(self) -> int:
+        """Of its process."""
+        pid: int = self._process.pid
+        return pid
+
+    @property
     def exit_code(self) -> int | None:
         """None while it runs."""
         code: int | None = self._process.exitcode

@@ -1,0 +1,1 @@
+"""Sends damaged media to a running gateway, and counts what comes of it."""

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from loadtests.fuzz.corpus import seeds
+from loadtests.fuzz.mutation import damage
+from loadtests.fuzz.run import run
+
+
+@pytest.mark.timeout(180)
+async def test_damaged_media_is_answered_as_the_clients_fault_and_harms_nobody():
+    outcome = await run(300, seed=7)
+    assert outcome.clean, [(name, came) for name, came, _ in outcome.bad]
+    answers = {answer for counts in outcome.by_format.values() for answer in counts}
+    assert {"200", "400 invalid_media"} <= answers
+    assert sum(sum(counts.values()) for counts in outcome.by_format.values()) == 300
+
+
+def test_damage_is_the_same_for_the_same_seed_and_changes_most_files():
+    files = [one.data for one in seeds()]
+    first, second = ([damage(data, files, random.Random(3)) for data in files] for _ in range(2))
+    assert first == second
+    assert sum(old != new for old, new in zip(files, first, strict=True)) > 0.9 * len(files)
