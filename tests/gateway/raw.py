@@ -42,6 +42,10 @@ class RawClient:
         """Read nothing from now on."""
         self._writer.transport.pause_reading()  # type: ignore[attr-defined]
 
+    def resume(self) -> None:
+        """Read on."""
+        self._writer.transport.resume_reading()  # type: ignore[attr-defined]
+
     async def answer(self) -> RawAnswer:
         """The next answer, whose length is known."""
         async with asyncio.timeout(PATIENCE_S):

@@ -17,6 +17,8 @@
 - Whoever reads what was cancelled or given up finds out.
 - Of requests with one idempotency key one runs, and the others get its answer, unless it was given up or cancelled.
 - What bodies take is counted for each job that waits or runs, and for no other; beyond the budget none is taken.
+- What replies and the steps that led to them take is counted. Beyond the budget replies of jobs that have ended are
+  dropped, and no other; where that is not enough, running jobs have to wait, all but one, and any can end.
 - Any call may be repeated, may have its answer lost, and may arrive late, when it changes nothing any more.
 - Whatever happened, one worker brings what is left to its end.
 """
@@ -57,6 +59,7 @@ MOST_WAITING = 6
 GATEWAYS = ("g0", "g1")
 # Of bodies; jobs of five bytes and more, so that some are refused.
 MOST_QUEUED_BYTES = 60
+MOST_REPLY_BYTES = 60
 WIDTHS = st.sampled_from([1, 1, 2, CAPACITY + 2])
 CHANCE = st.integers(0, 10_000)
 
@@ -118,6 +121,15 @@ class Known:
         self.state = "leased"
         return True
 
+    @property
+    def ended(self) -> bool:
+        return self.state not in {"queued", "leased"}
+
+    @property
+    def said(self) -> bool:
+        """Whether something was written of its reply."""
+        return bool(self.log or self.failure)
+
     def end(self, state: str, failure: str = "") -> None:
         self.state, self.failure, self.steps = state, failure, []
 
@@ -148,6 +160,7 @@ class History(RuleBasedStateMachine):
             max_overtakings=MOST_PASSED,
             max_overtaking_s=1000,
             max_queued_bytes=MOST_QUEUED_BYTES,
+            max_reply_bytes=MOST_REPLY_BYTES,
         )
         self.runner = asyncio.Runner()
         self.redis = connect(self.settings, name="history")
@@ -340,7 +353,17 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self._held())
     @rule(chance=CHANCE, count=st.integers(0, 3), final=st.booleans(), overlap=st.integers(0, 2), again=st.booleans())
     def append(self, chance: int, count: int, final: bool, overlap: int, again: bool) -> None:
-        worker, lease = self._some_lease(chance)
+        self._say(*self._some_lease(chance), count, final, overlap, again)
+
+    @precondition(lambda self: len(self._held()) > 1)
+    @rule()
+    def all_say_something(self) -> None:
+        for worker, lease in self._held():
+            self._say(worker, lease, 1)
+
+    def _say(
+        self, worker: Worker, lease: Lease, count: int, final: bool = False, overlap: int = 0, again: bool = False
+    ) -> None:
         known = self.known[lease.job.id]
         still = known.held_by(lease.epoch)
         new = [f"d{lease.epoch}:{len(known.log) + i}".encode() for i in range(count)]
@@ -349,10 +372,19 @@ class History(RuleBasedStateMachine):
         offset = max(len(known.log) - overlap, 0) if still else 0
         steps = f"s{len(known.log)}".encode() * bool(new)
         entries = [*known.log[offset:], *new] if still else new
-        written = Append(lease.job.id, lease.epoch, offset, entries, final, steps)
+        counted = (sum(map(len, new)), len(steps))
+        written = Append(lease.job.id, lease.epoch, offset, entries, final, steps, counted)
         for turn in range(1 + again):
-            lost = self.run(self.broker.append(MODEL, [written]))
-            assert lost == ([] if still and not (turn and final) else [lease.job.id])
+            unwritten = self.run(self.broker.append(MODEL, [written]))
+            if unwritten.held_back:
+                assert still
+                assert new
+                assert not final
+                self._check_that_there_is_no_room(written)
+                return
+            assert unwritten == ([] if still and not (turn and final) else [lease.job.id])
+        if still and new and not final:
+            self._check_the_budget(known)
         if still:
             known.log += new
             known.steps += [steps] if steps else []
@@ -409,10 +441,14 @@ class History(RuleBasedStateMachine):
     def an_append_arrives_after_its_worker_died(self, chance: int) -> None:
         lease = self.dead[chance % len(self.dead)]
         known = self.known[lease.job.id]
-        written = Append(known.id, lease.epoch, len(known.log), [b"dlate"], False)
+        written = Append(known.id, lease.epoch, len(known.log), [b"dlate"], False, counted=(5, 0))
         still = known.held_by(lease.epoch)
-        assert self.run(self.broker.append(MODEL, [written])) == ([] if still else [known.id])
-        known.log += [b"dlate"] * still
+        unwritten = self.run(self.broker.append(MODEL, [written]))
+        assert unwritten == ([] if still else [known.id])
+        if unwritten.held_back:
+            self._check_that_there_is_no_room(written)
+        elif still:
+            known.log += [b"dlate"]
         if still:
             self._lapse(self._holder(known))
 
@@ -455,27 +491,48 @@ class History(RuleBasedStateMachine):
     @invariant()
     def redis_holds_what_the_model_holds(self) -> None:
         assert self.run(self.broker.reap(MODEL)) == (0, 0, 0)
-        waiting, leased, open_jobs, counted, found = self.run(self._look())
+        waiting, leased, open_jobs, (bodies, replies, ended, dropped), found = self.run(self._look())
         dead = {letter.job_id for letter in self.run(self.dead_letters.of(MODEL))}
         assert len(dead) == self.kept
         assert dead <= {known.id for known in self.known.values() if known.failure == "poison_request"}
         assert waiting == [known.id.encode() for known in self._waiting()]
         assert leased == {known.id.encode() for known in self._leased()}
-        bodies = {known.id: len(known.job.body) for known in (*self._waiting(), *self._leased())}
-        assert _parts(counted) == bodies
+        assert _parts(bodies) == {known.id: len(known.job.body) for known in (*self._waiting(), *self._leased())}
         for gateway, ids in zip(GATEWAYS, open_jobs, strict=True):
             assert ids == {known.id.encode() for known in self._ending_with(gateway)}
         columns = (found[::3], found[1::3], found[2::3])
+        there = {
+            known.id: sum(map(len, (*log, *steps)))
+            for known, log, steps in zip(self.known.values(), *columns[1:], strict=True)
+        }
+        assert _parts(replies) == {job_id: size for job_id, size in there.items() if size}
+        assert {job_id.decode() for job_id in ended} == {i for i, size in there.items() if size and self.known[i].ended}
+        gone = {known.id for known in self.known.values() if known.said and not there[known.id]}
+        assert all(self.known[job_id].ended for job_id in gone)
+        assert int(dropped or 0) == len(gone)
         for known, (state, deaths), log, steps in zip(self.known.values(), *columns, strict=True):
             assert steps == known.steps
             assert state.decode() == known.state
             assert int(deaths or 0) == len(known.deaths) or known.failure
+            if known.id in gone:
+                continue
             own = log[:-1] if known.failure else log
             assert own == known.log
             if known.failure:
                 last = decode(log[-1])
                 assert isinstance(last, Failure)
                 assert last.code == known.failure
+
+    def _check_that_there_is_no_room(self, written: Append) -> None:
+        """Not even without what others have said that have ended."""
+        running = (*self._waiting(), *self._leased())
+        taken = sum(map(len, (part for known in running for part in (*known.log, *known.steps))))
+        assert taken + sum(written.counted or (0, 0)) > MOST_REPLY_BYTES
+        assert self.run(self._first()) not in {None, written.job_id.encode()}
+
+    def _check_the_budget(self, known: Known) -> None:
+        taken = self.run(self.broker.census(MODEL)).reply_bytes
+        assert taken <= MOST_REPLY_BYTES or self.run(self._first()) == known.id.encode()
 
     # --- helpers
 
@@ -613,7 +670,12 @@ class History(RuleBasedStateMachine):
     async def _epoch(self, known: Known) -> int:
         return int(await self.redis.hget(self.broker.keys.job(MODEL, known.id), "epoch"))
 
-    async def _look(self) -> tuple[list[bytes], set[bytes], list[set[bytes]], dict[bytes, bytes], list[Any]]:
+    async def _first(self) -> bytes | None:
+        """The job that goes on where there is no room."""
+        first: bytes | None = await self.redis.get(f"{self.broker.keys.model(MODEL)}first")
+        return first
+
+    async def _look(self) -> tuple[list[bytes], set[bytes], list[set[bytes]], list[Any], list[Any]]:
         keys = self.broker.keys
         async with self.redis.pipeline(transaction=True) as pipe:
             pipe.zrange(keys.queue(MODEL), 0, -1)
@@ -621,12 +683,15 @@ class History(RuleBasedStateMachine):
             for gateway in GATEWAYS:
                 pipe.smembers(keys.jobs_of(MODEL, gateway))
             pipe.hgetall(keys.bodies(MODEL))
+            pipe.hgetall(keys.replies(MODEL))
+            pipe.zrange(keys.ended(MODEL), 0, -1)
+            pipe.hget(keys.counts(MODEL), "replies_dropped")
             for job_id in self.known:
                 pipe.hmget(keys.job(MODEL, job_id), "state", "deaths")
                 pipe.lrange(keys.log(MODEL, job_id), 0, -1)
                 pipe.lrange(keys.steps(MODEL, job_id), 0, -1)
-            waiting, leased, first, second, counted, *found = await pipe.execute()
-        return waiting, set(leased), [first, second], counted, found
+            waiting, leased, first, second, *rest = await pipe.execute()
+        return waiting, set(leased), [first, second], rest[:4], rest[4:]
 
     async def _drain(self) -> None:
         """Everything that is left can be brought to its end by one worker."""

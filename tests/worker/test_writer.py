@@ -170,6 +170,85 @@ async def test_room_that_a_discarded_job_leaves_is_used_at_once(watched: Watched
     assert await log_of(watched, second.job) == []
 
 
+class TestWithoutRoomInRedis:
+    """Running jobs have taken the whole budget, and one of them, the first, goes on."""
+
+    @pytest.fixture
+    def watched(
+        self, redis_client: aioredis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> WatchedBroker:
+        monkeypatch.setattr(writers, "RETRY_S", 0.01)
+        monkeypatch.setattr(writers, "COUNTED_AT_ONCE_BYTES", 1)
+        return WatchedBroker(redis_client, settings.model_copy(update={"max_reply_bytes": 100}))
+
+    @pytest.fixture
+    async def first(self, watched: WatchedBroker, writer: ReplyWriter) -> Lease:
+        lease = await begin(watched, writer)
+        for _ in range(2):
+            await writer.write(lease.job.id, b"d" + b"x" * 99)
+            await writer.drain()
+        return lease
+
+    async def held_back(self, watched: WatchedBroker, writer: ReplyWriter) -> tuple[Lease, asyncio.Task[None]]:
+        """Another job, and its writing, which waits."""
+        lease = await begin(watched, writer)
+        await writer.write(lease.job.id, HEAD.encode(), b"d1 ", steps=b"s1")
+        await writer.drain()
+        waiting = asyncio.create_task(writer.write(lease.job.id, b"d2 ", steps=b"s2"))
+        calls = len(watched.calls)
+        await eventually(lambda: len(watched.calls) > calls + 3, "it tries again and again")
+        assert not waiting.done()
+        assert await log_of(watched, lease.job) == []
+        return lease, waiting
+
+    async def test_a_job_waits_and_loses_nothing(
+        self, watched: WatchedBroker, writer: ReplyWriter, first: Lease, lost: list[str]
+    ) -> None:
+        with capture_logs() as logs:
+            lease, waiting = await self.held_back(watched, writer)
+            await writer.write(first.job.id, END.encode(), final=True)
+            await asyncio.wait_for(waiting, 10)
+            await writer.write(lease.job.id, END.encode(), final=True)
+            await writer.drain()
+        log = await log_of(watched, lease.job)
+        assert (log[0], log[-1]) == (HEAD, END)
+        assert b"".join(e.body for e in log if isinstance(e, Data)) == b"1 2 "
+        assert [(line["event"], line["jobs"]) for line in logs] == [("replies_held_back", 1), ("replies_go_on", 0)]
+        assert lost == []
+        assert writer._bytes == 0
+
+    async def test_the_first_goes_on_whatever_waits(
+        self, watched: WatchedBroker, writer: ReplyWriter, first: Lease
+    ) -> None:
+        for _ in range(3):
+            large = await begin(watched, writer)
+            await writer.write(large.job.id, b"d" + b"x" * 900)  # of a high-water mark of 1,000
+            await writer.drain()
+        for _ in range(5):
+            await asyncio.wait_for(writer.write(first.job.id, b"d" + b"x" * 50), 10)
+            await writer.drain()
+        assert sum(len(e.body) for e in await log_of(watched, first.job) if isinstance(e, Data)) == 2 * 99 + 5 * 50
+
+    async def test_a_job_that_nobody_waits_for_any_more_does_not_wait(
+        self, watched: WatchedBroker, writer: ReplyWriter, first: Lease
+    ) -> None:
+        lease, waiting = await self.held_back(watched, writer)
+        writer.discard(lease.job.id)
+        await asyncio.wait_for(waiting, 10)
+        await writer.drain()
+        assert writer._bytes == 0
+
+    async def test_what_ends_a_job_is_written_with_what_waited(
+        self, watched: WatchedBroker, writer: ReplyWriter, first: Lease
+    ) -> None:
+        lease, waiting = await self.held_back(watched, writer)
+        await writer.write(lease.job.id, END.encode(), final=True)
+        await asyncio.wait_for(waiting, 10)
+        log = await log_of(watched, lease.job)
+        assert (log[0], log[-1]) == (HEAD, END)
+        assert b"".join(e.body for e in log if isinstance(e, Data)) == b"1 2 "
+
+
 async def test_an_error_that_nobody_thought_of_loses_the_jobs_but_not_the_writer(
     watched: WatchedBroker, writer: ReplyWriter, lost: list[str]
 ) -> None:
@@ -211,6 +290,20 @@ async def test_small_pieces_are_joined_up_to_the_size_of_an_entry(watched: Watch
     entries = [e.body for e in await log_of(watched, lease.job) if isinstance(e, Data)]
     assert [len(entry) for entry in entries] == [60_000, 60_000, 60_000, 20_000]
     assert writer._bytes == 0
+
+
+async def test_small_pieces_count_now_and_then_and_all_at_the_end(watched: WatchedBroker, writer: ReplyWriter) -> None:
+    lease = await begin(watched, writer)
+    piece = b"d" + b"x" * 999
+    counts = []
+    for _ in range(9):
+        await writer.write(lease.job.id, piece, steps=b"s" * 24)
+        await writer.drain()
+        counts.append((await watched.census(MODEL)).reply_bytes)
+    assert counts == [0, 0, 0, 4096, 4096, 4096, 4096, 8192, 8192]
+    await writer.write(lease.job.id, END.encode(), final=True)
+    await writer.drain()
+    assert (await watched.census(MODEL)).reply_bytes == 9 * len(piece) + len(END.encode())
 
 
 async def test_a_job_that_is_not_open_is_not_written(watched: WatchedBroker, writer: ReplyWriter) -> None:

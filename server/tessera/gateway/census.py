@@ -9,10 +9,12 @@ from tessera.gateway.services import Services
 from tessera.queue import Census
 from tessera.telemetry import metrics
 
+_COUNTERS = {"set_aside": metrics.SET_ASIDE, "replies_dropped": metrics.REPLIES_DROPPED}
 _GAUGES = {
     "waiting": metrics.QUEUE_DEPTH,
     "running": metrics.JOBS_RUNNING,
     "queued_bytes": metrics.QUEUED_BYTES,
+    "reply_bytes": metrics.REPLY_BYTES,
     "suspects": metrics.SUSPECT_JOBS,
     "dead": metrics.DEAD_JOBS,
     "kept_free": metrics.WORKERS_KEPT_FREE,
@@ -29,7 +31,8 @@ async def tell_census(services: Services) -> None:
     for model, census in taken.items():
         for field, gauge in _GAUGES.items():
             gauge.labels(model).set(getattr(census, field))
-    metrics.SET_ASIDE.set({(model,): census.counts.get("set_aside", 0) for model, census in taken.items()})
+    for name, counter in _COUNTERS.items():
+        counter.set({(model,): census.counts.get(name, 0) for model, census in taken.items()})
 
 
 async def _take(services: Services) -> dict[str, Census]:

@@ -1,6 +1,6 @@
 """The queue between gateways and workers, in Redis: jobs, leases, reply logs, and who serves what."""
 
-from tessera.queue.broker import Append, Broker, Reaped
+from tessera.queue.broker import Append, Broker, Reaped, Unwritten
 from tessera.queue.census import Census
 from tessera.queue.channel import listen
 from tessera.queue.connection import REDIS_UNAVAILABLE, connect
@@ -44,6 +44,7 @@ __all__ = [
     "ReplyHub",
     "ReplyStream",
     "ServedModel",
+    "Unwritten",
     "Wakeup",
     "connect",
     "decode",

@@ -34,6 +34,8 @@ class Append:
         offset: number of entries written before these.
         final: the reply is complete.
         steps: what the engine gave for these entries, for whoever may have to go on behind them.
+        counted: bytes of the reply, and of steps, that are to be counted with these; None: their own. To count now and
+            then is enough, and costs less than to count each token.
     """
 
     job_id: str
@@ -42,6 +44,17 @@ class Append:
     entries: Sequence[bytes]
     final: bool
     steps: bytes = b""
+    counted: tuple[int, int] | None = None
+
+
+class Unwritten(list[str]):
+    """Ids of jobs that the caller of ``append`` no longer holds.
+
+    Attributes:
+        held_back: those of others, for whose entries there is no room now: replies take ``TESSERA_MAX_REPLY_BYTES``.
+    """
+
+    held_back: Sequence[str] = ()
 
 
 class Reaped(NamedTuple):
@@ -158,13 +171,16 @@ class Broker:
         del self._unanswered[model, worker_id]
         return Leases.parse_all(model, reply)
 
-    async def append(self, model: str, appends: Iterable[Append]) -> list[str]:
+    async def append(self, model: str, appends: Iterable[Append]) -> Unwritten:
         """Write entries of several jobs. Returns the ids of those that the caller no longer holds."""
-        arguments: list[Any] = []
+        arguments: list[Any] = [self._settings.max_reply_bytes]
         for a in appends:
-            arguments += (a.job_id, a.epoch, int(a.final), a.offset, len(a.entries), a.steps, *a.entries)
-        lost = await self._call(self._append, model, self._lease_ms, self._reply_ttl_ms, *arguments)
-        return [job_id.decode() for job_id in lost]
+            counted = a.counted or (sum(map(len, a.entries)), len(a.steps))
+            arguments += (a.job_id, a.epoch, int(a.final), a.offset, len(a.entries), *counted, a.steps, *a.entries)
+        lost, held_back = await self._call(self._append, model, self._lease_ms, self._reply_ttl_ms, *arguments)
+        unwritten = Unwritten(job_id.decode() for job_id in lost)
+        unwritten.held_back = [job_id.decode() for job_id in held_back]
+        return unwritten
 
     async def renew(self, model: str, leases: Iterable[Lease]) -> list[str]:
         """Keep leases for another ``TESSERA_LEASE_S``. Returns the ids of those that are lost.

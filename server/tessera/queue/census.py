@@ -17,6 +17,7 @@ class Census(NamedTuple):
 
     Attributes:
         queued_bytes: what the bodies of all of them take.
+        reply_bytes: what their replies take, with those of jobs that have ended.
         suspects: those of the waiting that are to run alone.
         dead: set aside, and kept for the operator.
         kept_free: workers that take nothing until a job fits that was passed for long enough (0 or 1).
@@ -26,6 +27,7 @@ class Census(NamedTuple):
     waiting: int
     running: int
     queued_bytes: int
+    reply_bytes: int
     suspects: int
     dead: int
     kept_free: int
@@ -38,10 +40,12 @@ async def take_census(redis: aioredis.Redis, keys: Keys, model: str) -> Census:
         pipe.zcard(keys.queue(model))
         pipe.zcard(keys.leases(model))
         pipe.hget(keys.bodies(model), keys.SUM)
+        pipe.hget(keys.replies(model), keys.SUM)
         pipe.zcount(keys.queue(model), SUSPECT_ORDER, "+inf")
         pipe.zcard(keys.dead(model))
         pipe.exists(keys.reserved(model))
         pipe.hgetall(keys.counts(model))
-        waiting, running, queued_bytes, suspects, dead, kept_free, counts = await pipe.execute()
+        waiting, running, queued_bytes, reply_bytes, suspects, dead, kept_free, counts = await pipe.execute()
     told = {name.decode(): int(count) for name, count in counts.items()}
-    return Census(waiting, running, int(queued_bytes or 0), suspects, dead, kept_free, told)
+    taken = (int(queued_bytes or 0), int(reply_bytes or 0))
+    return Census(waiting, running, *taken, suspects, dead, kept_free, told)

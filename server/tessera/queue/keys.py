@@ -9,6 +9,9 @@ All keys of one model share the hash tag ``{model}``, so that one script can tou
 ``P:{M}:queue``                       sorted set  ids of waiting jobs, by order
 ``P:{M}:leases``                      sorted set  ids of running jobs, by expiry (ms)
 ``P:{M}:bodies``                      hash        bytes of the bodies of waiting and running jobs, and ``=``: in all
+``P:{M}:replies``                     hash        bytes of each job's log and steps, and ``=``: in all
+``P:{M}:ended``                       sorted set  ids of ended jobs with a log, by its expiry (ms)
+``P:{M}:first``                       string      the job that goes on where replies take all the room
 ``P:{M}:wake``                        list        tokens that wake idle workers
 ``P:{M}:dead``                        sorted set  ids of jobs that were set aside, by when (ms)
 ``P:{M}:dead:ID``                     hash        what is kept of one: reason, deaths, body, …
@@ -71,6 +74,14 @@ class Keys:
     def bodies(self, model: str) -> str:
         """What the bodies of waiting and running jobs take."""
         return f"{self.model(model)}bodies"
+
+    def replies(self, model: str) -> str:
+        """What the reply logs of a model, and the steps that led to them, take."""
+        return f"{self.model(model)}replies"
+
+    def ended(self, model: str) -> str:
+        """Jobs of a model that have ended, and whose logs are there."""
+        return f"{self.model(model)}ended"
 
     def gateways(self, model: str) -> str:
         """Gateways that have jobs of a model."""

@@ -162,6 +162,9 @@ class ReplyHub:
                 stream.last_heard = stream.last_look = time.monotonic()
                 # A failover may have lost entries that the client has: what comes now would not continue them.
                 gone_back = known_first is not None and (part.length < place.offset or part.first != known_first)
+                if part.state in ENDED and not part.length:
+                    stream.fail(_without_end(part.state))
+                    continue
                 if gone_back or not (part.length or part.state):
                     stream.fail(ReplyLost("The queue has lost this request (its Redis lost data). Send it again."))
                     continue

@@ -21,4 +21,9 @@ class MemorySettings(BaseSettings):
     max_queued_bytes: int = Field(
         1024 * MIB, gt=0, description="Bodies of one model's requests that wait or run above which 429 is answered."
     )
+    max_reply_bytes: int = Field(
+        1024 * MIB,
+        gt=0,
+        description="Answers of one model in Redis. Beyond it the oldest complete ones are dropped, then others wait.",
+    )
     max_queued_bytes_in_all: int = Field(2048 * MIB, gt=0, description="The same for all models together.")

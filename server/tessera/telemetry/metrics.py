@@ -29,6 +29,10 @@ JOBS_RUNNING = Gauge("tessera_jobs_running", "Jobs leased by workers, over all g
 BODY_BYTES = Gauge("tessera_body_bytes", "Bodies of requests in this gateway's memory, until they are queued.")
 BODIES_WAITING = Gauge("tessera_bodies_waiting", "Bodies of requests that wait for room in this gateway's memory.")
 QUEUED_BYTES = Gauge("tessera_queued_bytes", "Bodies of jobs that wait or run, over all gateways.", ["model"])
+REPLY_BYTES = Gauge("tessera_reply_bytes", "Replies in Redis, of running and ended jobs, over all gateways.", ["model"])
+REPLIES_DROPPED = SharedCounter(
+    "tessera_replies_dropped", "Replies of ended jobs that were dropped to make room, over all gateways.", ["model"]
+)
 SUSPECT_JOBS = Gauge(
     "tessera_suspect_jobs",
     "Jobs that wait to run alone, since all but the last worker that may died under them.",

@@ -7,13 +7,13 @@ trips, and each gateway N wake-ups.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import structlog
 
 from tessera.errors import QueueUnavailable
-from tessera.queue import Append, Broker, Data, Lease
+from tessera.queue import Append, Broker, Data, Lease, Unwritten
 from tessera.telemetry.outage import Outage
 from tessera.worker.events import pieces
 
@@ -22,6 +22,8 @@ log = structlog.get_logger()
 RETRY_S = 0.25
 # Of a body, in one entry: a value in Redis, and a thing that its readers have whole.
 MOST_ENTRY_BYTES = 64 * 1024
+# Of one job's reply, before they count in Redis.
+COUNTED_AT_ONCE_BYTES = 4096
 
 
 @dataclass(slots=True)
@@ -31,9 +33,40 @@ class _Pending:
     entries: list[bytes] = field(default_factory=list)
     steps: bytes = b""
     final: bool = False
+    # Bytes of the reply, and of steps, that do not count yet.
+    log_bytes: int = 0
+    steps_bytes: int = 0
 
-    def add(self, raw: bytes) -> int:
-        """Take an entry. Returns how many bytes there are more."""
+    def take(self) -> Append:
+        """What is to be written; from now on it counts as written."""
+        counted = (0, 0)
+        if self.final or self.log_bytes + self.steps_bytes >= COUNTED_AT_ONCE_BYTES:
+            counted = (self.log_bytes, self.steps_bytes)
+            self.log_bytes = self.steps_bytes = 0
+        job_id, epoch = self.lease.job.id, self.lease.epoch
+        taken = Append(job_id, epoch, self.offset, self.entries, self.final, self.steps, counted)
+        self.offset += len(self.entries)
+        self.entries, self.steps = [], b""
+        return taken
+
+    def put_back(self, taken: Append) -> None:
+        """It was not written."""
+        self.offset -= len(taken.entries)
+        self.entries = [*taken.entries, *self.entries]
+        self.steps = taken.steps + self.steps
+        if taken.counted is not None:
+            self.log_bytes += taken.counted[0]
+            self.steps_bytes += taken.counted[1]
+
+    def add(self, entries: Iterable[bytes], steps: bytes) -> int:
+        """Take entries, and the steps that led to them. Returns how many bytes there are more."""
+        added = sum(map(self._add, entries))
+        self.steps += steps
+        self.log_bytes += added
+        self.steps_bytes += len(steps)
+        return added + len(steps)
+
+    def _add(self, raw: bytes) -> int:
         if raw[:1] != b"d":
             self.entries.append(raw)
         elif len(raw) > MOST_ENTRY_BYTES:
@@ -75,6 +108,10 @@ class ReplyWriter:
         self._high_water = high_water_bytes
         self._open: dict[str, _Pending] = {}
         self._changed: dict[str, _Pending] = {}
+        # Those for which Redis has no room now.
+        self._held_back: dict[str, _Pending] = {}
+        self._holding = False
+        self._retry: asyncio.TimerHandle | None = None
         self._bytes = 0
         self._flushed = asyncio.Event()
         self._flusher: asyncio.Task[None] | None = None
@@ -86,25 +123,24 @@ class ReplyWriter:
     def discard(self, job_id: str) -> None:
         """Forget a job; what is not written yet is dropped."""
         self._open.pop(job_id, None)
-        if (pending := self._changed.pop(job_id, None)) is not None:
-            self._bytes -= sum(map(len, pending.entries)) + len(pending.steps)
+        held_back, changed = self._held_back.pop(job_id, None), self._changed.pop(job_id, None)
+        if (pending := changed or held_back) is not None:
+            self._bytes -= _size(pending)
             self._flushed.set()
 
     async def write(self, job_id: str, *entries: bytes, final: bool = False, steps: bytes = b"") -> None:
-        """Add entries to a job's log, soon, and the steps that led to them; waits only while too much is unwritten."""
+        """Add entries to a job's log, soon, and the steps that led to them.
+
+        Waits only while too much is unwritten, or Redis has no room for this job's reply.
+        """
         pending = self._open.get(job_id)
         if pending is None:
             return
-        for raw in entries:
-            self._bytes += pending.add(raw)
+        self._bytes += pending.add(entries, steps)
         pending.final |= final
-        if steps:
-            pending.steps += steps
-            self._bytes += len(steps)
         self._changed[job_id] = pending
-        if self._flusher is None:
-            self._flusher = asyncio.create_task(self._flush())
-        while self._bytes > self._high_water:
+        self._begin_to_flush()
+        while self._must_wait(job_id):
             self._flushed.clear()
             await self._flushed.wait()
 
@@ -116,21 +152,19 @@ class ReplyWriter:
     async def _flush(self) -> None:
         try:
             while self._changed:
-                taken, self._changed = self._changed, {}
-                appends = [
-                    Append(job_id, p.lease.epoch, p.offset, p.entries, p.final, p.steps) for job_id, p in taken.items()
-                ]
-                for p in taken.values():
-                    p.offset += len(p.entries)
-                    p.entries, p.steps = [], b""
+                changed, self._changed = self._changed, {}
+                for job_id in changed:
+                    self._held_back.pop(job_id, None)
+                appends = [pending.take() for pending in changed.values()]
                 await self._append(appends)
-                self._bytes -= sum(sum(map(len, a.entries)) + len(a.steps) for a in appends)
+                self._bytes -= sum(map(_size, appends))
                 self._flushed.set()
         finally:
             self._flusher = None
 
     async def _append(self, appends: list[Append]) -> None:
-        lost = set(await self._written(appends))
+        unwritten = await self._written(appends)
+        lost, held_back = set(unwritten), set(unwritten.held_back)
         gone = []
         for a in appends:
             pending = self._open.get(a.job_id)
@@ -141,10 +175,39 @@ class ReplyWriter:
                 del self._open[a.job_id]
             elif a.job_id in lost:
                 gone.append(a.job_id)
+            elif a.job_id in held_back:
+                self._hold_back(pending, a)
         if gone:
             self._on_lost(gone)
+        if self._holding != bool(self._held_back):
+            self._holding = not self._holding
+            event = "replies_held_back" if self._holding else "replies_go_on"
+            log.warning(event, model=self._model, jobs=len(self._held_back))
 
-    async def _written(self, appends: list[Append]) -> list[str]:
+    def _hold_back(self, pending: _Pending, taken: Append) -> None:
+        """Keep what found no room, and try again when others may have ended."""
+        pending.put_back(taken)
+        self._bytes += _size(taken)
+        self._held_back[taken.job_id] = pending
+        self._changed.pop(taken.job_id, None)
+        if self._retry is None:
+            self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._changed |= self._held_back
+        self._begin_to_flush()
+
+    def _must_wait(self, job_id: str) -> bool:
+        # What is held back waits for others, who must not wait for it.
+        moving = self._bytes - sum(map(_size, self._held_back.values()))
+        return job_id in self._held_back or moving > self._high_water
+
+    def _begin_to_flush(self) -> None:
+        if self._flusher is None and self._changed:
+            self._flusher = asyncio.create_task(self._flush())
+
+    async def _written(self, appends: list[Append]) -> Unwritten:
         while True:
             try:
                 lost = await self._broker.append(self._model, appends)
@@ -155,7 +218,11 @@ class ReplyWriter:
             except Exception:
                 # Nothing that another try would mend; the jobs' leases run out, which answers them.
                 log.exception("replies_lost", jobs=len(appends))
-                return [a.job_id for a in appends]
+                return Unwritten(a.job_id for a in appends)
             else:
                 self._outage.works("append")
                 return lost
+
+
+def _size(written: _Pending | Append) -> int:
+    return sum(map(len, written.entries)) + len(written.steps)

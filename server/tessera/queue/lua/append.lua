@@ -1,10 +1,12 @@
 -- KEYS: any key of the model
--- ARGV: prefix, lease ms, reply ttl ms, then for each job: id, epoch, 1 if this ends it, offset of the first entry,
--- number of entries, the engine's steps that led to them, entries. Entries that the log already holds are skipped, with
--- their steps, so a call may be repeated.
--- Returns the ids of jobs that the caller no longer holds (their entries were not written).
-local prefix, lease_ms, reply_ttl_ms = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local lost, messages, sizes, i = {}, {}, {}, 4
+-- ARGV: prefix, lease ms, reply ttl ms, max bytes of replies, then for each job: id, epoch, 1 if this ends it, offset of
+-- the first entry, number of entries, bytes of the log and bytes of steps that are to be counted, the engine's steps that
+-- led to the entries, entries. Entries that the log already holds are skipped, with their steps, so a call may be repeated.
+-- Returns the ids of jobs that the caller no longer holds, and of those for whose entries there is no room; of neither
+-- was anything written.
+local prefix, lease_ms, reply_ttl_ms, most_bytes = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local replies, bytes_added = prefix .. 'replies', 0
+local lost, held_back, messages, sizes, i = {}, {}, {}, {}, 5
 -- Bytes of entries in a message; what does not fit stays in the log, and the message says that it is there.
 local MOST_BYTES = 131072
 
@@ -31,20 +33,55 @@ local function tell(reply_to, id, length, entries)
   messages[reply_to], sizes[reply_to] = message, bytes
 end
 
+-- Drops replies of jobs that have ended, oldest first, until so many bytes fit. Returns whether they do.
+local function make_room(bytes)
+  while held(prefix, 'replies') + bytes_added + bytes > most_bytes do
+    local id = redis.call('ZRANGE', prefix .. 'ended', 0, 0)[1]
+    if not id then return false end
+    redis.call('ZREM', prefix .. 'ended', id)
+    let_go(prefix, 'replies', id)
+    -- Otherwise it had expired.
+    if redis.call('UNLINK', log_key(prefix, id)) == 1 then count(prefix, 'replies_dropped') end
+  end
+  return true
+end
+
+-- Whether a job may say so much now. What ends a job always may. Where what runs takes all the room, one job at a time
+-- goes on regardless, or none would come to its end.
+local function may_say(id, bytes, final)
+  if make_room(bytes) or final then return true end
+  local first = redis.call('GET', prefix .. 'first')
+  if first and first ~= id then return false end
+  redis.call('SET', prefix .. 'first', id, 'PX', lease_ms)
+  return true
+end
+
+local function weigh(id, log_bytes, steps_bytes)
+  redis.call('HINCRBY', replies, id, log_bytes + steps_bytes)
+  if steps_bytes > 0 then redis.call('HINCRBY', job_key(prefix, id), 'steps_bytes', steps_bytes) end
+  bytes_added = bytes_added + log_bytes + steps_bytes
+end
+
 while i <= #ARGV do
   local id, epoch, final = ARGV[i], ARGV[i + 1], ARGV[i + 2] == '1'
-  local offset, count, steps, first = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), ARGV[i + 5], i + 6
-  i = first + count
+  local offset, number, log_bytes, steps_bytes = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), ARGV[i + 5], ARGV[i + 6]
+  local steps, first = ARGV[i + 7], i + 8
+  i = first + number
   local job = redis.call('HMGET', job_key(prefix, id), 'epoch', 'state', 'reply_to', 'followers')
   local log = log_key(prefix, id)
   local length = redis.call('LLEN', log)
+  local fresh = length < offset + number
+  local bytes = fresh and log_bytes + steps_bytes or 0
   if not holds(prefix, id, job, epoch, lease_ms) or length < offset then
     lost[#lost + 1] = id
+  elseif bytes > 0 and not may_say(id, bytes, final) then
+    held_back[#held_back + 1] = id
   else
-    local entries = {unpack(ARGV, first + length - offset, i - 1)}
-    if #entries > 0 then
+    if fresh then
+      local entries = {unpack(ARGV, first + length - offset, i - 1)}
       redis.call('RPUSH', log, unpack(entries))
       if steps ~= '' then redis.call('RPUSH', steps_key(prefix, id), steps) end
+      if bytes > 0 then weigh(id, tonumber(log_bytes), tonumber(steps_bytes)) end
       tell(job[3], id, length, entries)
       if job[4] then
         for _, channel in ipairs(unpacked(job[4])) do tell(channel, id, length, entries) end
@@ -61,4 +98,8 @@ while i <= #ARGV do
   end
 end
 for reply_to, message in pairs(messages) do redis.call('PUBLISH', reply_to, cmsgpack.pack(message)) end
-return lost
+if bytes_added > 0 then
+  redis.call('HINCRBY', replies, SUM, bytes_added)
+  keep(replies, lease_ms + reply_ttl_ms)
+end
+return {lost, held_back}

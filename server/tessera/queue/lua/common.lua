@@ -15,12 +15,21 @@ local function keep(key, ms)
   if redis.call('PTTL', key) < ms then redis.call('PEXPIRE', key, ms) end
 end
 
+local DAY_MS = 86400000
+
+-- Counts what the metrics of all gateways tell.
+local function count(prefix, what)
+  redis.call('HINCRBY', prefix .. 'counts', what, 1)
+  keep(prefix .. 'counts', 30 * DAY_MS)
+end
+
 -- The channels of gateways that follow a job's reply besides the one that took it; packed in its record, mostly none.
 local function unpacked(followers) return followers and cmsgpack.unpack(followers) or {} end
 
 -- Appends entries to a job's reply log and tells whoever reads it.
 local function reply(prefix, id, reply_to, entries)
   local length = redis.call('RPUSH', log_key(prefix, id), unpack(entries))
+  for _, entry in ipairs(entries) do hold(prefix, 'replies', id, #entry) end
   local message = cmsgpack.pack({id, length - #entries, entries})
   redis.call('PUBLISH', reply_to, message)
   for _, channel in ipairs(unpacked(redis.call('HGET', job_key(prefix, id), 'followers'))) do
@@ -31,13 +40,23 @@ end
 -- The jobs of a gateway that end with it.
 local function gateway_key(prefix, gateway) return prefix .. 'gateway:' .. gateway end
 
--- Ends a job: its body and its steps are no longer needed, its log stays readable for a while.
+-- Ends a job: its body and its steps are no longer needed, its log stays readable for a while, if there is room for it.
 local function conclude(prefix, id, state, reply_ttl_ms)
   local key = job_key(prefix, id)
   redis.call('HSET', key, 'state', state, 'ended_ms', now_ms())
   redis.call('HDEL', key, 'body')
   let_go(prefix, 'bodies', id)
   redis.call('DEL', steps_key(prefix, id))
+  local steps_bytes = redis.call('HGET', key, 'steps_bytes')
+  if steps_bytes then
+    hold(prefix, 'replies', id, 0 - steps_bytes)
+    redis.call('HDEL', key, 'steps_bytes')
+  end
+  if redis.call('HEXISTS', prefix .. 'replies', id) == 1 then
+    redis.call('ZADD', prefix .. 'ended', now_ms() + reply_ttl_ms, id)
+    keep(prefix .. 'ended', tonumber(reply_ttl_ms))
+    keep(prefix .. 'replies', tonumber(reply_ttl_ms))
+  end
   local gateway = redis.call('HGET', key, 'gateway')
   if gateway then redis.call('SREM', gateway_key(prefix, gateway), id) end
   redis.call('PEXPIRE', key, reply_ttl_ms)

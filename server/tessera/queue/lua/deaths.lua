@@ -1,17 +1,9 @@
 -- Prepended to every script, behind common.lua: what becomes of a job that its worker did not end.
 
-local DAY_MS = 86400000
-
 -- What limits them: five arguments of a script, from the i-th on.
 local function limits_from(i)
   return {deaths = tonumber(ARGV[i]), reply_ttl_ms = ARGV[i + 1], dead_jobs = tonumber(ARGV[i + 2]),
     dead_bytes = tonumber(ARGV[i + 3]), dead_ttl_ms = ARGV[i + 4]}
-end
-
--- Counts what the metrics of all gateways tell.
-local function count(prefix, what)
-  redis.call('HINCRBY', prefix .. 'counts', what, 1)
-  keep(prefix .. 'counts', 30 * DAY_MS)
 end
 
 local function dead_key(prefix, id) return prefix .. 'dead:' .. id end

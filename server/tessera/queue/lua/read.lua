@@ -21,6 +21,11 @@ for i = 4, #ARGV, 3 do
   if offset < length and redis.call('PTTL', log) < reply_ttl_ms / 2 then
     redis.pcall('PEXPIRE', log, reply_ttl_ms)
     redis.pcall('PEXPIRE', key, reply_ttl_ms)
+    -- It is dropped after those that nobody reads.
+    redis.pcall('ZADD', prefix .. 'ended', 'XX', now_ms() + reply_ttl_ms, id)
+    for _, what in ipairs({'ended', 'replies'}) do
+      if redis.call('PTTL', prefix .. what) < reply_ttl_ms then redis.pcall('PEXPIRE', prefix .. what, reply_ttl_ms) end
+    end
   end
   parts[#parts + 1] = {redis.call('HGET', key, 'state'), length, redis.call('LINDEX', log, 0), entries}
 end

@@ -69,5 +69,16 @@ for _, dead in ipairs(redis.call('ZRANGEBYSCORE', gateways, '-inf', now)) do
   if orphaned >= most then break end
 end
 
+-- Replies that have expired since they ended; those that are still being read live longer.
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'ended', '-inf', now, 'LIMIT', 0, most)) do
+  local ttl_ms = redis.call('PTTL', log_key(prefix, id))
+  if ttl_ms > 0 then
+    redis.call('ZADD', prefix .. 'ended', now + ttl_ms, id)
+  else
+    redis.call('ZREM', prefix .. 'ended', id)
+    let_go(prefix, 'replies', id)
+  end
+end
 audit(prefix, 'bodies', {'queue', 'leases'})
+audit(prefix, 'replies', {'queue', 'leases', 'ended'})
 return {{requeued, evicted, orphaned}, letters}

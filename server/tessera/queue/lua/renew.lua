@@ -15,5 +15,5 @@ for i = 4, #ARGV, 2 do
   end
 end
 keep(prefix .. 'leases', keep_ms)
-keep(prefix .. 'bodies', keep_ms)
+for _, what in ipairs({'bodies', 'replies'}) do keep(prefix .. what, keep_ms) end
 return lost
