@@ -28,6 +28,7 @@ def harm(
     workers: Annotated[int, typer.Option(min=2, help="Simulated workers.")] = 12,
     gateways: Annotated[int, typer.Option(min=2, help="Gateways.")] = 2,
     lease: Annotated[float, typer.Option(min=0.5, help="TESSERA_LEASE_S.")] = 2.0,
+    attempts: Annotated[int, typer.Option(min=1, help="TESSERA_MAX_ATTEMPTS.")] = 10,
     fsync: Annotated[Literal["always", "everysec"], typer.Option(help="Redis' appendfsync.")] = "always",
     seed: Annotated[int | None, typer.Option(help="Of all that is random; left out: another one each time.")] = None,
     logs: Annotated[Path | None, typer.Option(help="Folder for the logs, to be kept; must be short and empty.")] = None,
@@ -38,7 +39,7 @@ def harm(
     Exits with 1 where something was lost, repeated or changed.
     """
     console = Console()
-    size = Size(gateways=gateways, workers=workers, lease_s=lease, fsync=fsync)
+    size = Size(gateways=gateways, workers=workers, lease_s=lease, max_attempts=attempts, fsync=fsync)
     chosen = time.time_ns() if seed is None else seed
     plan = Plan(kills, minutes * 60, pause, streams, chosen, size)
     console.print(f"Seed {chosen}", highlight=False)

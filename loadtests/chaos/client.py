@@ -16,8 +16,10 @@ from loadtests.chaos.questions import Question
 from loadtests.chaos.said import Said
 from loadtests.chaos.tally import Tally
 
-# After that long without an end, a request is lost.
-PATIENCE_S = 150.0
+# An attempt that has neither an answer nor an error after that long is lost; the server's own limits are shorter.
+PATIENCE_S = 240.0
+# After that long, being told to come again is an answer.
+PERSISTENCE_S = 240.0
 RETRY_S = 0.25
 # A connection that broke this long after its gateway was killed did so for that reason.
 NOTICED_S = 5.0
@@ -40,6 +42,7 @@ class Broken(Exception):
 class _Attempt:
     flight: Flight
     headers: dict[str, str]
+    until_s: float
     said: Said = field(default_factory=Said)
     job_id: str = ""
     last_event: str = ""
@@ -74,11 +77,10 @@ class Client:
         tally = self._tally
         tally.sent += 1
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                attempt = await self._persist(question, right)
-        except (TimeoutError, Lost) as error:
+            attempt = await self._persist(question, right)
+        except Lost as error:
             tally.lost += 1
-            tally.note(f"lost, {question.kind}: {error or 'nothing came any more'}")
+            tally.note(f"lost, {question.kind}: {error}")
             return None
         said = attempt.said
         self._compare(question, said, right)
@@ -95,13 +97,17 @@ class Client:
 
     async def _persist(self, question: Question, right: Said | None) -> _Attempt:
         flight, headers = Flight(), self._wishes()
+        until_s = asyncio.get_running_loop().time() + PERSISTENCE_S
         while True:
             request_id = f"chaos-{self._chance.getrandbits(64):016x}"
             self.flights[request_id] = flight
-            attempt = _Attempt(flight, {**headers, "X-Request-Id": request_id})
+            attempt = _Attempt(flight, {**headers, "X-Request-Id": request_id}, until_s)
             try:
-                if await self._send(question, attempt):
-                    return attempt
+                async with asyncio.timeout(PATIENCE_S):
+                    if await self._send(question, attempt):
+                        return attempt
+            except TimeoutError:
+                raise Lost(f"nothing came for {PATIENCE_S:g} s: {attempt.headers}") from None
             except Broken:
                 if attempt.job_id and await self._pick_up(question, attempt):
                     self._tally.picked_up += 1
@@ -149,7 +155,8 @@ class Client:
     async def _refused(self, response: aiohttp.ClientResponse, attempt: _Attempt) -> bool:
         content = orjson.loads(await response.read())
         code = content["error"]["code"]
-        if response.status in _RETRIED_STATUS and code not in FINAL_CODES:
+        over = asyncio.get_running_loop().time() > attempt.until_s
+        if response.status in _RETRIED_STATUS and code not in FINAL_CODES and not over:
             self._tally.refused[code] += 1
             await asyncio.sleep(RETRY_S)
             return False
@@ -174,7 +181,7 @@ class Client:
 
     async def _pick_up(self, question: Question, attempt: _Attempt) -> bool:
         """Go on with a stream through another gateway. Returns whether it came to an end."""
-        while True:
+        while asyncio.get_running_loop().time() < attempt.until_s:
             number = self._chance.randrange(len(self._gateways))
             url, _ = self._gateways[number]
             attempt.flight.gateway = number
@@ -192,6 +199,7 @@ class Client:
             except (aiohttp.ClientError, ConnectionError):
                 pass  # that one is dead as well: the next one
             await asyncio.sleep(RETRY_S)
+        return False
 
     def _compare(self, question: Question, said: Said, right: Said | None) -> None:
         """What came, all of it or a part, against what was to come."""

@@ -123,6 +123,8 @@ class RedisPart:
         self.socket = folder / "redis.sock"
         self.struck_at = float("-inf")
         persist = ["--save", "", "--appendonly", "yes", "--appendfsync", fsync, "--dir", str(folder)]
+        # What it reads at each start is to stay small.
+        persist += ["--auto-aof-rewrite-min-size", "8mb", "--auto-aof-rewrite-percentage", "50"]
         self._argv = [str(executable()), "--port", "0", "--unixsocket", str(self.socket), *persist]
         self._log = folder / "redis.log"
         self._process: subprocess.Popen[bytes] | None = None

@@ -113,7 +113,7 @@ def _conditions(record: Record) -> str:
         "cores that all of them share": "cores",
     }
     sizes = ", ".join(f"{record[name]} {what}" for what, name in numbers.items())
-    lease = f"leases of {record['lease_s']:g} s"
+    lease = f"leases of {record['lease_s']:g} s, `TESSERA_MAX_ATTEMPTS` {record['max_attempts']}"
     return f"{record['date']}, {record['version']}; {lease}, {sizes}, `appendfsync {record['fsync']}`"
 
 

@@ -21,6 +21,8 @@ from tessera.queue.keys import Keys
 from tessera.settings import SIMULATED, Settings
 
 START_S = 60.0
+# A request that has waited so long gets a clear error.
+WAIT_S = 90.0
 POLL_S = 0.05
 
 
@@ -29,6 +31,8 @@ class Size:
     """How large it is.
 
     Attributes:
+        max_attempts: as ``TESSERA_MAX_ATTEMPTS``: at many deaths a minute, three would be those of many requests that
+            nothing is wrong with, and each would be run alone.
         fsync: Redis' ``appendfsync``.
         step_ms: time of a token.
     """
@@ -36,6 +40,7 @@ class Size:
     gateways: int = 2
     workers: int = 6
     lease_s: float = 2.0
+    max_attempts: int = 10
     fsync: str = "always"
     step_ms: float = 40.0
 
@@ -60,6 +65,10 @@ class Server:
         common = {
             "engine": SIMULATED,
             "lease_s": size.lease_s,
+            "max_attempts": size.max_attempts,
+            "queue_timeout_s": WAIT_S,
+            "reply_timeout_s": WAIT_S,
+            "reply_ttl_s": 30,
             "log_format": "json",
             "drain_timeout_s": 1.0,
             "drain_notice_s": 0.0,

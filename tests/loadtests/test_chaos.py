@@ -87,6 +87,8 @@ class Gateway:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         answer = self.answers.pop(0)
+        if answer is None:
+            await asyncio.Event().wait()
         if isinstance(answer, int):
             return web.json_response({"error": {"code": "no_worker"}}, status=answer)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -101,7 +103,7 @@ class Gateway:
 @pytest.fixture
 async def gateway() -> AsyncIterator[Gateway]:
     gateway = Gateway()
-    runner = web.ServerRunner(web.Server(gateway.handle))
+    runner = web.ServerRunner(web.Server(gateway.handle, handler_cancellation=True), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     gateway.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
@@ -158,8 +160,15 @@ async def test_a_stream_whose_gateway_was_killed_is_asked_for_again(gateway: Gat
 
 async def test_a_request_without_an_end_is_lost(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clients, "PATIENCE_S", 0.2)
-    monkeypatch.setattr(clients, "RETRY_S", 0.01)
-    assert (await ask(gateway, *[503] * 100)).lost == 1
+    assert (await ask(gateway, None)).lost == 1
+
+
+async def test_who_is_refused_for_too_long_has_a_clear_error(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "PERSISTENCE_S", 0.2)
+    monkeypatch.setattr(clients, "RETRY_S", 0.05)
+    tally = await ask(gateway, *[503] * 100)
+    assert tally.clean
+    assert tally.failed == {"no_worker": 1}
 
 
 async def test_a_link_that_is_cut_passes_nothing_until_it_is_mended(tmp_path: Path) -> None:
