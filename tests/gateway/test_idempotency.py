@@ -9,6 +9,7 @@ from dataclasses import replace
 import openai
 import pytest
 
+from tessera.errors import QueueUnavailable
 from tessera.local.samples import image
 from tessera.queue import Data, End, Failure, Head
 from tests.gateway.scripted import DOCUMENT, STREAM, USAGE, ScriptedWorker, chat, event
@@ -164,6 +165,25 @@ async def test_what_was_cancelled_is_run_anew(gateway, worker):
     assert (await first).error["code"] == "request_cancelled"
     second, _ = await answered(gateway, worker, body, DOCUMENT, Data(BODY), End(USAGE))
     assert second.status == 200
+
+
+async def test_one_that_nobody_confirmed_is_joined_and_not_cancelled(gateway, worker, monkeypatch):
+    broker = gateway.app.state.services.broker
+    enqueue = broker.enqueue_once
+
+    async def unconfirmed(*arguments, **options):
+        await enqueue(*arguments, **options)
+        raise QueueUnavailable("The answer got lost.")
+
+    body = chat(worker.card.model)
+    with monkeypatch.context() as patch:
+        patch.setattr(broker, "enqueue_once", unconfirmed)
+        assert (await gateway.post(body, headers=KEY)).status == 503
+    await gateway.app.state.services.abandoned.settle(at_most_s=10)
+    again = ask(gateway, body)
+    await worker.finish(await worker.take(), DOCUMENT, Data(BODY), End(USAGE))
+    answer = await again
+    assert (answer.status, answer.headers["Idempotency-Replayed"]) == (200, "true")
 
 
 @pytest.mark.parametrize("lost", ["the answer", "all of it", "the key"])

@@ -11,7 +11,7 @@ from functools import partial
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tessera.errors import ReplyLost, WorkerLost
+from tessera.errors import QueueUnavailable, ReplyLost, WorkerLost
 from tessera.gateway.body import Document, Options, Share
 from tessera.gateway.content import check_media, find_media, prepare_media
 from tessera.gateway.conversation import check_conversation
@@ -151,7 +151,10 @@ class Relay(Response):
 
     def _leave(self, job: Named, media: ExitStack, error: BaseException) -> None:
         """The client gets no more of the job: cancel it, or let it go on and keep its media for it."""
-        if not (self._lasting and self._queued.is_set()) or isinstance(error, WorkerLost):
+        # With a key, what may be in the queue goes on: whoever sends it again, told to by this error, joins it.
+        unconfirmed = self._once is not None and isinstance(error, QueueUnavailable)
+        queued = self._queued.is_set() or unconfirmed
+        if not (self._lasting and queued) or isinstance(error, WorkerLost):
             self._services.abandon(job)
         elif not self._seen.ended and self._services.unattended.add(job):
             media.pop_all()
