@@ -56,6 +56,10 @@ chaos: install ## Kill parts of a server under load, at random, and count what i
 chaos-page: install ## Write the counts of all runs of `make chaos ARGS=--keep` into docs/reliability.md
 	@$(BIN)/python -m loadtests.chaos page
 
+.PHONY: bench-media
+bench-media: install ## Compare decoding in the sandbox with vLLM's own media path
+	@$(BIN)/python -m loadtests.bench_media $(ARGS)
+
 .PHONY: fuzz-media
 fuzz-media: install ## Send damaged media to a gateway, and count what comes of it (ARGS="--files 50000")
 	@$(BIN)/python -m loadtests.fuzz $(ARGS)
