@@ -9,7 +9,7 @@ import pytest
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tessera.errors import QueueUnavailable
+from tessera.errors import MediaStoreUnavailable, QueueUnavailable
 from tessera.queue import Broker, Data, End, Failure, Head, Lease
 from tessera.settings import Settings
 from tessera.telemetry.outage import Outage
@@ -205,6 +205,30 @@ async def test_an_engine_that_refuses_the_request_now_ends_it_with_an_error(
     lease = await begun(broker, writer)
     await run(refuse, lease, broker, writer, PlainCodec())
     assert await failed(broker, lease)
+
+
+class Full(Telling):
+    """Refuses what comes while the store of its media is away."""
+
+    refused = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.refused += 1
+        if self.refused <= 2:
+            error = MediaStoreUnavailable("away")
+            await JSONResponse(error.body(), error.status)(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+async def test_a_stream_whose_media_cannot_be_read_yet_goes_on_once_they_can(
+    broker: Broker, writer: ReplyWriter
+) -> None:
+    lease = await begun(broker, writer)
+    app = Full("A", "B", "c", "d")
+    await run(app, lease, broker, writer, PlainCodec())
+    assert (app.refused, app.own) == (3, ["c", "d"])
+    assert (await log_of(broker, lease.job))[-1] == End(resumed=True)
 
 
 async def test_steps_that_cannot_be_read_end_it_with_an_error(broker: Broker, writer: ReplyWriter) -> None:

@@ -12,7 +12,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Scope
 
-from tessera.errors import QueueUnavailable, StreamNotResumed
+from tessera.errors import EngineBusy, MediaStoreUnavailable, QueueUnavailable, StreamNotResumed
 from tessera.queue import Data, End, Failure, Head, Lease
 from tessera.worker.answer import Answer, Document, Stream
 from tessera.worker.continuation import Continuation, Mismatch
@@ -23,6 +23,8 @@ from tessera.worker.writer import ReplyWriter
 log = structlog.get_logger()
 
 RETRY_S = 0.25
+# Errors that say nothing of the request: a stream that was begun waits until they have passed.
+PASSING = (MediaStoreUnavailable.code, EngineBusy.code)
 # What the client is to know besides status, content type and body: whether and when to send the request again.
 PASSED_HEADERS = (b"retry-after", b"x-should-retry")
 
@@ -80,8 +82,11 @@ class Replay:
         self._writer.open(self._lease)
         try:
             with suppress(ClientDisconnect):
-                if await self._recall():
+                while await self._recall():
                     await self._call()
+                    if not self._put_off():
+                        break
+                    await self._pause()
             if self._mismatch or not self._gone.is_set():
                 await self._writer.write(job_id, *self._last(), final=True)
         except (EngineDead, asyncio.CancelledError):
@@ -119,9 +124,24 @@ class Replay:
                 return await self._journal.open(self._lease)
             except QueueUnavailable:
                 # Given back, the job would count one more death, for which neither it nor an engine is to blame.
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._gone.wait(), RETRY_S)
+                await self._pause()
         return None
+
+    def _put_off(self) -> bool:
+        """Whether a stream that was begun cannot go on just now: the media store is away, or the engine is full."""
+        if self._continuation is None or self._gone.is_set() or not isinstance(self._answer, Document):
+            return False
+        self._answer.rest()
+        error = self._answer.error
+        if error is None or error.code not in PASSING:
+            self._fail(Mismatch(f"the application gave no stream: {error.code if error else 'a document'}"))
+            return False
+        self._answer, self._body_sent, self._complete = None, False, False
+        return True
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._gone.wait(), RETRY_S)
 
     def _fail(self, mismatch: Mismatch) -> None:
         log.warning("stream_not_resumed", job=self._lease.job.id, reason=str(mismatch))
@@ -219,8 +239,6 @@ class Replay:
         streamed = status < 400 and content_type.startswith("text/event-stream")
         if self._continuation is None:
             self._head = Head(status, content_type, self._lease.wait_ms, self._lease.attempts, passed)
-        elif not streamed:
-            self._fail(Mismatch(f"the application answered {status}"))
         self._answer = Stream(job, self._fingerprint) if streamed else Document(status, job)
 
     async def _body(self, body: bytes) -> None:
