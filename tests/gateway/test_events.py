@@ -89,6 +89,16 @@ async def test_a_stream_is_picked_up_behind_each_of_its_events(start_gateway, se
     assert await read(other, job_id, after=ids[-1]) == (204, b"")
 
 
+async def test_a_stream_that_is_longer_than_what_is_kept_of_it_at_once(gateway, worker):
+    events = [event(f"{n}:" + "x" * 60_000) for n in range(30)]
+    job_id, answer = await finished(gateway, worker, STREAM, *events, DONE, End(USAGE), stream=True)
+    whole = answer.body
+    assert without_ids(whole) == b"".join(e.body for e in events) + DONE.body
+    assert await read(gateway, job_id) == (200, whole)
+    at = whole.index(b"\n\n", len(whole) // 2) + 2
+    assert await read(gateway, job_id, after=ids_of(whole[:at])[-1]) == (200, whole[at:])
+
+
 async def test_a_stream_goes_on_at_another_gateway_when_its_own_was_killed(start_gateway, settings, worker):
     short = settings.model_copy(update={"lease_s": 2.0})
     other = await start_gateway(short)

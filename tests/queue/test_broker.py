@@ -8,11 +8,11 @@ import pytest
 import redis.asyncio as aioredis
 
 from tessera.errors import Overloaded, QueueUnavailable
-from tessera.queue import Broker, Data, End, Failure, Job, Lease, Place, connect, new_job_id
+from tessera.queue import Broker, Data, End, Failure, Job, Lease, Once, Place, connect, new_job_id
 from tessera.queue.entry import decode
 from tessera.settings import Settings
 from tests.polling import eventually
-from tests.queue.corner import HEAD, MODEL, entries_of, lapse, log_of, overdue, state_of, with_other
+from tests.queue.corner import GATEWAY, HEAD, MODEL, entries_of, lapse, log_of, overdue, state_of, with_other
 from tests.queue.redis_process import RedisProcess
 
 Add = Callable[..., Awaitable[Job]]
@@ -401,12 +401,15 @@ async def test_nothing_stays_for_ever(
     await broker.release(MODEL, [released], failed=False)
     await lapse(redis_client, broker)
     await broker.reap(MODEL)
-    cancelled, _waiting = await add(), await add()
+    cancelled, waiting = await add(), await add()
     await broker.cancel(MODEL, cancelled.id)
+    once = Once("k", "sent")
+    await broker.enqueue_once(Job(new_job_id(), MODEL, "/", b"{}"), once, reply_to=GATEWAY, lasting=True)
+    await broker.follow(MODEL, waiting.id, "another")
     running = await take(2)
     assert [lease.job.id for lease in running] == [begun.job.id, lapsed.job.id]
     names = [key async for key in redis_client.scan_iter(f"{settings.redis_prefix}:*")]
-    assert len(names) >= 11
+    assert len(names) >= 13
     lasting = [name for name in names if await redis_client.ttl(name) < 0]
     assert lasting == [f"{broker.keys.model(MODEL)}order".encode()]
 
