@@ -47,6 +47,16 @@ def test_choices_may_come_in_another_order() -> None:
     assert continuation.caught_up
 
 
+def test_what_was_cached_may_differ_and_what_was_counted_may_not() -> None:
+    def usage(prompt: int, cached: int) -> bytes:
+        details = {"cached_tokens": cached, "image_tokens": 4}
+        return event("", usage={"prompt_tokens": prompt, "prompt_tokens_details": details})
+
+    assert Continuation(usage(9, 0)).feed(usage(9, 8) + DONE) == DONE
+    with pytest.raises(Mismatch):
+        Continuation(usage(9, 0)).feed(usage(8, 0))
+
+
 def test_ids_of_tool_calls_and_what_names_the_engine_may_differ() -> None:
     continuation = Continuation(tool_event("call-1") + event("x", system_fingerprint="one"))
     assert continuation.rest(tool_event("call-2", 5) + event("x", created=5, system_fingerprint="two")) == b""

@@ -87,6 +87,9 @@ def _canonical(event: bytes) -> tuple[int | None, bytes]:
     content.pop("created", None)
     # Another worker's engine may have another configuration; what it says is what counts.
     content.pop("system_fingerprint", None)
+    # What is cached is a matter of the worker.
+    if isinstance(usage := content.get("usage"), dict) and isinstance(usage.get("prompt_tokens_details"), dict):
+        usage["prompt_tokens_details"].pop("cached_tokens", None)
     choices = content.get("choices") or []
     for choice in choices:
         for call in _tool_calls(choice):
