@@ -61,8 +61,12 @@ bench-media: install ## Compare decoding in the sandbox with vLLM's own media pa
 	@$(BIN)/python -m loadtests.bench_media $(ARGS)
 
 .PHONY: fuzz-media
-fuzz-media: install ## Send damaged media to a gateway, and count what comes of it (ARGS="--files 50000")
-	@$(BIN)/python -m loadtests.fuzz $(ARGS)
+fuzz-media: install ## Send damaged media to a gateway, and count what comes of it (ARGS="--number 50000")
+	@$(BIN)/python -m loadtests.fuzz files $(ARGS)
+
+.PHONY: bombs
+bombs: install ## Send small files that ask for much to a gateway, and see whether others notice
+	@$(BIN)/python -m loadtests.fuzz bombs $(ARGS)
 
 .PHONY: nano
 nano: install ## Train the embedded model from nothing, or go on where that was interrupted (on two cores: 2.5 hours, or about 4.5 without bfloat16)
