@@ -95,7 +95,10 @@ def retry(job_id: Id, model: Model = None, redis_url: RedisUrl = None) -> None:
 
     async def enqueue(desk: _Desk) -> str:
         letter = await desk.find(job_id)
-        job = await desk.letters.job(letter)
+        try:
+            job = await desk.letters.job(letter)
+        except (KeyError, TypeError, ValueError):
+            raise refusal(f"The record of {job_id} is damaged, so it cannot be run again.", code=1) from None
         if job is None:
             raise _not_kept(letter)
         # Of no gateway: nobody is told of its answer but who asks for it.

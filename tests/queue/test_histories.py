@@ -19,6 +19,7 @@
 - What bodies take is counted for each job that waits or runs, and for no other; beyond the budget none is taken.
 - What replies and the steps that led to them take is counted. Beyond the budget replies of jobs that have ended are
   dropped, and no other; where that is not enough, running jobs have to wait, all but one, and any can end.
+- What is damaged is forgotten, and nothing else: here the record of a worker's last claim; `test_damage` has the rest.
 - Any call may be repeated, may have its answer lost, and may arrive late, when it changes nothing any more.
 - Whatever happened, one worker brings what is left to its end.
 """
@@ -156,6 +157,7 @@ class History(RuleBasedStateMachine):
             redis_url=redis_url,
             redis_prefix=f"h-{secrets.token_hex(6)}",
             max_attempts=most_deaths,
+            lease_s=600,  # nothing runs out by itself, however slow the machine
             max_dead_jobs=MOST_DEAD,
             max_overtakings=MOST_PASSED,
             max_overtaking_s=1000,
@@ -343,6 +345,12 @@ class History(RuleBasedStateMachine):
     def the_worker_that_is_kept_free_is_not_heard_of(self) -> None:
         self.run(self.redis.delete(self.broker.keys.reserved(MODEL)))
         self.kept_free = None
+
+    @rule(which=st.integers(0, 2))
+    def the_record_of_a_claim_is_damaged(self, which: int) -> None:
+        worker = self.workers[which]
+        self.run(self.redis.set(f"{self.broker.keys.model(MODEL)}claim:{worker.id}", "garbage", px=60_000))
+        worker.record = (0, {})
 
     @precondition(lambda self: self.late)
     @rule(chance=CHANCE)
@@ -576,7 +584,7 @@ class History(RuleBasedStateMachine):
 
     def _given(self, worker: Worker, call: tuple[Any, ...]) -> tuple[list[Known], bool]:
         """What a claim gives, and whether the worker is kept free."""
-        claim, again, free, _, most = call[3:8]
+        claim, again, free, _, most = call[8:13]
         newest, earlier = worker.record
         if claim <= newest:
             again = [self.known[i] for i, epoch in earlier.items() if claim == newest and self.known[i].held_by(epoch)]
@@ -634,7 +642,7 @@ class History(RuleBasedStateMachine):
         return given, kept_free
 
     def _arrived(self, worker: Worker, call: tuple[Any, ...], answer: Any) -> None:
-        rows, kept_free = answer
+        rows, kept_free, _ = answer
         given, expected = self._given(worker, call)
         assert ([row[0].decode() for row in rows], bool(kept_free)) == ([known.id for known in given], expected)
 
@@ -720,7 +728,7 @@ def _parts(counted: dict[bytes, bytes]) -> dict[str, int]:
 @pytest.mark.parametrize("most_deaths", [2, 3])
 def test_no_history_loses_or_doubles_a_job(redis_url: str, most_deaths: int) -> None:
     settings = hypothesis.settings(
-        max_examples=25,
+        max_examples=20,
         stateful_step_count=50,
         deadline=None,
         derandomize=True,

@@ -74,6 +74,16 @@ async def test_messages_that_are_lost_are_read_from_the_log(there: Bench, impati
         assert await whole(stream) == expected
 
 
+async def test_a_reply_that_began_ends_with_its_record(there: Bench, impatient: None) -> None:
+    with there.hub.open(job()) as stream:
+        await there.enqueue(stream)
+        [lease] = await there.lease()
+        await there.say(lease, 0, HEAD)
+        await there.client.delete(there.broker.keys.job(MODEL, stream.job.id))
+        with pytest.raises(ReplyLost):
+            await whole(stream)
+
+
 async def test_a_subscription_that_is_cut_continues_without_gap_or_double(there: Bench) -> None:
     with there.hub.open(job()) as stream:
         await there.enqueue(stream)

@@ -390,6 +390,19 @@ async def test_redis_errors_and_bugs_do_not_stop_a_frontend(
     await all_answered(broker, [await enqueue(broker)])
 
 
+async def test_damaged_jobs_stop_no_worker(floor: Floor, broker: Broker, redis_client: aioredis.Redis) -> None:
+    app = Application()
+    app.go.set()
+    bad, gone, good = [await enqueue(broker) for _ in range(3)]
+    await redis_client.hset(broker.keys.job(MODEL, bad.id), "meta", "garbage")
+    await redis_client.set(broker.keys.job(MODEL, gone.id), "garbage")
+    await redis_client.zadd(broker.keys.queue(MODEL), {b"\xff": 0})
+    floor.start(app)
+    await all_answered(broker, [bad, gone, good])
+    assert dict(app.begun) == {good.id: 1}
+    assert await broker.depth(MODEL) == (0, 0)
+
+
 async def test_a_document_is_answered_too(floor: Floor, broker: Broker) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await JSONResponse({"usage": {"total_tokens": 2}})(scope, receive, send)

@@ -33,6 +33,13 @@ async def tell_census(services: Services) -> None:
             gauge.labels(model).set(getattr(census, field))
     for name, counter in _COUNTERS.items():
         counter.set({(model,): census.counts.get(name, 0) for model, census in taken.items()})
+    corrupt: dict[tuple[str, ...], int] = {
+        (model, name.removeprefix("corrupt:")): count
+        for model, census in taken.items()
+        for name, count in census.counts.items()
+        if name.startswith("corrupt:")
+    }
+    metrics.CORRUPT_RECORDS.set(corrupt)
 
 
 async def _take(services: Services) -> dict[str, Census]:

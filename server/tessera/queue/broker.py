@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import redis.asyncio as aioredis
+from redis.exceptions import ResponseError
 
-from tessera.errors import IdempotencyKeyReused, Overloaded, QueueBytesFull
+from tessera.errors import IdempotencyKeyReused, Overloaded, QueueBytesFull, QueueUnavailable
 from tessera.queue.census import Census, take_census
 from tessera.queue.connection import reach
 from tessera.queue.dead_letters import tell_set_aside
@@ -87,6 +89,7 @@ class Broker:
         self._limits = (settings.max_attempts, self._reply_ttl_ms, *dead)
         self._enqueue, self._lease, self._append = (script(redis, n) for n in ("enqueue", "lease", "append"))
         self._renew, self._release = (script(redis, n) for n in ("renew", "release"))
+        self._reject = script(redis, "reject")
         self._cancel, self._reap = (script(redis, n) for n in ("cancel", "reap"))
         self._read, self._follow, self._begun = (script(redis, n) for n in ("read", "follow", "begun"))
         self._unanswered: dict[tuple[str, str], int] = {}
@@ -166,10 +169,21 @@ class Broker:
         again = (model, worker_id) in self._unanswered
         claim = self._unanswered.setdefault((model, worker_id), time.time_ns() // 1000)
         passing = (self._settings.max_overtakings, int(self._settings.max_overtaking_s * 1000))
-        limits = (free, capacity, most, self._lease_ms, self._reply_ttl_ms, *passing)
-        reply = await self._call(self._lease, model, worker_id, claim, int(again), *limits)
+        room = (free, capacity, most, self._lease_ms, *passing)
+        arguments = (*self._limits, worker_id, claim, int(again), *room)
+        rows, kept_free, letters = await self._call(self._lease, model, *arguments)
         del self._unanswered[model, worker_id]
-        return Leases.parse_all(model, reply)
+        tell_set_aside(model, letters)
+        leases = Leases.parse_all(model, rows)
+        leases.kept_free = bool(kept_free)
+        if leases.unreadable:
+            await self._reject_all(model, leases.unreadable)
+        return leases
+
+    async def _reject_all(self, model: str, jobs: Iterable[tuple[bytes, int]]) -> None:
+        held = [part for job in jobs for part in job]
+        with suppress(QueueUnavailable):  # otherwise their leases run out, and somebody gets them again
+            tell_set_aside(model, await self._call(self._reject, model, *self._limits, *held))
 
     async def append(self, model: str, appends: Iterable[Append]) -> Unwritten:
         """Write entries of several jobs. Returns the ids of those that the caller no longer holds."""
@@ -257,12 +271,19 @@ class Broker:
         return [parts[place] for place in places]
 
     async def recall(self, lease: Lease) -> tuple[list[bytes], list[bytes]]:
-        """What earlier workers wrote of a job's reply: its entries, and the engine's steps that led to them."""
+        """What earlier workers wrote of a job's reply: its entries, and the engine's steps that led to them.
+
+        Raises:
+            ValueError: that is damaged.
+        """
         model, job_id = lease.job.model, lease.job.id
         async with reach(self._settings), self._redis.pipeline(transaction=True) as pipe:
             pipe.lrange(self.keys.log(model, job_id), 0, lease.written - 1)
             pipe.lrange(self.keys.steps(model, job_id), 0, -1)
-            entries, steps = await pipe.execute()
+            try:
+                entries, steps = await pipe.execute()
+            except ResponseError as error:
+                raise ValueError(f"the record of the reply is damaged: {error}") from error
         return entries, steps
 
     async def queued_bytes(self, models: Iterable[str]) -> dict[str, int]:

@@ -36,9 +36,9 @@ class DeadLetter:
     """What is kept of a job.
 
     Attributes:
-        reason: code of the error that its client got.
+        reason: ``poison_request``, or ``record_damaged``.
         dead_ms: when it was set aside (Unix time).
-        path: path in vLLM's application.
+        path: path in vLLM's application; empty where that is damaged.
         body_bytes: size of its body.
     """
 
@@ -84,7 +84,11 @@ class DeadLetters:
             await pipe.execute()
 
     async def job(self, letter: DeadLetter) -> Job | None:
-        """The same job, to be run anew under another id; None where its body was too large to be kept."""
+        """The same job, to be run anew under another id; None where its body was too large to be kept.
+
+        Raises:
+            KeyError, TypeError, ValueError: its record is damaged.
+        """
         key = self._keys.dead_letter(letter.model, letter.job_id)
         meta, body = await cast("Awaitable[list[bytes | None]]", self._redis.hmget(key, ["meta", "body"]))
         if meta is None or body is None:
@@ -108,14 +112,25 @@ def _read(model: str, job_id: str, record: Any) -> DeadLetter | None:
             model,
             reason=reason.decode(),
             dead_ms=int(dead_ms),
-            enqueued_ms=int(enqueued_ms),
-            sequences=int(sequences),
-            path=orjson.loads(meta)["path"],
+            enqueued_ms=_number(enqueued_ms),
+            sequences=_number(sequences),
+            path=_path(meta),
             body_bytes=int(body_bytes),
             deaths=_deaths(deaths),
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
+
+
+def _number(field: bytes) -> int:
+    return int(field) if field.isdigit() else 0
+
+
+def _path(meta: bytes) -> str:
+    try:
+        return str(orjson.loads(meta)["path"])
+    except (KeyError, TypeError, ValueError):
+        return ""
 
 
 def _deaths(raw: bytes) -> tuple[Death, ...]:

@@ -104,7 +104,7 @@ def decode(raw: bytes) -> Entry:
             return _end(orjson.loads(content))
         if kind == b"x":
             return Failure(**orjson.loads(content))
-    except TypeError as error:
+    except (IndexError, TypeError) as error:
         raise ValueError(f"reply entry of another shape: {raw[:100]!r}") from error
     raise ValueError(f"unknown kind of reply entry: {kind!r}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -106,14 +107,21 @@ class Leases(list[Lease]):
 
     Attributes:
         kept_free: the worker gets nothing else until a job fits that others have passed for long enough.
+        unreadable: ids and epochs of jobs that it gave and whose description cannot be read.
     """
 
-    kept_free = False
+    def __init__(self, leases: Iterable[Lease] = ()):
+        super().__init__(leases)
+        self.kept_free = False
+        self.unreadable: list[tuple[bytes, int]] = []
 
     @classmethod
-    def parse_all(cls, model: str, reply: list[Any]) -> Leases:
-        """From what ``lease.lua`` returns."""
-        rows, kept_free = reply
-        leases = cls(Lease.parse(model, row) for row in rows)
-        leases.kept_free = bool(kept_free)
+    def parse_all(cls, model: str, rows: Iterable[list[Any]]) -> Leases:
+        """From the rows that ``lease.lua`` returns."""
+        leases = cls()
+        for row in rows:
+            try:
+                leases.append(Lease.parse(model, row))
+            except (KeyError, TypeError, ValueError):
+                leases.unreadable.append((row[0], row[1]))
         return leases

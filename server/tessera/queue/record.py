@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 
 import orjson
 import redis.asyncio as aioredis
+from redis.exceptions import ResponseError
 
 from tessera.queue import entry
 from tessera.queue.connection import reach
@@ -58,17 +60,18 @@ class Records:
         self._keys = Keys(settings.redis_prefix)
 
     async def find(self, models: Iterable[str], job_ids: Iterable[str]) -> Record | None:
-        """The job that has one of these ids and waits, waited or runs for one of these models."""
+        """The job that has one of these ids and waits, waited or runs for one of these models, and can be read."""
         places = list(product(models, job_ids))
         async with reach(self._settings):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for model, job_id in places:
                     pipe.hmget(self._keys.job(model, job_id), _FIELDS)
-                found = await pipe.execute()
+                found = await pipe.execute(raise_on_error=False)
             for (model, job_id), fields in zip(places, found, strict=True):
                 # One that was cancelled before it arrived has nothing but a state, and nobody knows its id.
-                if fields[1] is not None:
-                    return await self._read(model, job_id, fields)
+                if isinstance(fields, list) and fields[1] is not None:
+                    with suppress(KeyError, TypeError, ValueError, ResponseError):
+                        return await self._read(model, job_id, fields)
         return None
 
     async def ended(self, jobs: Sequence[Named]) -> list[bool]:

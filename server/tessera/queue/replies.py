@@ -171,7 +171,10 @@ class ReplyHub:
                 stream.first = part.first
                 stream.feed(place.offset, part.entries)
                 stream.length = max(stream.length, part.length)
-                if part.state in ENDED and not stream.behind and not is_last(stream.last):
+                if part.state is None and not stream.behind and not is_last(stream.last):
+                    # Its record is lost, and nobody can write to a reply without one.
+                    stream.fail(ReplyLost("The queue has lost this request. Send it again."))
+                elif part.state in ENDED and not stream.behind and not is_last(stream.last):
                     stream.fail(_without_end(part.state))
         self._unreachable_since = None
 

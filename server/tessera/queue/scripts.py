@@ -18,7 +18,11 @@ _PASSING = ("READONLY", "OOM", "MISCONF", "LOADING", "MASTERDOWN", "NOREPLICAS",
 
 # What is prepended to every script, and to some.
 _COMMON = ("bytes", "common")
-_FURTHER = {"enqueue": ("once",), "begun": ("once",), "release": ("deaths",), "reap": ("deaths",)}
+_FURTHER = {
+    "enqueue": ("once",),
+    "begun": ("once",),
+    **dict.fromkeys(("lease", "reap", "reject", "release"), ("deaths",)),
+}
 
 
 class Script(AsyncScript):

@@ -40,6 +40,9 @@ SUSPECT_JOBS = Gauge(
 )
 DEAD_JOBS = Gauge("tessera_dead_jobs", "Jobs that were set aside and are kept for the operator.", ["model"])
 SET_ASIDE = SharedCounter("tessera_jobs_set_aside", "Jobs that were set aside, over all gateways.", ["model"])
+CORRUPT_RECORDS = SharedCounter(
+    "tessera_corrupt_records", "Damaged entries in Redis, over all gateways, by what is damaged.", ["model", "kind"]
+)
 WORKERS_KEPT_FREE = Gauge(
     "tessera_workers_kept_free",
     "Workers that take nothing until a job fits that was passed for long enough.",

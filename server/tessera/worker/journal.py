@@ -48,8 +48,8 @@ class Journal:
             return Record(None if codec is None else Transcript(codec))
         if codec is None:
             raise Mismatch("this worker does not record streams")
-        raw, steps = await self._broker.recall(lease)
         try:
+            raw, steps = await self._broker.recall(lease)
             head, *entries = [decode(entry) for entry in raw]
             transcript = Transcript(codec, steps)
         except ValueError as error:

@@ -67,12 +67,13 @@ while i <= #ARGV do
   local offset, number, log_bytes, steps_bytes = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), ARGV[i + 5], ARGV[i + 6]
   local steps, first = ARGV[i + 7], i + 8
   i = first + number
-  local job = redis.call('HMGET', job_key(prefix, id), 'epoch', 'state', 'reply_to', 'followers')
+  local job = fields_of(prefix, id, 'epoch', 'state', 'reply_to', 'followers')
   local log = log_key(prefix, id)
-  local length = redis.call('LLEN', log)
-  local fresh = length < offset + number
+  local still, length = holds(prefix, id, job, epoch, lease_ms), log_length(prefix, id)
+  local fresh = length and length < offset + number
   local bytes = fresh and log_bytes + steps_bytes or 0
-  if not holds(prefix, id, job, epoch, lease_ms) or length < offset then
+  if still and not length then end_damaged(prefix, id, 'log', reply_ttl_ms) end
+  if not still or not length or length < offset then
     lost[#lost + 1] = id
   elseif bytes > 0 and not may_say(id, bytes, final) then
     held_back[#held_back + 1] = id
@@ -80,9 +81,9 @@ while i <= #ARGV do
     if fresh then
       local entries = {unpack(ARGV, first + length - offset, i - 1)}
       redis.call('RPUSH', log, unpack(entries))
-      if steps ~= '' then redis.call('RPUSH', steps_key(prefix, id), steps) end
+      if steps ~= '' then push(prefix, 'steps', steps_key(prefix, id), steps) end
       if bytes > 0 then weigh(id, tonumber(log_bytes), tonumber(steps_bytes)) end
-      tell(job[3], id, length, entries)
+      if job[3] then tell(job[3], id, length, entries) end
       if job[4] then
         for _, channel in ipairs(unpacked(job[4])) do tell(channel, id, length, entries) end
       end

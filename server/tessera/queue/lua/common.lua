@@ -23,16 +23,51 @@ local function count(prefix, what)
   keep(prefix .. 'counts', 30 * DAY_MS)
 end
 
+-- What is of another kind than it should be reads as if it were not there: a script works for many, and one damaged
+-- entry must not stop it.
+local function fields_of(prefix, id, ...)
+  local job = redis.pcall('HMGET', job_key(prefix, id), ...)
+  return job.err and {} or job
+end
+
+-- The integer that a field holds; nil: it holds none.
+local function int(field)
+  return field and string.match(field, '^%-?%d+$') and tonumber(field)
+end
+
+-- Entries of a job's reply log; nil: it is none.
+local function log_length(prefix, id)
+  local length = redis.pcall('LLEN', log_key(prefix, id))
+  return type(length) == 'number' and length or nil
+end
+
+-- Appends to a list; what is none is replaced.
+local function push(prefix, kind, key, ...)
+  local length = redis.pcall('RPUSH', key, ...)
+  if type(length) == 'number' then return length end
+  if string.find(length.err, 'WRONGTYPE', 1, true) then
+    count(prefix, 'corrupt:' .. kind)
+    redis.call('DEL', key)
+  end
+  return redis.call('RPUSH', key, ...)
+end
+
+-- What was packed; nil: it is something else.
+local function unpack_table(packed)
+  local whole, content = pcall(cmsgpack.unpack, packed)
+  return whole and type(content) == 'table' and content or nil
+end
+
 -- The channels of gateways that follow a job's reply besides the one that took it; packed in its record, mostly none.
-local function unpacked(followers) return followers and cmsgpack.unpack(followers) or {} end
+local function unpacked(followers) return followers and unpack_table(followers) or {} end
 
 -- Appends entries to a job's reply log and tells whoever reads it.
 local function reply(prefix, id, reply_to, entries)
-  local length = redis.call('RPUSH', log_key(prefix, id), unpack(entries))
+  local length = push(prefix, 'log', log_key(prefix, id), unpack(entries))
   for _, entry in ipairs(entries) do hold(prefix, 'replies', id, #entry) end
   local message = cmsgpack.pack({id, length - #entries, entries})
-  redis.call('PUBLISH', reply_to, message)
-  for _, channel in ipairs(unpacked(redis.call('HGET', job_key(prefix, id), 'followers'))) do
+  if reply_to then redis.call('PUBLISH', reply_to, message) end
+  for _, channel in ipairs(unpacked(fields_of(prefix, id, 'followers')[1])) do
     redis.call('PUBLISH', channel, message)
   end
 end
@@ -63,6 +98,23 @@ local function conclude(prefix, id, state, reply_ttl_ms)
   redis.call('PEXPIRE', log_key(prefix, id), reply_ttl_ms)
 end
 
+-- Ends a job of which something is damaged; its client is told, as far as it is known. kind: what is damaged.
+local function end_damaged(prefix, id, kind, reply_ttl_ms)
+  count(prefix, 'corrupt:' .. kind)
+  redis.call('ZREM', prefix .. 'queue', id)
+  redis.call('ZREM', prefix .. 'leases', id)
+  if not log_length(prefix, id) then redis.call('DEL', log_key(prefix, id)) end
+  reply(prefix, id, fields_of(prefix, id, 'reply_to')[1], {'x' .. cjson.encode({code = 'reply_lost',
+    message = 'What the queue holds of this request is damaged. Send it again.'})})
+  if redis.call('TYPE', job_key(prefix, id)).ok == 'hash' then
+    conclude(prefix, id, 'evicted', reply_ttl_ms)
+  else
+    redis.call('DEL', job_key(prefix, id), steps_key(prefix, id))
+    let_go(prefix, 'bodies', id)
+    redis.call('PEXPIRE', log_key(prefix, id), reply_ttl_ms)
+  end
+end
+
 -- Ends a job that nobody waits for any more, and has its worker, if there is one, abort it.
 -- job: {state, worker, …}; control: prefix of the workers' channels.
 local function drop(prefix, id, job, state, reply_ttl_ms, control)
@@ -88,6 +140,7 @@ end
 -- out lets others take the job; as long as nobody has, a worker that was only slow goes on.
 local function holds(prefix, id, job, epoch, lease_ms)
   if job[1] == epoch and job[2] == 'leased' then return true end
+  if not job[1] then return false end
   forgive(prefix, id, epoch)
   if job[1] ~= epoch or job[2] ~= 'queued' then return false end
   redis.call('HSET', job_key(prefix, id), 'state', 'leased')

@@ -21,9 +21,9 @@ local function trim_dead(prefix, limits)
   end
 end
 
--- Ends a job that must not run again, and keeps it for the operator as a dead letter.
+-- Keeps a job for the operator as a dead letter, whatever is left of it.
 -- Returns {id, reason, JSON of [time (ms), worker, how it died, epoch of its lease] for each death}.
-local function set_aside(prefix, id, reason, message, limits)
+local function keep_letter(prefix, id, reason, limits)
   local job, deaths, fields = {}, {}, redis.call('HGETALL', job_key(prefix, id))
   for i = 1, #fields, 2 do
     local how, epoch = string.match(fields[i], '^(%a+):(%d+)$')
@@ -36,17 +36,27 @@ local function set_aside(prefix, id, reason, message, limits)
   end
   table.sort(deaths, function(one, other) return one[4] < other[4] end)
   local now, key, told = now_ms(), dead_key(prefix, id), cjson.encode(deaths)
-  redis.call('HSET', key, 'reason', reason, 'dead_ms', now, 'enqueued_ms', job.enqueued_ms, 'meta', job.meta,
-    'sequences', job.sequences, 'deaths', told, 'body_bytes', #job.body)
-  if #job.body <= limits.dead_bytes then redis.call('HSET', key, 'body', job.body) end
+  local body = job.body or ''
+  redis.call('HSET', key, 'reason', reason, 'dead_ms', now, 'enqueued_ms', job.enqueued_ms or 0, 'meta', job.meta or '',
+    'sequences', job.sequences or 0, 'deaths', told, 'body_bytes', #body)
+  if #body <= limits.dead_bytes then redis.call('HSET', key, 'body', body) end
   redis.call('PEXPIRE', key, limits.dead_ttl_ms)
   redis.call('ZADD', prefix .. 'dead', now, id)
   keep(prefix .. 'dead', tonumber(limits.dead_ttl_ms))
   trim_dead(prefix, limits)
   count(prefix, 'set_aside')
-  reply(prefix, id, job.reply_to, {'x' .. cjson.encode({code = reason, message = message})})
-  conclude(prefix, id, 'evicted', limits.reply_ttl_ms)
   return {id, reason, told}
+end
+
+-- Sets a job aside of which something is damaged, or only its id is left.
+local function set_aside_damaged(prefix, id, kind, limits, letters)
+  local found = redis.call('TYPE', job_key(prefix, id)).ok
+  if found == 'none' then
+    kind = 'queue'
+  elseif found == 'hash' then
+    letters[#letters + 1] = keep_letter(prefix, id, 'record_damaged', limits)
+  end
+  end_damaged(prefix, id, kind, limits.reply_ttl_ms)
 end
 
 -- Gives a job up under which as many workers died as may. The last chance is exact, so that one bad request does not
@@ -56,25 +66,30 @@ local function give_up(prefix, id, deaths, limits, letters)
   local job = redis.call('HMGET', key, 'reply_to', 'alone')
   local died = deaths == 1 and '1 worker' or deaths .. ' workers'
   if job[2] == '1' then
-    letters[#letters + 1] = set_aside(prefix, id, 'poison_request',
-      died .. ' died while running this request, the last one running nothing else. It is not run again: do not send ' ..
-      'it again as it is, and show the operator its id.', limits)
+    letters[#letters + 1] = keep_letter(prefix, id, 'poison_request', limits)
+    reply(prefix, id, job[1], {'x' .. cjson.encode({code = 'poison_request',
+      message = died .. ' died while running this request, the last one running nothing else. It is not run again: ' ..
+        'do not send it again as it is, and show the operator its id.'})})
   else
     reply(prefix, id, job[1], {'x' .. cjson.encode({code = 'worker_lost',
       message = died .. ' died while running this request and others. Send it again.'})})
-    conclude(prefix, id, 'evicted', limits.reply_ttl_ms)
   end
+  conclude(prefix, id, 'evicted', limits.reply_ttl_ms)
 end
 
 -- Puts a job back to its place in the queue, or gives it up where too many workers died under it. A reply that has begun
 -- stays, with its steps: the next worker goes on behind it.
 -- how: 'silent' (its lease ran out; the epoch stays, see `holds`), 'failed' (its engine did), or 'unused'.
--- letters: gets what `set_aside` returns.
+-- letters: gets what `keep_letter` returns.
 -- Returns 'requeued' or 'evicted'.
 local function give_back(prefix, id, how, limits, letters)
   local key = job_key(prefix, id)
-  local job = redis.call('HMGET', key, 'epoch', 'order', 'worker', 'deadline_ms', 'enqueued_ms')
+  local job = fields_of(prefix, id, 'epoch', 'order', 'worker', 'deadline_ms', 'enqueued_ms', 'attempts', 'deaths')
   redis.call('ZREM', prefix .. 'leases', id)
+  if not (int(job[1]) and int(job[2]) and job[3] and int(job[4]) and int(job[5]) and int(job[6]) and int(job[7] or '0')) then
+    set_aside_damaged(prefix, id, 'job', limits, letters)
+    return 'evicted'
+  end
   if how ~= 'silent' then redis.call('HINCRBY', key, 'epoch', 1) end
   local deaths
   if how == 'unused' then

@@ -3,7 +3,7 @@
 -- Has what is written of a job's reply told on one more channel. Whoever asks reads the log after that.
 local MOST = 16
 local key = job_key(ARGV[1], ARGV[2])
-local job = redis.call('HMGET', key, 'state', 'reply_to', 'followers')
+local job = fields_of(ARGV[1], ARGV[2], 'state', 'reply_to', 'followers')
 if (job[1] ~= 'queued' and job[1] ~= 'leased') or job[2] == ARGV[3] then return end
 local channels = unpacked(job[3])
 for _, channel in ipairs(channels) do

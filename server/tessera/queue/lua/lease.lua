@@ -1,63 +1,78 @@
 -- KEYS: any key of the model
--- ARGV: prefix, worker, claim, 1 if the claim was made before, free sequences, sequences that the engine runs at once,
--- max jobs, lease ms, reply ttl ms, most overtakings of a job, longest time in which it is overtaken (ms)
+-- ARGV: prefix, 5 limits (see `limits_from`), worker, claim, 1 if the claim was made before, free sequences, sequences
+-- that the engine runs at once, max jobs, lease ms, most overtakings of a job, longest time in which it is overtaken (ms)
 -- Returns an array of {id, epoch, attempts, wait ms, sequences, meta, body, entries that its log holds already,
--- sequences that it takes up here}, and whether the worker is kept free.
+-- sequences that it takes up here}, whether the worker is kept free, and what `keep_letter` returns for each that is
+-- set aside, since its record is damaged.
 -- The answer to a claim may be lost, and the claim itself delayed until its worker has long made it again: made twice
 -- it gives the same jobs twice, and made after a later one it gives none.
 -- A suspect (see `give_back`) needs all of an engine, to run alone, and is passed by all others.
 -- A job that does not fit is passed by those behind it that do. Once that has gone on for long enough, one worker is
 -- kept free: it takes nothing else until the job fits, or another worker has taken it.
-local prefix, worker, claim, again = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
-local free, capacity, most = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local lease_ms, reply_ttl_ms = tonumber(ARGV[8]), tonumber(ARGV[9])
-local most_passed, longest_ms = tonumber(ARGV[10]), tonumber(ARGV[11])
+local prefix, limits, worker, claim, again = ARGV[1], limits_from(2), ARGV[7], tonumber(ARGV[8]), ARGV[9] == '1'
+local free, capacity, most = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
+local lease_ms, reply_ttl_ms = tonumber(ARGV[13]), tonumber(limits.reply_ttl_ms)
+local most_passed, longest_ms = tonumber(ARGV[14]), tonumber(ARGV[15])
 local queue, leases, record = prefix .. 'queue', prefix .. 'leases', prefix .. 'claim:' .. worker
 local reserved = prefix .. 'reserved'
-local now, jobs, given, kept_free = now_ms(), {}, {claim}, false
+local now, jobs, given, letters, kept_free = now_ms(), {}, {claim}, {}, false
 -- Jobs that do not fit are looked at up to this number.
 local MOST_SKIPPED = 64
 
 local function look(id, score)
-  local job = redis.call('HMGET', job_key(prefix, id), 'epoch', 'state', 'attempts', 'enqueued_ms', 'sequences',
-    'deadline_ms', 'reply_to', 'front_ms', 'width')
-  return {epoch = job[1], state = job[2], attempts = tonumber(job[3]), enqueued_ms = job[4],
-    sequences = tonumber(job[5]), deadline_ms = tonumber(job[6]), reply_to = job[7], front_ms = job[8],
-    width = tonumber(job[9]), suspect = score >= SUSPECT}
+  local job = fields_of(prefix, id, 'epoch', 'state', 'attempts', 'enqueued_ms', 'sequences', 'deadline_ms', 'reply_to',
+    'front_ms', 'width')
+  return {epoch = job[1], state = job[2], attempts = int(job[3]), enqueued_ms = int(job[4]),
+    sequences = int(job[5]), deadline_ms = int(job[6]), reply_to = job[7], front_ms = job[8],
+    width = int(job[9]), suspect = score >= SUSPECT}
+end
+
+local function whole(job)
+  return int(job.epoch) and job.attempts and job.enqueued_ms and job.sequences and job.sequences > 0
+    and job.deadline_ms and job.reply_to
 end
 
 -- A job wider than any engine is only as wide as it: it runs alone rather than never.
 local function width_of(job) return job.suspect and capacity or math.min(job.sequences, capacity) end
 
-local function give(id, epoch, attempts, width, job)
+local function give(id, epoch, attempts, width, content, job)
   local key = job_key(prefix, id)
-  local content = redis.call('HMGET', key, 'meta', 'body')
   redis.call('PEXPIRE', key, lease_ms + reply_ttl_ms)
   redis.call('ZADD', leases, now + lease_ms, id)
   -- An epoch is the time of its delivery.
   jobs[#jobs + 1] = {id, epoch, attempts, epoch - job.enqueued_ms, job.sequences, content[1], content[2],
-    redis.call('LLEN', log_key(prefix, id)), width}
+    log_length(prefix, id), width}
   given[#given + 1] = id
   given[#given + 1] = epoch
 end
 
 local function take(id, job)
-  local key, width = job_key(prefix, id), width_of(job)
+  local key, width, content = job_key(prefix, id), width_of(job), fields_of(prefix, id, 'meta', 'body')
+  if not (content[1] and content[2] and log_length(prefix, id)) then
+    set_aside_damaged(prefix, id, log_length(prefix, id) and 'job' or 'log', limits, letters)
+    return
+  end
   redis.call('ZREM', queue, id)
   if job.front_ms then redis.call('HDEL', key, 'passed', 'front_ms') end
   -- By the clock: a failover may lose the last epochs that were given out, and none may be given out twice.
   local epoch = math.max(job.epoch + 1, now)
   redis.call('HSET', key, 'state', 'leased', 'worker', worker, 'epoch', epoch, 'width', width, 'alone',
     width >= capacity and 1 or 0)
-  give(id, epoch, redis.call('HINCRBY', key, 'attempts', 1), width, job)
+  give(id, epoch, redis.call('HINCRBY', key, 'attempts', 1), width, content, job)
   free = free - width
 end
 
 -- A job that can be taken, or nil.
 local function waiting(id, score)
   local job = look(id, tonumber(score or 0))
-  if job.state ~= 'queued' then
+  if not score then
+    return nil
+  elseif not job.state then
+    set_aside_damaged(prefix, id, 'job', limits, letters)
+  elseif job.state ~= 'queued' then
     redis.call('ZREM', queue, id)
+  elseif not whole(job) then
+    set_aside_damaged(prefix, id, 'job', limits, letters)
   elseif job.deadline_ms > now then
     return job
   else
@@ -69,8 +84,9 @@ end
 local function passed_enough(id)
   local key = job_key(prefix, id)
   local front = redis.call('HMGET', key, 'passed', 'front_ms')
-  if not front[2] then redis.call('HSET', key, 'front_ms', now) end
-  return tonumber(front[1] or 0) >= most_passed or now - (front[2] or now) >= longest_ms
+  if not int(front[1]) then redis.call('HSET', key, 'passed', 0) end
+  if not int(front[2]) then redis.call('HSET', key, 'front_ms', now) end
+  return (int(front[1]) or 0) >= most_passed or now - (int(front[2]) or now) >= longest_ms
 end
 
 local function keep_free_for(id)
@@ -80,8 +96,13 @@ local function keep_free_for(id)
 end
 
 local function take_what_fits()
-  local holder = redis.call('HMGET', reserved, 'worker', 'job')
-  if holder[1] == worker then
+  local holder = redis.pcall('HMGET', reserved, 'worker', 'job')
+  if holder.err then
+    count(prefix, 'corrupt:reserved')
+    redis.call('DEL', reserved)
+    holder = {}
+  end
+  if holder[1] == worker and holder[2] then
     local job = waiting(holder[2], redis.call('ZSCORE', queue, holder[2]))
     if job and width_of(job) > free then
       keep_free_for(holder[2])
@@ -132,18 +153,24 @@ local function take_what_fits()
   end
 end
 
-local last = redis.call('GET', record)
+local last = redis.pcall('GET', record)
 if last then
-  last = cmsgpack.unpack(last)
-  if claim < last[1] then return {{}, 0} end
-  if claim == last[1] then
+  last = type(last) == 'string' and unpack_table(last)
+  if not (last and tonumber(last[1])) then
+    count(prefix, 'corrupt:claim')
+    redis.call('DEL', record)
+  elseif claim < last[1] then
+    return {{}, 0, letters}
+  elseif claim == last[1] then
     for i = 2, #last, 2 do
       local id, job = last[i], look(last[i], 0)
-      if holds(prefix, id, {job.epoch, job.state}, string.format('%.0f', last[i + 1]), lease_ms) then
-        give(id, last[i + 1], job.attempts, job.width, job)
+      local content = fields_of(prefix, id, 'meta', 'body')
+      if whole(job) and job.width and content[1] and content[2] and log_length(prefix, id)
+        and holds(prefix, id, {job.epoch, job.state}, string.format('%.0f', last[i + 1]), lease_ms) then
+        give(id, last[i + 1], job.attempts, job.width, content, job)
       end
     end
-    return {jobs, 0}
+    return {jobs, 0, letters}
   end
 end
 
@@ -151,4 +178,4 @@ take_what_fits()
 if #jobs > 0 then keep(leases, lease_ms + reply_ttl_ms) end
 -- Nothing was given and nobody asks twice: there is nothing to remember.
 if #jobs > 0 or again then redis.call('SET', record, cmsgpack.pack(given), 'PX', lease_ms + reply_ttl_ms) end
-return {jobs, kept_free and 1 or 0}
+return {jobs, kept_free and 1 or 0, letters}

@@ -8,19 +8,19 @@ local function once_key(prefix, name) return prefix .. 'once:' .. name end
 -- Whether a job's answer is the answer to the same request once more: it is still to come, or it is kept and the server
 -- did not fail on it, nor was it given up or cancelled.
 local function stands(prefix, id)
-  local state = redis.call('HGET', job_key(prefix, id), 'state')
+  local state = fields_of(prefix, id, 'state')[1]
   if state == 'queued' or state == 'leased' then return true end
-  local last = state == 'finished' and redis.call('LINDEX', log_key(prefix, id), -1)
-  if not last or string.sub(last, 1, 1) ~= 'e' then return false end
+  local last = state == 'finished' and redis.pcall('LINDEX', log_key(prefix, id), -1)
+  if type(last) ~= 'string' or string.sub(last, 1, 1) ~= 'e' then return false end
   local status = tonumber(string.match(last, '"error":%[(%d+)') or 200)
   return status < 500 and status ~= 408 and status ~= 409 and status ~= 429
 end
 
 -- The job that a key began, where that stands; OTHER_REQUEST where something else was sent with it; nil: there is none.
 local function begun(prefix, name, digest)
-  local known = redis.call('GET', once_key(prefix, name))
-  if not known then return nil end
-  local sent, id = string.match(known, '^(%S+) (.*)$')
+  local known = redis.pcall('GET', once_key(prefix, name))
+  local sent, id = string.match(type(known) == 'string' and known or '', '^(%S+) (.*)$')
+  if not sent then return nil end
   if sent ~= digest then return OTHER_REQUEST end
   return stands(prefix, id) and id or nil
 end

@@ -8,8 +8,10 @@ local parts = {}
 for i = 4, #ARGV, 3 do
   local id, offset, room = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local key, log = job_key(prefix, id), log_key(prefix, id)
-  local length, entries = redis.call('LLEN', log), {}
-  while room > 0 and offset + #entries < length do
+  local length, entries = log_length(prefix, id), {}
+  -- Where nothing can be written, it is only not counted.
+  if not length then pcall(count, prefix, 'corrupt:log') end
+  while length and room > 0 and offset + #entries < length do
     local at = offset + #entries
     for _, entry in ipairs(redis.call('LRANGE', log, at, at + PIECE - 1)) do
       if room <= 0 then break end
@@ -18,7 +20,7 @@ for i = 4, #ARGV, 3 do
     end
   end
   -- Whoever reads slowly keeps what it has yet to read; where nothing can be written, it is only read.
-  if offset < length and redis.call('PTTL', log) < reply_ttl_ms / 2 then
+  if length and offset < length and redis.call('PTTL', log) < reply_ttl_ms / 2 then
     redis.pcall('PEXPIRE', log, reply_ttl_ms)
     redis.pcall('PEXPIRE', key, reply_ttl_ms)
     -- It is dropped after those that nobody reads.
@@ -27,6 +29,7 @@ for i = 4, #ARGV, 3 do
       if redis.call('PTTL', prefix .. what) < reply_ttl_ms then redis.pcall('PEXPIRE', prefix .. what, reply_ttl_ms) end
     end
   end
-  parts[#parts + 1] = {redis.call('HGET', key, 'state'), length, redis.call('LINDEX', log, 0), entries}
+  parts[#parts + 1] = length and {fields_of(prefix, id, 'state')[1] or false, length, redis.call('LINDEX', log, 0), entries}
+    or {false, 0, false, entries}
 end
 return parts

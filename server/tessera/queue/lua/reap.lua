@@ -3,7 +3,7 @@
 -- is to be done only where no gateway lives, prefix of the workers' control channels
 -- Keeps the asking gateway alive, gives back the jobs of workers that went silent, answers those that waited too long,
 -- and ends those of gateways that went silent.
--- Returns {requeued, evicted, orphaned}, and what `set_aside` returns for each of the evicted that is set aside.
+-- Returns {requeued, evicted, orphaned}, and what `keep_letter` returns for each of the evicted that is set aside.
 local prefix, limits, most, lease_ms = ARGV[1], limits_from(2), tonumber(ARGV[7]), tonumber(ARGV[8])
 local gateway, stand_in, control, reply_ttl_ms = ARGV[9], ARGV[10] == '1', ARGV[11], limits.reply_ttl_ms
 local now, gateways = now_ms(), prefix .. 'gateways'
@@ -18,7 +18,7 @@ end
 -- Where nobody has looked for a while, Redis was away or could not be written to, and nobody could renew a lease either
 -- (what executes here first may be a call from before the outage). All get the time of one lease to do so.
 local watch = prefix .. 'watch'
-local last = tonumber(redis.call('GET', watch) or now)
+local last = tonumber(redis.pcall('GET', watch)) or now
 local away = now - last > lease_ms / 2 or last - now > lease_ms
 if away or now >= last then
   redis.call('SET', watch, away and now + lease_ms or now, 'PX', 2 * lease_ms + reply_ttl_ms)
@@ -27,6 +27,7 @@ if away or now < last or (stand_in and redis.call('ZCOUNT', gateways, now, '+inf
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'leases', '-inf', now, 'LIMIT', 0, most)) do
   if redis.call('EXISTS', job_key(prefix, id)) == 0 then
+    count(prefix, 'corrupt:lease')
     redis.call('ZREM', prefix .. 'leases', id)
   elseif give_back(prefix, id, 'silent', limits, letters) == 'requeued' then
     requeued = requeued + 1
@@ -39,9 +40,10 @@ end
 -- those that some worker had before, which may wait longer.
 local function end_overdue(ids)
   for _, id in ipairs(ids) do
-    local job = redis.call('HMGET', job_key(prefix, id), 'deadline_ms', 'reply_to', 'attempts')
-    if not job[1] then
-      redis.call('ZREM', prefix .. 'queue', id)
+    local job = fields_of(prefix, id, 'deadline_ms', 'reply_to', 'attempts')
+    if not int(job[1]) then
+      set_aside_damaged(prefix, id, 'job', limits, letters)
+      evicted = evicted + 1
     elseif tonumber(job[1]) <= now then
       expire(prefix, id, job[2], reply_ttl_ms)
       evicted = evicted + 1
@@ -56,7 +58,7 @@ end_overdue(redis.call('ZRANGEBYSCORE', prefix .. 'queue', SUSPECT, '+inf', 'LIM
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', gateways, '-inf', now)) do
   local open = gateway_key(prefix, dead)
   for _, id in ipairs(redis.call('SPOP', open, most - orphaned)) do
-    local job = redis.call('HMGET', job_key(prefix, id), 'state', 'worker', 'reply_to')
+    local job = fields_of(prefix, id, 'state', 'worker', 'reply_to')
     if job[1] == 'queued' or job[1] == 'leased' then
       -- For the case that it only stood still: it then finds out here.
       reply(prefix, id, job[3], {'x' .. cjson.encode({code = 'gateway_lost',

@@ -1,10 +1,10 @@
 -- KEYS: any key of the model
 -- ARGV: prefix, 5 limits (see `limits_from`), 'failed' or 'unused', then for each job: id, epoch
--- Returns the number of jobs given back to the queue, and what `set_aside` returns for each that is set aside.
+-- Returns the number of jobs given back to the queue, and what `keep_letter` returns for each that is set aside.
 local prefix, limits, how, requeued, letters = ARGV[1], limits_from(2), ARGV[7], 0, {}
 for i = 8, #ARGV, 2 do
   local key = job_key(prefix, ARGV[i])
-  local job = redis.call('HMGET', key, 'epoch', 'state')
+  local job = fields_of(prefix, ARGV[i], 'epoch', 'state')
   if job[1] == ARGV[i + 1] and job[2] == 'leased' then
     if give_back(prefix, ARGV[i], how, limits, letters) == 'requeued' then requeued = requeued + 1 end
   elseif job[1] == ARGV[i + 1] and job[2] == 'queued' then

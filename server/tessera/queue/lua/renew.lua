@@ -5,7 +5,7 @@ local prefix, lease_ms, keep_ms = ARGV[1], tonumber(ARGV[2]), ARGV[2] + ARGV[3]
 local lost, expiry = {}, now_ms() + lease_ms
 for i = 4, #ARGV, 2 do
   local id, key = ARGV[i], job_key(prefix, ARGV[i])
-  if holds(prefix, id, redis.call('HMGET', key, 'epoch', 'state'), ARGV[i + 1], lease_ms) then
+  if holds(prefix, id, fields_of(prefix, id, 'epoch', 'state'), ARGV[i + 1], lease_ms) then
     redis.call('ZADD', prefix .. 'leases', expiry, id)
     redis.call('PEXPIRE', key, keep_ms)
     redis.call('PEXPIRE', log_key(prefix, id), keep_ms)
