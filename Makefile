@@ -48,6 +48,10 @@ bench: install ## Compare the same engine called directly and through the gatewa
 bench-queue: install ## Measure what a long queue costs, and what a token costs on its way, on simulated engines
 	@$(BIN)/python -m loadtests.bench_queue $(ARGS)
 
+.PHONY: bench-slow-readers
+bench-slow-readers: install ## Measure what clients cost that do not read their answers, and whether others notice them
+	@$(BIN)/python -m loadtests.bench_slow_readers $(ARGS)
+
 .PHONY: chaos
 chaos: install ## Kill parts of a server under load, at random, and count what is lost (ARGS="--kills 2000 --minutes 40")
 	@$(BIN)/python -m loadtests.chaos harm $(ARGS)

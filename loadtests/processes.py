@@ -1,4 +1,4 @@
-"""CPU time by part of the stack: which process a request's milliseconds are spent in."""
+"""CPU time and memory by part of the stack: which process a request's milliseconds are spent in."""
 
 from __future__ import annotations
 
@@ -38,6 +38,14 @@ class ProcessTimes:
                 times = process.cpu_times()
                 seconds[part] = seconds.get(part, 0.0) + times.user + times.system
         return seconds
+
+    def resident_bytes(self) -> dict[str, int]:
+        """What of each part is in memory now; pages that its processes share count for each."""
+        resident: dict[str, int] = {}
+        for process, part in self._parts.items():
+            with suppress(psutil.NoSuchProcess):
+                resident[part] = resident.get(part, 0) + process.memory_info().rss
+        return resident
 
     @staticmethod
     def machine() -> float:
