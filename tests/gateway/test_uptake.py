@@ -123,6 +123,15 @@ async def test_cutting_resets_the_connection(line):
     await eventually(reset, "the client hears of it")
 
 
+async def test_a_connection_that_is_closed_is_nothing_to_fail_on(line):
+    await full(line)
+    line.uptake.stalled_s(1000)
+    line.uptake.cut()
+    await eventually(lambda: line.uptake._socket.fileno() < 0, "it is closed")
+    line.uptake.stalled_s(1001)
+    line.uptake.cut()
+
+
 class TestGateway:
     @pytest.fixture
     async def strict(self, start_gateway, settings, worker):

@@ -14,6 +14,8 @@ _KERNEL_UNSENT_BYTES = 128 * 1024
 # `tcpi_bytes_acked` of Linux' `struct tcp_info`: bytes whose arrival the client's system has confirmed.
 _ACKED = struct.Struct("@Q")
 _ACKED_AT = 120
+# What the socket of a connection says that is closed, and about to be forgotten.
+_CLOSED = (OSError, ValueError)
 
 
 class Uptake:
@@ -30,7 +32,7 @@ class Uptake:
         self._acked = -1
         self._since = 0.0
         # A client that has left already is noticed where its connection is read.
-        with suppress(OSError):
+        with suppress(*_CLOSED):
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _KERNEL_UNSENT_BYTES)
 
     @property
@@ -55,11 +57,15 @@ class Uptake:
 
     def cut(self) -> None:
         """Close at once; neither side's system keeps what waits."""
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with suppress(*_CLOSED):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
     def _acked_bytes(self) -> int:
         if not hasattr(socket, "TCP_INFO"):
             return 0
-        info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED_AT + _ACKED.size)
+        try:
+            info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED_AT + _ACKED.size)
+        except _CLOSED:
+            return self._acked
         return int(_ACKED.unpack_from(info, _ACKED_AT)[0]) if len(info) >= _ACKED_AT + _ACKED.size else 0

@@ -2,7 +2,7 @@
 -- name that no job has. A hash expires as a whole, so that its sum is always that of its parts.
 
 local SUM = '='
-local AUDITED_AT_ONCE = 64
+local AUDITED_AT_ONCE = 16
 
 local function held(prefix, what) return tonumber(redis.call('HGET', prefix .. what, SUM) or 0) end
 
