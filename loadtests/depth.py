@@ -7,18 +7,20 @@ import time
 from dataclasses import dataclass
 from statistics import quantiles
 
+import redis.asyncio as aioredis
+
 from tessera.queue import Append, Broker, End, Job, connect, new_job_id
 from tessera.settings import Settings
 
-MODEL = "bench"
 GATEWAY = "bench-queue"
 WORKER = "bench-worker"
 BODY = b"x" * 1024
-# Jobs that are queued at once, and how many each connection queues.
+# Jobs that are queued at once.
 _CONNECTIONS = 32
 # Pairs before those that are counted.
 _WARM_UP = 50
 _CONNECT_TIMEOUT_S = 30.0
+_POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +46,14 @@ class Depth:
 
 
 async def measure_depths(settings: Settings, depths: list[int], pairs: int) -> list[Depth]:
-    """Fill the queue of a model of its own, step by step, and measure at each.
+    """Fill the queues of several models, and measure them in turn: whatever else the machine does concerns all of them.
 
     Args:
         settings: name the Redis.
-        depths: numbers of waiting jobs, rising.
+        depths: numbers of waiting jobs.
         pairs: calls that are measured at each.
     """
-    most = max(depths) + pairs
+    most = max(depths) + 1
     # Nothing ends by itself in the meantime, and there is room for all.
     room = {"max_queued_jobs": most, "max_queued_bytes": 1 << 40, "max_queued_bytes_in_all": 1 << 40}
     patient = settings.model_copy(
@@ -60,15 +62,23 @@ async def measure_depths(settings: Settings, depths: list[int], pairs: int) -> l
     redis = connect(patient, name="bench")
     try:
         broker = Broker(redis, patient)
-        measured, queued = [], 0
-        for waiting in sorted(depths):
-            await _fill(broker, waiting - queued)
-            queued = waiting
-            await _pairs(broker, _WARM_UP)
-            measured.append(Depth(waiting, await _pairs(broker, pairs)))
+        for waiting in depths:
+            await _fill(broker, waiting)
+        await _settle(redis)
+        measured = [Depth(waiting, []) for waiting in depths]
+        for i in range(_WARM_UP + pairs):
+            for depth in measured:
+                took_ms = await _pair(broker, model_of(depth.waiting))
+                if i >= _WARM_UP:
+                    depth.times_ms.append(took_ms)
         return measured
     finally:
         await redis.aclose()
+
+
+def model_of(waiting: int) -> str:
+    """The model whose queue has so many jobs."""
+    return f"bench-{waiting}"
 
 
 async def _fill(broker: Broker, jobs: int) -> None:
@@ -76,23 +86,26 @@ async def _fill(broker: Broker, jobs: int) -> None:
 
     async def queue() -> None:
         for _ in left:
-            await broker.enqueue(_job(), reply_to=GATEWAY, lasting=True)
+            await broker.enqueue(_job(model_of(jobs)), reply_to=GATEWAY, lasting=True)
 
     await asyncio.gather(*(queue() for _ in range(_CONNECTIONS)))
 
 
-async def _pairs(broker: Broker, number: int) -> list[float]:
-    times_ms = []
-    for _ in range(number):
-        job = _job()
-        began_s = time.perf_counter()
-        await broker.enqueue(job, reply_to=GATEWAY, lasting=True)
-        leased = await broker.lease(MODEL, WORKER, free=1, capacity=1, most=1)
-        times_ms.append((time.perf_counter() - began_s) * 1000)
-        [lease] = leased
-        await broker.append(MODEL, [Append(lease.job.id, lease.epoch, 0, [End().encode()], True)])
-    return times_ms
+async def _settle(redis: aioredis.Redis) -> None:
+    """Redis rewrites its file when it has grown, which takes a core while it lasts."""
+    while (await redis.info("persistence"))["aof_rewrite_in_progress"]:  # noqa: ASYNC110  # another process is waited for
+        await asyncio.sleep(_POLL_S)
 
 
-def _job() -> Job:
-    return Job(new_job_id(), MODEL, "/v1/completions", BODY)
+async def _pair(broker: Broker, model: str) -> float:
+    """Milliseconds from queueing a job to having the first one."""
+    began_s = time.perf_counter()
+    await broker.enqueue(_job(model), reply_to=GATEWAY, lasting=True)
+    [lease] = await broker.lease(model, WORKER, free=1, capacity=1, most=1)
+    took_ms = (time.perf_counter() - began_s) * 1000
+    await broker.append(model, [Append(lease.job.id, lease.epoch, 0, [End().encode()], True)])
+    return took_ms
+
+
+def _job(model: str) -> Job:
+    return Job(new_job_id(), model, "/v1/completions", BODY)

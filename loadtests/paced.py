@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 
-from loadtests.processes import CLIENT, OTHERS
+from loadtests.client import Connection
+from loadtests.processes import CLIENT, OTHERS, ProcessTimes
 from loadtests.requests import Requests, Shape, Workload
-from loadtests.round import SETTLE_S, run_round
+from loadtests.response import BadAnswer
 from tessera.local.stack import free_port
 from tessera.local.up import started
 from tessera.settings import SIMULATED, Settings
@@ -18,8 +23,6 @@ from tessera.settings import SIMULATED, Settings
 # Each stream gets a token in so many milliseconds.
 STEP_MS = 20.0
 TOKENS = 100
-# Requests that are built beyond those expected.
-RESERVE = 1.5
 # The parts in the order in which they are shown, as the report calls them.
 PARTS = {"gateway": "gateway", "redis": "Redis", OTHERS: "worker", CLIENT: "load client"}
 
@@ -49,7 +52,7 @@ async def measure_paces(streams: Sequence[int], seconds: float, console: Console
     """Start a stack with a simulated engine, and load it with each number of streams.
 
     Args:
-        seconds: that each is measured for.
+        seconds: that each takes where the pace is kept.
 
     Raises:
         StartFailed: the stack did not come up.
@@ -63,15 +66,31 @@ async def measure_paces(streams: Sequence[int], seconds: float, console: Console
         simulated_seats=max(streams),
     )
     requests = Requests(Shape(SIMULATED, TOKENS))
-    paces = []
+    each = math.ceil(seconds * 1000 / STEP_MS / TOKENS)
     async with started(settings, console, verbose=False):
-        for number in streams:
-            expected = number * (2 + (seconds + SETTLE_S) * 1000 / STEP_MS / TOKENS)
-            built = requests.build(Workload.TEXT, f"127.0.0.1:{settings.port}", int(expected * RESERVE))
-            done = await run_round(settings.host, settings.port, built, tokens=TOKENS, streams=number, seconds=seconds)
-            rate = done.tokens_per_s
-            costs = {
-                PARTS[part]: 1e6 * cpu_s / done.window_s / rate for part, cpu_s in done.cpu_s.items() if part in PARTS
-            }
-            paces.append(Pace(number, rate, costs, dict(done.errors)))
-    return paces
+        return [await _pace(settings, requests, number, each) for number in streams]
+
+
+async def _pace(settings: Settings, requests: Requests, streams: int, each: int) -> Pace:
+    """From the first request to the last answer: nothing of what is counted was done at another time."""
+    built = iter(requests.build(Workload.TEXT, f"127.0.0.1:{settings.port}", streams * each))
+    errors: Counter[str] = Counter()
+    tokens = 0
+
+    async def stream() -> None:
+        nonlocal tokens
+        try:
+            with await Connection.open(settings.host, settings.port) as connection:
+                for _ in range(each):
+                    tokens += (await connection.exchange(next(built), TOKENS)).tokens
+        except (BadAnswer, OSError) as error:
+            errors[str(error) or type(error).__name__] += 1
+
+    times = ProcessTimes()
+    before, began_s = times.read(), time.perf_counter()
+    await asyncio.gather(*(stream() for _ in range(streams)))
+    after, took_s = times.read(), time.perf_counter() - began_s
+    cost = {
+        PARTS[part]: 1e6 * (cpu_s - before[part]) / max(tokens, 1) for part, cpu_s in after.items() if part in PARTS
+    }
+    return Pace(streams, tokens / took_s, cost, dict(errors))

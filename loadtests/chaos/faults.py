@@ -129,8 +129,9 @@ class Faults:
         now_s = asyncio.get_running_loop().time()
         self._tally.strikes[kind] += 1
         part.struck_at = now_s
+        counts = "redis" not in self._harmed or part is self._server.redis
         for flight in concerned:
-            flight.strikes.append(Strike(kind, now_s))
+            flight.strikes.append(Strike(kind, now_s, counts))
 
     def _for_a_while_s(self) -> float:
         """Shorter than a lease, or longer."""

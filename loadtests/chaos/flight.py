@@ -18,10 +18,12 @@ class Strike:
     Attributes:
         kind: what was done.
         at_s: when, by the event loop's time.
+        counts: Redis was well then; just after an outage nothing is taken from workers that seem to be silent.
     """
 
     kind: str
     at_s: float
+    counts: bool = True
 
 
 @dataclass(slots=True)
@@ -47,7 +49,7 @@ class Flight:
         next_s = [strike.at_s for strike in self.strikes[1:]] + [inf]
         for strike, after_s in zip(self.strikes, next_s, strict=False):
             resumed_s = self._resumed(strike.at_s)
-            if resumed_s is not None and resumed_s <= after_s:
+            if strike.counts and resumed_s is not None and resumed_s <= after_s:
                 found.append((strike.kind, resumed_s - strike.at_s))
         return found
 
