@@ -166,14 +166,18 @@ class ReplyHub:
                     stream.fail(_without_end(part.state))
                     continue
                 if gone_back or not (part.length or part.state):
-                    stream.fail(ReplyLost("The queue has lost this request (its Redis lost data). Send it again."))
+                    stream.fail(
+                        ReplyLost(
+                            "The queue has lost this request (its Redis lost data). Send it again.", retry_after_s=1
+                        )
+                    )
                     continue
                 stream.first = part.first
                 stream.feed(place.offset, part.entries)
                 stream.length = max(stream.length, part.length)
                 if part.state is None and not stream.behind and not is_last(stream.last):
                     # Its record is lost, and nobody can write to a reply without one.
-                    stream.fail(ReplyLost("The queue has lost this request. Send it again."))
+                    stream.fail(ReplyLost("The queue has lost this request. Send it again.", retry_after_s=1))
                 elif part.state in ENDED and not stream.behind and not is_last(stream.last):
                     stream.fail(_without_end(part.state))
         self._unreachable_since = None

@@ -103,7 +103,11 @@ class ReplyStream:
                 self._entries.append(decode(entry))
             except ValueError:
                 log.exception("reply_unreadable", job=self.job.id)
-                self.fail(ReplyLost("The answer cannot be read: its worker runs another version. Send it again."))
+                self.fail(
+                    ReplyLost(
+                        "The answer cannot be read: its worker runs another version. Send it again.", retry_after_s=1
+                    )
+                )
                 break
             if not self.offset:
                 self.first = entry

@@ -12,7 +12,8 @@ for i = 4, #ARGV do
     drop(prefix, id, job, 'cancelled', ARGV[2], ARGV[3])
   elseif not job[1] then
     -- What is no record makes way for one.
-    if redis.call('TYPE', key).ok ~= 'hash' then redis.call('DEL', key) end
+    local found = redis.call('TYPE', key).ok
+    if found ~= 'hash' and found ~= 'none' then redis.call('DEL', key) end
     -- It may still be on its way, from a gateway that got no answer: it is not to be queued then.
     redis.call('HSET', key, 'state', 'cancelled')
     redis.call('PEXPIRE', key, ARGV[2])
