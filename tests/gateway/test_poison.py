@@ -33,3 +33,13 @@ async def test_a_request_that_kills_its_workers_is_answered_with_an_error_that_c
     assert await gateway.metric("tessera_dead_jobs", model=model) == 1
     assert await gateway.metric("tessera_suspect_jobs", model=model) == 0
     assert await gateway.metric("tessera_workers_kept_free", model=model) == 0
+
+
+async def test_with_an_idempotency_key_it_kills_no_more_workers_when_it_is_sent_again(gateway, worker, settings):
+    request = {"body": chat(worker.card.model), "headers": {"Idempotency-Key": "k"}}
+    asked = asyncio.create_task(gateway.post(**request))
+    for _ in range(settings.max_attempts):
+        await worker.broker.release(worker.card.model, [await worker.take()], failed=True)
+    first, again = await asked, await gateway.post(**request)
+    assert [(answer.status, answer.error["code"]) for answer in (first, again)] == [(500, "poison_request")] * 2
+    assert await worker.waiting() == 0

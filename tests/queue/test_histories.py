@@ -15,7 +15,8 @@
 - Steps are kept once for each entry that they led to, as long as the job may be gone on with, and no longer.
 - A job ends with its gateway, unless it is to last, and a gateway's set holds what would end with it.
 - Whoever reads what was cancelled or given up finds out.
-- Of requests with one idempotency key one runs, and the others get its answer, unless it was given up or cancelled.
+- Of requests with one idempotency key one runs, and the others get its answer, unless it was cancelled or
+  given up, but as poison.
 - What bodies take is counted for each job that waits or runs, and for no other; beyond the budget none is taken.
 - What replies and the steps that led to them take is counted. Beyond the budget replies of jobs that have ended are
   dropped, and no other; where that is not enough, running jobs have to wait, all but one, and any can end.
@@ -225,7 +226,9 @@ class History(RuleBasedStateMachine):
             for ask in (partial(self.broker.begun, MODEL, once), add):
                 with pytest.raises(IdempotencyKeyReused):
                     self.run(ask())
-        elif begun is not None and begun.state in {"queued", "leased", "finished"}:
+        elif begun is not None and (
+            begun.state in {"queued", "leased", "finished"} or begun.failure == "poison_request"
+        ):
             assert self.run(self.broker.begun(MODEL, once)) == self.run(add()) == begun.id
         else:
             assert self.run(self.broker.begun(MODEL, once)) is None

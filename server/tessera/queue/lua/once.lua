@@ -6,12 +6,15 @@ local OTHER_REQUEST = -3
 local function once_key(prefix, name) return prefix .. 'once:' .. name end
 
 -- Whether a job's answer is the answer to the same request once more: it is still to come, or it is kept and the server
--- did not fail on it, nor was it given up or cancelled.
+-- did not fail on it, nor was it given up (but as poison) or cancelled.
 local function stands(prefix, id)
   local state = fields_of(prefix, id, 'state')[1]
   if state == 'queued' or state == 'leased' then return true end
-  local last = state == 'finished' and redis.pcall('LINDEX', log_key(prefix, id), -1)
-  if type(last) ~= 'string' or string.sub(last, 1, 1) ~= 'e' then return false end
+  local last = (state == 'finished' or state == 'evicted') and redis.pcall('LINDEX', log_key(prefix, id), -1)
+  if type(last) ~= 'string' then return false end
+  -- What was set aside must not end as many workers once more.
+  if state == 'evicted' then return string.find(last, '"poison_request"', 1, true) ~= nil end
+  if string.sub(last, 1, 1) ~= 'e' then return false end
   local status = tonumber(string.match(last, '"error":%[(%d+)') or 200)
   return status < 500 and status ~= 408 and status ~= 409 and status ~= 429
 end
