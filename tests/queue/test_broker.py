@@ -8,7 +8,7 @@ import pytest
 import redis.asyncio as aioredis
 
 from tessera.errors import Overloaded, QueueUnavailable
-from tessera.queue import Broker, Data, End, Failure, Job, Lease, Once, Place, connect, new_job_id
+from tessera.queue import Append, Broker, Data, End, Failure, Job, Lease, Once, Place, connect, new_job_id
 from tessera.queue.entry import decode
 from tessera.settings import Settings
 from tests.polling import eventually
@@ -508,3 +508,20 @@ async def test_a_redis_that_cannot_write_is_unavailable(own_redis: RedisProcess,
         await add(to=broker)
     finally:
         await client.aclose()
+
+
+async def test_a_worker_of_many_jobs_writes_and_renews_all_of_them(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tessera.queue.broker.HELD_AT_ONCE", 3)
+    for number in range(8):
+        await broker.enqueue(Job(f"j{number}", MODEL, "/p", b"{}"), reply_to="g")
+    leases = await broker.lease(MODEL, "w", free=8, capacity=8, most=8)
+    foreign = Append("unknown", 1, 0, [b"dx"], final=False)
+    appends = [Append(lease.job.id, lease.epoch, 0, [b"dx"], final=False) for lease in leases]
+    assert list(await broker.append(MODEL, [*appends, foreign])) == ["unknown"]
+    # After an answer that was lost all of it is written again, and nothing twice.
+    assert list(await broker.append(MODEL, [foreign, *appends])) == ["unknown"]
+    assert await broker.renew(MODEL, leases) == []
+    places = [Place(MODEL, lease.job.id) for lease in leases]
+    assert [part.entries for part in await broker.read(places)] == [[b"dx"]] * 8

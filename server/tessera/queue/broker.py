@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
 import redis.asyncio as aioredis
 from redis.exceptions import ResponseError
@@ -22,8 +23,11 @@ from tessera.queue.once import Once
 from tessera.queue.scripts import Script, script
 from tessera.settings import Settings
 
-# Jobs of each kind, so that nobody else waits long for Redis.
+_T = TypeVar("_T")
+
+# Jobs of each kind, and jobs of a worker, in one call, so that nobody else waits long for Redis.
 REAPED_AT_ONCE = 128
+HELD_AT_ONCE = 256
 # What `enqueue.lua` returns where the bodies take all the room.
 _FULL, _BYTES_FULL, _OTHER_REQUEST = -1, -2, -3
 
@@ -187,13 +191,15 @@ class Broker:
 
     async def append(self, model: str, appends: Iterable[Append]) -> Unwritten:
         """Write entries of several jobs. Returns the ids of those that the caller no longer holds."""
-        arguments: list[Any] = [self._settings.max_reply_bytes]
-        for a in appends:
-            counted = a.counted or (sum(map(len, a.entries)), len(a.steps))
-            arguments += (a.job_id, a.epoch, int(a.final), a.offset, len(a.entries), *counted, a.steps, *a.entries)
-        lost, held_back = await self._call(self._append, model, self._lease_ms, self._reply_ttl_ms, *arguments)
-        unwritten = Unwritten(job_id.decode() for job_id in lost)
-        unwritten.held_back = [job_id.decode() for job_id in held_back]
+        unwritten = Unwritten()
+        for some in _batches(appends):
+            arguments: list[Any] = [self._settings.max_reply_bytes]
+            for a in some:
+                counted = a.counted or (sum(map(len, a.entries)), len(a.steps))
+                arguments += (a.job_id, a.epoch, int(a.final), a.offset, len(a.entries), *counted, a.steps, *a.entries)
+            lost, held_back = await self._call(self._append, model, self._lease_ms, self._reply_ttl_ms, *arguments)
+            unwritten += [job_id.decode() for job_id in lost]
+            unwritten.held_back = [*unwritten.held_back, *(job_id.decode() for job_id in held_back)]
         return unwritten
 
     async def renew(self, model: str, leases: Iterable[Lease]) -> list[str]:
@@ -201,8 +207,10 @@ class Broker:
 
         One that has run out is kept too, as long as no other worker has taken its job.
         """
-        held = [part for lease in leases for part in (lease.job.id, lease.epoch)]
-        lost = await self._call(self._renew, model, self._lease_ms, self._reply_ttl_ms, *held)
+        lost: list[bytes] = []
+        for some in _batches(leases):
+            held = [part for lease in some for part in (lease.job.id, lease.epoch)]
+            lost += await self._call(self._renew, model, self._lease_ms, self._reply_ttl_ms, *held)
         return [job_id.decode() for job_id in lost]
 
     async def release(self, model: str, leases: Iterable[Lease], *, failed: bool) -> int:
@@ -319,3 +327,9 @@ def _earlier(answer: int | bytes | None) -> str | None:
             param="Idempotency-Key",
         )
     return answer.decode() if isinstance(answer, bytes) else None
+
+
+def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:
+    left = iter(items)
+    while some := list(islice(left, HELD_AT_ONCE)):
+        yield some
