@@ -57,8 +57,12 @@ chaos: install ## Kill parts of a server under load, at random, and count what i
 	@$(BIN)/python -m loadtests.chaos harm $(ARGS)
 
 .PHONY: chaos-page
-chaos-page: install ## Write the counts of all runs of `make chaos ARGS=--keep` into the documentation
+chaos-page: install ## Write the counts of all runs of `make chaos ARGS=--keep` into docs/reliability.md
 	@$(BIN)/python -m loadtests.chaos page
+
+.PHONY: bench-streams
+bench-streams: install ## Have 10,000 streams open at once through one gateway, and tell how much memory they take
+	@$(BIN)/python -m loadtests.many_streams $(ARGS)
 
 .PHONY: bench-media
 bench-media: install ## Compare decoding in the sandbox with vLLM's own media path
