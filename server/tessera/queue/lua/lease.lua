@@ -35,21 +35,29 @@ end
 -- A job wider than any engine is only as wide as it: it runs alone rather than never.
 local function width_of(job) return job.suspect and capacity or math.min(job.sequences, capacity) end
 
+-- {description, body, entries of the reply so far}; or nil, and what is damaged.
+local function content_of(id)
+  local content, length = fields_of(prefix, id, 'meta', 'body'), log_length(prefix, id)
+  if not (content[1] and content[2]) then return nil, 'job' end
+  if not length then return nil, 'log' end
+  return {content[1], content[2], length}
+end
+
 local function give(id, epoch, attempts, width, content, job)
   local key = job_key(prefix, id)
   redis.call('PEXPIRE', key, lease_ms + reply_ttl_ms)
   redis.call('ZADD', leases, now + lease_ms, id)
   -- An epoch is the time of its delivery.
   jobs[#jobs + 1] = {id, epoch, attempts, epoch - job.enqueued_ms, job.sequences, content[1], content[2],
-    log_length(prefix, id), width}
+    content[3], width}
   given[#given + 1] = id
   given[#given + 1] = epoch
 end
 
 local function take(id, job)
-  local key, width, content = job_key(prefix, id), width_of(job), fields_of(prefix, id, 'meta', 'body')
-  if not (content[1] and content[2] and log_length(prefix, id)) then
-    set_aside_damaged(prefix, id, log_length(prefix, id) and 'job' or 'log', limits, letters)
+  local key, width, content, damaged = job_key(prefix, id), width_of(job), content_of(id)
+  if damaged then
+    set_aside_damaged(prefix, id, damaged, limits, letters)
     return
   end
   redis.call('ZREM', queue, id)
@@ -164,9 +172,8 @@ if last then
   elseif claim == last[1] then
     for i = 2, #last, 2 do
       local id, job = last[i], look(last[i], 0)
-      local content = fields_of(prefix, id, 'meta', 'body')
-      if whole(job) and job.width and content[1] and content[2] and log_length(prefix, id)
-        and holds(prefix, id, {job.epoch, job.state}, string.format('%.0f', last[i + 1]), lease_ms) then
+      local content = whole(job) and job.width and content_of(id)
+      if content and holds(prefix, id, {job.epoch, job.state}, string.format('%.0f', last[i + 1]), lease_ms) then
         give(id, last[i + 1], job.attempts, job.width, content, job)
       end
     end
