@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
+import pillow_heif
 import soundfile
 from PIL import Image
 
@@ -69,6 +70,7 @@ def seeds() -> Iterator[Seed]:
     pixels = chance.integers(0, 256, (_HEIGHT, _WIDTH, 3), np.uint8)
     for name, (mode, format_, options) in _IMAGES.items():
         yield Seed(name, "image_url", _image(pixels, mode, format_, options))
+    yield Seed("heic", "image_url", _heic(pixels))
     for name, (format_, subtype) in _SOUNDS.items():
         yield Seed(name, "audio_url", _sound(format_, subtype))
     for name, (container, pictures, sound) in _VIDEOS.items():
@@ -81,6 +83,12 @@ def _image(pixels: Any, mode: str, format_: str, options: dict[str, Any]) -> byt
         picture = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
     file = BytesIO()
     (picture if mode == "I;16" else picture.convert(mode)).save(file, format_, **options)
+    return file.getvalue()
+
+
+def _heic(pixels: Any) -> bytes:
+    file = BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(pixels)).save(file)
     return file.getvalue()
 
 

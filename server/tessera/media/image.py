@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pi_heif
 from PIL import Image
 
 from tessera.errors import InvalidMedia, MediaTooLarge
@@ -27,10 +28,14 @@ _FORMATS = {
     "image/bmp": "BMP",
     "image/tiff": "TIFF",
     "image/avif": "AVIF",
+    "image/heic": "HEIF",
 }
 # Pillow's decoders get this much at a time, and between two the deadline is checked. Its own 64 KiB of a progressive
 # JPEG can be thousands of passes over all pixels.
 _BLOCK_BYTES = 4096
+
+# The photographs of phones; Pillow itself does not read them. Turned by the library, as the file says.
+pi_heif.register_heif_opener(thumbnails=False)
 
 # What Pillow remarks on in clients' files.
 warnings.filterwarnings("ignore", module=r"PIL\.")
