@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import redis.asyncio as aioredis
 
-from tessera.queue import Broker, DeadLetters, Failure, Job, Leases, Place, Records
+from tessera.queue import Broker, DeadLetters, End, Failure, Job, Leases, Place, Records
+from tessera.queue.keys import Keys
 from tessera.settings import Settings
 from tests.queue.corner import HEAD, MODEL, entries_of, lapse, log_of
 
@@ -169,6 +170,32 @@ async def test_what_keeps_order_is_made_anew_where_it_is_damaged(
     assert await broker.reap(MODEL) == (0, 0, 0)
     assert len(await take()) == 1
     assert await broker.reap(MODEL) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("what", ["bodies", "replies", "ended", "first"])
+@pytest.mark.parametrize("garbage", ["another type", "no number"])
+async def test_what_is_counted_is_counted_anew_where_it_is_damaged(
+    broker: Broker, redis_client: aioredis.Redis, settings: Settings, add: Add, take: Take, what: str, garbage: str
+) -> None:
+    small = Broker(redis_client, settings.model_copy(update={"max_reply_bytes": 1}))
+    key = f"{broker.keys.model(MODEL)}{what}"
+    for _ in range(2):
+        await add()
+        [lease] = await take()
+        await redis_client.delete(key, f"{broker.keys.model(MODEL)}first")
+        if garbage == "another type":
+            await redis_client.rpush(key, "garbage")
+        else:
+            await redis_client.hset(key, mapping={Keys.SUM: "x", lease.job.id: "x"})
+        await add()
+        assert await small.append(MODEL, [entries_of(lease, 0, HEAD)]) == []
+        assert await small.append(MODEL, [entries_of(lease, 1, b"d", End().encode(), final=True)]) == []
+        await broker.reap(MODEL)
+        for other in await take():
+            await broker.cancel(MODEL, other.job.id)
+        await broker.reap(MODEL)
+    assert set(await counted(broker)) == {what}
+    assert await broker.depth(MODEL) == (0, 0)
 
 
 @pytest.mark.parametrize("spoil", [another_type, log_of_another_type, field("meta", "garbage"), field("epoch", "x")])

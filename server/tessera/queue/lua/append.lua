@@ -5,7 +5,7 @@
 -- Returns the ids of jobs that the caller no longer holds, and of those for whose entries there is no room; of neither
 -- was anything written.
 local prefix, lease_ms, reply_ttl_ms, most_bytes = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-local replies, bytes_added = prefix .. 'replies', 0
+local bytes_added = 0
 local lost, held_back, messages, sizes, i = {}, {}, {}, {}, 5
 -- Bytes of entries in a message; what does not fit stays in the log, and the message says that it is there.
 local MOST_BYTES = 131072
@@ -36,7 +36,7 @@ end
 -- Drops replies of jobs that have ended, oldest first, until so many bytes fit. Returns whether they do.
 local function make_room(bytes)
   while held(prefix, 'replies') + bytes_added + bytes > most_bytes do
-    local id = redis.call('ZRANGE', prefix .. 'ended', 0, 0)[1]
+    local id = on(prefix, 'ended', 'ZRANGE', 0, 0)[1]
     if not id then return false end
     redis.call('ZREM', prefix .. 'ended', id)
     let_go(prefix, 'replies', id)
@@ -50,14 +50,14 @@ end
 -- goes on regardless, or none would come to its end.
 local function may_say(id, bytes, final)
   if make_room(bytes) or final then return true end
-  local first = redis.call('GET', prefix .. 'first')
+  local first = on(prefix, 'first', 'GET')
   if first and first ~= id then return false end
   redis.call('SET', prefix .. 'first', id, 'PX', lease_ms)
   return true
 end
 
 local function weigh(id, log_bytes, steps_bytes)
-  redis.call('HINCRBY', replies, id, log_bytes + steps_bytes)
+  on(prefix, 'replies', 'HINCRBY', id, log_bytes + steps_bytes)
   if steps_bytes > 0 then redis.call('HINCRBY', job_key(prefix, id), 'steps_bytes', steps_bytes) end
   bytes_added = bytes_added + log_bytes + steps_bytes
 end
@@ -100,7 +100,7 @@ while i <= #ARGV do
 end
 for reply_to, message in pairs(messages) do redis.call('PUBLISH', reply_to, cmsgpack.pack(message)) end
 if bytes_added > 0 then
-  redis.call('HINCRBY', replies, SUM, bytes_added)
-  keep(replies, lease_ms + reply_ttl_ms)
+  on(prefix, 'replies', 'HINCRBY', SUM, bytes_added)
+  keep(prefix .. 'replies', lease_ms + reply_ttl_ms)
 end
 return {lost, held_back}

@@ -18,7 +18,7 @@ end
 local DAY_MS = 86400000
 
 -- Counts what the metrics of all gateways tell.
-local function count(prefix, what)
+function count(prefix, what)
   redis.call('HINCRBY', prefix .. 'counts', what, 1)
   keep(prefix .. 'counts', 30 * DAY_MS)
 end
@@ -87,8 +87,8 @@ local function conclude(prefix, id, state, reply_ttl_ms)
     hold(prefix, 'replies', id, 0 - steps_bytes)
     redis.call('HDEL', key, 'steps_bytes')
   end
-  if redis.call('HEXISTS', prefix .. 'replies', id) == 1 then
-    redis.call('ZADD', prefix .. 'ended', now_ms() + reply_ttl_ms, id)
+  if on(prefix, 'replies', 'HEXISTS', id) == 1 then
+    on(prefix, 'ended', 'ZADD', now_ms() + reply_ttl_ms, id)
     keep(prefix .. 'ended', tonumber(reply_ttl_ms))
     keep(prefix .. 'replies', tonumber(reply_ttl_ms))
   end

@@ -72,7 +72,7 @@ for _, dead in ipairs(redis.call('ZRANGEBYSCORE', gateways, '-inf', now)) do
 end
 
 -- Replies that have expired since they ended; those that are still being read live longer.
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'ended', '-inf', now, 'LIMIT', 0, most)) do
+for _, id in ipairs(on(prefix, 'ended', 'ZRANGEBYSCORE', '-inf', now, 'LIMIT', 0, most)) do
   local ttl_ms = redis.call('PTTL', log_key(prefix, id))
   if ttl_ms > 0 then
     redis.call('ZADD', prefix .. 'ended', now + ttl_ms, id)
