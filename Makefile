@@ -57,7 +57,7 @@ chaos: install ## Kill parts of a server under load, at random, and count what i
 	@$(BIN)/python -m loadtests.chaos harm $(ARGS)
 
 .PHONY: chaos-page
-chaos-page: install ## Write the counts of all runs of `make chaos ARGS=--keep` into docs/reliability.md
+chaos-page: install ## Write the counts of all runs of `make chaos ARGS=--keep` into the documentation
 	@$(BIN)/python -m loadtests.chaos page
 
 .PHONY: bench-streams

@@ -11,6 +11,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from loadtests.chaos import page as pages
 from loadtests.chaos import record
 from loadtests.chaos.run import Plan, run
 from loadtests.chaos.server import Size
@@ -54,8 +55,8 @@ def harm(
 
 @app.command()
 def page() -> None:
-    """Write the counts of all runs that were kept into docs/reliability.md."""
-    record.PAGE.write_text(record.page(record.PAGE.read_text(), record.read()))
+    """Write the counts of all runs that were kept into docs/reliability.md and README.md."""
+    pages.write()
 
 
 def _tell(tally: Tally, console: Console) -> None:

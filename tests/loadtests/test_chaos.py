@@ -13,7 +13,7 @@ import pytest
 from aiohttp import ClientSession, web
 
 from loadtests.chaos import client as clients
-from loadtests.chaos import record
+from loadtests.chaos import page, record
 from loadtests.chaos.client import Client
 from loadtests.chaos.flight import Flight, Strike
 from loadtests.chaos.link import Link
@@ -198,9 +198,10 @@ async def test_a_link_that_is_cut_passes_nothing_until_it_is_mended(tmp_path: Pa
     server.close()
 
 
-def test_the_page_has_the_counts_of_all_runs() -> None:
-    text = record.PAGE.read_text()
-    assert record.page(text, record.read()) == text, "run `make chaos-page`"
+@pytest.mark.parametrize("path", page.PAGES)
+def test_each_page_has_the_counts_of_all_runs(path: Path) -> None:
+    text = path.read_text()
+    assert page.inserted(text, page.PAGES[path](record.read())) == text, "run `make chaos-page`"
 
 
 def test_runs_add_up(tmp_path: Path) -> None:
@@ -211,6 +212,7 @@ def test_runs_add_up(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     for _ in range(2):
         record.append(record.record_of(Plan(kills=1, seconds=1), tally, 60.0), path)
-    page = record.page(record.BEGIN + record.END, record.read(path))
-    assert "| processes killed (`kill -9`) | 2,400 |" in page
-    assert "| worker killed | 2 | 3.00 | 3.00 | 3.00 |" in page
+    told = page.tables(record.read(path))
+    assert "| processes killed (`kill -9`) | 2,400 |" in told
+    assert "| worker killed | 2 | 3.00 | 3.00 | 3.00 |" in told
+    assert "killed 2,400 processes under 6 requests so far: 0 requests lost" in page.sentence(record.read(path))
