@@ -158,7 +158,9 @@ class History(RuleBasedStateMachine):
             redis_url=redis_url,
             redis_prefix=f"h-{secrets.token_hex(6)}",
             max_attempts=most_deaths,
-            lease_s=600,  # nothing runs out by itself, however slow the machine
+            # Nothing runs out by itself, however slow the machine.
+            lease_s=600,
+            redis_timeout_s=60,
             max_dead_jobs=MOST_DEAD,
             max_overtakings=MOST_PASSED,
             max_overtaking_s=1000,
