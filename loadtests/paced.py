@@ -82,7 +82,8 @@ async def _pace(settings: Settings, requests: Requests, streams: int, each: int)
         try:
             with await Connection.open(settings.host, settings.port) as connection:
                 for _ in range(each):
-                    tokens += (await connection.exchange(next(built), TOKENS)).tokens
+                    answer = await connection.exchange(next(built), TOKENS)
+                    tokens += answer.tokens
         except (BadAnswer, OSError) as error:
             errors[str(error) or type(error).__name__] += 1
 
