@@ -228,9 +228,7 @@ class History(RuleBasedStateMachine):
             for ask in (partial(self.broker.begun, MODEL, once), add):
                 with pytest.raises(IdempotencyKeyReused):
                     self.run(ask())
-        elif begun is not None and (
-            begun.state in {"queued", "leased", "finished"} or begun.failure == "poison_request"
-        ):
+        elif begun is not None and self._stands(begun):
             assert self.run(self.broker.begun(MODEL, once)) == self.run(add()) == begun.id
         else:
             assert self.run(self.broker.begun(MODEL, once)) is None
@@ -535,6 +533,13 @@ class History(RuleBasedStateMachine):
                 last = decode(log[-1])
                 assert isinstance(last, Failure)
                 assert last.code == known.failure
+
+    def _stands(self, begun: Known) -> bool:
+        """Whether its answer is still to come, or is kept for those who ask again."""
+        if not begun.ended:
+            return True
+        kept = self.run(self.redis.exists(self.broker.keys.log(MODEL, begun.id)))
+        return bool(kept) and (begun.state == "finished" or begun.failure == "poison_request")
 
     def _check_that_there_is_no_room(self, written: Append) -> None:
         """Not even without what others have said that have ended."""
