@@ -120,7 +120,7 @@ async def test_an_image_counts_by_its_size_and_changes_the_answer(client: Client
     for shade in (0, 255):
         pixels = np.full((56, 84, 3), shade, np.uint8)
         payload = pack(pixels, Modality.IMAGE, {})
-        item = describe(payload, pixels, Modality.IMAGE, {})
+        item = describe(payload)
         await client.store.put(item.digest, payload, "holder")
         part = {"type": "image_url", "image_url": {"url": item.url}}
         document = await client.document(messages=[{"role": "user", "content": [part]}], max_tokens=1)
