@@ -12,19 +12,24 @@ import psutil
 import pytest
 from prometheus_client import REGISTRY
 
+from loadtests.fuzz.corpus import seeds
 from tessera.errors import InvalidMedia, MediaDecodeFailed, MediaDecodeTimeout, MediaTooLarge
 from tessera.media import DecodeJob, MediaSpec, Modality, SandboxDecoder, SandboxIncomplete, ThreadDecoder, unpack
 from tessera.media.sandbox.processes import Processes
-from tessera.media.sniff import Kind, sniff
+from tessera.media.sniff import Kind, identify, sniff
 
 ROOT = Path(__file__).parents[3]
 SPEC = MediaSpec(video_max_frames=8)
 WAV = Kind(Modality.AUDIO, "audio/wav", "wav")
 
 
+OURS = "tessera.media.sandbox.fork_server"
+HOSTILE = "tests.media.sandbox.hostile_fork_server"
+NO_LANDLOCK = "tests.media.sandbox.no_landlock_fork_server"
+
+
 @asynccontextmanager
-async def opened(settings, *, hostile=False):
-    module = "tests.media.sandbox.hostile_fork_server" if hostile else "tessera.media.sandbox.fork_server"
+async def opened(settings, module=OURS):
     decoder = SandboxDecoder(settings, processes=Processes(settings, module=module))
     await decoder.start()
     try:
@@ -63,6 +68,15 @@ async def test_what_comes_out_of_a_confined_process_is_what_comes_out_of_a_threa
     await threads.aclose()
 
 
+async def test_every_format_is_read_where_no_file_can_be_opened(settings):
+    async with opened(settings, NO_LANDLOCK) as decoder:
+        for name, part, data in seeds():
+            modality = Modality(part.removesuffix("_url"))
+            one = DecodeJob(modality, identify(data, modality, None), data, SPEC, modality is Modality.VIDEO)
+            await decoder.measure(one)
+            assert await decoder.decode(one), name
+
+
 async def test_media_errors_are_told_as_in_a_thread(make_settings, samples):
     settings = make_settings(media_max_image_pixels=100)
     async with opened(settings) as decoder:
@@ -75,7 +89,7 @@ async def test_media_errors_are_told_as_in_a_thread(make_settings, samples):
 
 async def test_a_process_that_dies_costs_its_own_item_and_no_other(settings, samples):
     name = b"crash"
-    async with opened(settings, hostile=True) as decoder:
+    async with opened(settings, HOSTILE) as decoder:
         with pytest.raises(MediaDecodeFailed, match="the decoder crashed on it"):
             await decoder.decode(deed(b"exit"))
         before = ends("crash")
@@ -94,7 +108,7 @@ async def test_a_process_that_dies_costs_its_own_item_and_no_other(settings, sam
 
 
 async def test_a_process_that_hangs_is_killed_at_the_deadline(make_settings, samples):
-    async with opened(make_settings(media_decode_timeout_s=0.2), hostile=True) as decoder:
+    async with opened(make_settings(media_decode_timeout_s=0.2), HOSTILE) as decoder:
         before = ends("deadline")
         with pytest.raises(MediaDecodeTimeout, match=r"longer than the 0\.2 s"):
             await decoder.decode(deed(b"hang"))
@@ -102,7 +116,7 @@ async def test_a_process_that_hangs_is_killed_at_the_deadline(make_settings, sam
 
 
 async def test_a_process_ends_when_nobody_waits_for_it(settings, wait_for):
-    async with opened(settings, hostile=True) as decoder:
+    async with opened(settings, HOSTILE) as decoder:
         task = asyncio.create_task(decoder.decode(deed(b"hang")))
         await wait_for(lambda: not decoder._idle)
         (child,) = decoder._processes._children.values()
@@ -113,14 +127,14 @@ async def test_a_process_ends_when_nobody_waits_for_it(settings, wait_for):
 
 
 async def test_memory_is_limited(make_settings):
-    async with opened(make_settings(media_sandbox_memory_bytes=256 << 20), hostile=True) as decoder:
+    async with opened(make_settings(media_sandbox_memory_bytes=256 << 20), HOSTILE) as decoder:
         # A lack of memory is Python's to notice, or what a library in C makes of it.
         with pytest.raises((MediaTooLarge, MediaDecodeFailed)):
             await decoder.decode(deed(b"eat"))
 
 
 async def test_nothing_that_a_process_says_is_believed(settings):
-    async with opened(settings, hostile=True) as decoder:
+    async with opened(settings, HOSTILE) as decoder:
         for lie in (b"another modality", b"not finite", b"another size", b"garbage", b"another shape"):
             with pytest.raises(MediaDecodeFailed):
                 await decoder.decode(deed(lie))

@@ -111,8 +111,9 @@ def main() -> None:
     """Entry point."""
     control = socket.socket(fileno=int(sys.argv[1]))
     die_with_parent(int(sys.argv[2]))
-    settings = Settings(**orjson.loads(control.recv(_MAX_MESSAGE_BYTES)))
-    warm_up(settings)
+    # Nothing from a file that lies about: it may hold the secrets of other parts.
+    settings = Settings(_env_file=None, **orjson.loads(control.recv(_MAX_MESSAGE_BYTES)))
+    warm_up()
     # What is there now is never collected: looking at it would copy its pages into each process.
     gc.collect()
     gc.freeze()

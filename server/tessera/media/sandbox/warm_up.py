@@ -1,4 +1,4 @@
-"""Loads what decoding needs before the first upload: a confined process may not be able to."""
+"""Loads what decoding needs before the first upload: where files are closed, a confined process cannot."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import encodings
 import pkgutil
 from importlib import import_module
 from io import BytesIO
+from typing import Any
 
+import av
 import numpy as np
 import soundfile
 from PIL import Image
@@ -23,8 +25,16 @@ _SOUND = np.zeros(2000, np.float32)
 _SOUND_RATE_HZ = 8000
 
 
-def warm_up(settings: Settings) -> None:
+# What numpy itself loads late, for medians among others.
+_LATE = ("numpy.ma",)
+
+
+def warm_up() -> None:
     """Decode one small file of each kind, and load the names' encodings that tags may be written in."""
+    # Not the server's own: its limits may be smaller than any file.
+    settings = Settings(_env_file=None)
+    for name in _LATE:
+        import_module(name)
     for module in pkgutil.iter_modules(encodings.__path__):
         if module.name not in {"mbcs", "oem"}:  # of Windows
             import_module(f"encodings.{module.name}")
@@ -37,9 +47,32 @@ def warm_up(settings: Settings) -> None:
         file = BytesIO()
         soundfile.write(file, _SOUND, _SOUND_RATE_HZ, format=name, subtype=subtype)
         _decode(Modality.AUDIO, file.getvalue(), settings)
+    _decode(Modality.VIDEO, _clip(), settings)
 
 
 def _decode(modality: Modality, data: bytes, settings: Settings) -> None:
     kind = sniff(data)
     assert kind is not None, "a format that the server reads"
-    decode(DecodeJob(modality, kind, data, MediaSpec()), settings, Deadline())
+    with_audio = modality is Modality.VIDEO
+    decode(DecodeJob(modality, kind, data, MediaSpec(), with_audio), settings, Deadline())
+
+
+def _clip() -> bytes:
+    """Two black pictures, and sound."""
+    file = BytesIO()
+    with av.open(file, "w", format="mp4") as output:
+        pictures: Any = output.add_stream("mpeg4", rate=10)
+        pictures.width = pictures.height = 16
+        pictures.pix_fmt = "yuv420p"
+        # A thread that encodes would not be there after a fork.
+        pictures.codec_context.thread_count = 1
+        sound: Any = output.add_stream("aac", rate=_SOUND_RATE_HZ, layout="mono")
+        for number in range(2):
+            picture = av.VideoFrame(16, 16, "yuv420p")
+            picture.pts = number
+            output.mux(pictures.encode(picture))
+        samples = av.AudioFrame.from_ndarray(_SOUND[None, :1024], format="fltp", layout="mono")
+        samples.sample_rate = _SOUND_RATE_HZ
+        for stream, frame in ((sound, samples), (sound, None), (pictures, None)):
+            output.mux(stream.encode(frame))
+    return file.getvalue()
