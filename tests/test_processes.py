@@ -50,6 +50,24 @@ known.wait()
     )
 
 
+def test_what_an_orphan_leaves_is_buried_too():
+    assert (
+        run("""
+adopt_orphans()
+# Three generations, none of which looks after the next.
+nested = SLEEP
+for _ in range(2):
+    nested = [sys.executable, "-c", f"import subprocess, time; subprocess.Popen({nested!r}); time.sleep(600)"]
+subprocess.run([sys.executable, "-c", f"import subprocess; subprocess.Popen({nested!r}, stdout=-3, stderr=-3)"])
+while len(psutil.Process().children(recursive=True)) < 3:
+    time.sleep(0.01)
+end_strays(set())
+print(psutil.Process().children(recursive=True))
+""")
+        == "[]"
+    )
+
+
 def test_descendants_are_ended_even_the_stubborn_ones():
     assert (
         run("""

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 import psutil
@@ -13,6 +14,8 @@ import psutil
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_PDEATHSIG = 1
 _KILL_AFTER_S = 5.0
+# Adopted after each other at the most, so that one that cannot be killed does not hold up what comes next.
+_GENERATIONS = 8
 # Resolved here and not between fork and exec, where another thread's lock would stay locked for ever.
 _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
 
@@ -89,13 +92,18 @@ def end_strays(known: set[int]) -> list[str]:
     Returns:
         Their names.
     """
-    names = []
-    for process in psutil.Process().children():
-        if process.pid in known:
-            continue
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
-            names.append(process.name())
-            end_descendants(process.pid)
-            process.kill()
-            process.wait(_KILL_AFTER_S)
+    names: list[str] = []
+    # Who is started meanwhile, in place of who has died, is no orphan.
+    began = time.time()
+    # What they leave is adopted in its turn, also what has ended and was never waited for.
+    for _ in range(_GENERATIONS):
+        children = psutil.Process().children()
+        strays = [child for child in children if child.pid not in known and child.create_time() < began]
+        if not strays:
+            break
+        for process in strays:
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+                names.append(process.name())
+                process.kill()
+                process.wait(_KILL_AFTER_S)
     return names
