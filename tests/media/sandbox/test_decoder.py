@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from loadtests.fuzz.corpus import seeds
-from tessera.errors import InvalidMedia, MediaDecodeFailed, MediaDecodeTimeout, MediaTooLarge
+from tessera.errors import InvalidMedia, MediaDecodeFailed, MediaDecoderUnavailable, MediaDecodeTimeout, MediaTooLarge
 from tessera.media import DecodeJob, MediaSpec, Modality, SandboxDecoder, SandboxIncomplete, ThreadDecoder, unpack
 from tessera.media.sandbox.processes import Processes
 from tessera.media.sniff import Kind, identify, sniff
@@ -206,3 +206,16 @@ async def test_strict_refuses_to_start_where_the_kernel_lacks_something(make_set
     finally:
         await decoder.aclose()
     assert decoder.confinement == "without landlock"
+
+
+async def test_a_fork_server_that_dies_at_a_fork_is_an_error_and_no_cancellation(settings, samples, wait_for):
+    async with opened(settings) as decoder:
+        processes = decoder._processes
+        # It stands still, so that the fork is still to come when it is killed.
+        processes._server.send_signal(signal.SIGSTOP)
+        starting = asyncio.create_task(processes.start())
+        await wait_for(lambda: processes._forks)
+        processes._server.kill()
+        with pytest.raises(MediaDecoderUnavailable):
+            await asyncio.wait_for(starting, 20)
+        assert await decoder.decode(job(Modality.IMAGE, samples.image()))

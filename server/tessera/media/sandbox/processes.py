@@ -108,11 +108,6 @@ class Processes:
         self._forks: deque[asyncio.Future[int]] = deque()
         self._children: dict[int, Child] = {}
 
-    @property
-    def number(self) -> int:
-        """Processes that decode, or could."""
-        return len(self._children)
-
     async def start(self) -> Child:
         """A new process.
 
@@ -187,7 +182,7 @@ class Processes:
             with theirs:
                 control.send(orjson.dumps({"fork": True}), [theirs.fileno()])
                 self._forks.append(forked)
-            child = Child(await asyncio.shield(forked), channel)
+            child = Child(await asyncio.shield(forked), channel)  # answers come in order, also for who has left
         except BaseException:
             channel.close()
             raise
@@ -208,16 +203,15 @@ class Processes:
         if self._control is control:
             self._control = None
         while self._forks:
-            self._forks.popleft().cancel()
+            # Not cancelled: whoever waits for it has not been either.
+            self._forks.popleft().set_exception(ConnectionResetError("the fork server ended"))
         for identity in list(self._children):
             self._note({"ended": identity, "status": -9})
         log.warning("media_fork_server_ended")
 
     def _note(self, told: dict[str, Any]) -> None:
         if "forked" in told:
-            forked = self._forks.popleft()
-            if not forked.cancelled():
-                forked.set_result(told["forked"])
+            self._forks.popleft().set_result(told["forked"])
         elif (child := self._children.pop(told["ended"], None)) is not None:
             metrics.sandbox_processes.dec()
             child.status.set_result(told["status"])
