@@ -22,6 +22,7 @@ from tessera.local.redis_server import executable
 from tessera.queue import Append, Broker, Data, Directory, End, Entry, Head, Lease, ModelCard
 from tessera.settings import Settings
 from tests.polling import eventually
+from tests.queue.corner import depth_of
 
 STREAM = Head(200, "text/event-stream; charset=utf-8")
 DOCUMENT = Head(200, "application/json")
@@ -75,10 +76,10 @@ class ScriptedWorker:
         return await self._append(lease, entries, final=True)
 
     async def waiting(self) -> int:
-        return (await self.broker.depth(self.card.model))[0]
+        return (await depth_of(self.broker, self.card.model))[0]
 
     async def running(self) -> int:
-        return (await self.broker.depth(self.card.model))[1]
+        return (await depth_of(self.broker, self.card.model))[1]
 
     async def cancelled(self, job_id: str) -> bool:
         """Whether the queue was told that nobody wants the job any more."""

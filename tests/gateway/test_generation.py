@@ -11,6 +11,7 @@ from tessera.queue import Data, End, Failure, Head
 from tests.gateway.raw import post
 from tests.gateway.scripted import DOCUMENT, STREAM, USAGE, chat, event, sent
 from tests.polling import eventually
+from tests.queue.corner import depth_of
 
 DONE = Data(b"data: [DONE]\n\n")
 
@@ -319,7 +320,7 @@ async def test_what_waits_for_a_model_that_was_retired_is_answered_in_time(start
     waiting = asyncio.create_task(gateway.post(chat(worker.card.model)))
 
     async def queued():
-        return (await worker.broker.depth(worker.card.model))[0] == 1
+        return (await depth_of(worker.broker, worker.card.model))[0] == 1
 
     await eventually(queued, "the request in the queue")
     await worker.retire()

@@ -12,6 +12,7 @@ import pytest
 from tessera.queue import Broker, connect
 from tests.gateway.scripted import chat
 from tests.polling import eventually
+from tests.queue.corner import depth_of
 from tests.worker.floor import Application, Floor
 from tests.worker.jobs import MODEL
 
@@ -51,7 +52,7 @@ async def under_load(gateway, app, broker):
     waiting = [asyncio.create_task(gateway.post(chat(MODEL))) for _ in range(10)]
 
     async def queued():
-        return (await broker.depth(MODEL))[0] == 10
+        return (await depth_of(broker, MODEL))[0] == 10
 
     await eventually(queued, "the others wait")
     return streams, waiting
@@ -78,7 +79,7 @@ async def test_everything_is_lost_under_load_and_works_again_by_itself(place):
     app.go.set()
     await eventually(lambda: answered(gateway), "requests are answered again", within_s=15)
     assert all(await asyncio.gather(*(answered(gateway) for _ in range(2 * SEATS))))
-    assert await broker.depth(MODEL) == (0, 0)
+    assert await depth_of(broker, MODEL) == (0, 0)
 
 
 async def test_a_redis_without_room_refuses_what_is_new_and_goes_on_with_what_runs_when_it_has_room(place):
@@ -103,7 +104,7 @@ async def test_a_redis_without_room_refuses_what_is_new_and_goes_on_with_what_ru
         assert {answer.status for answer in await asyncio.gather(*waiting)} == {200}
 
     async def empty():
-        return await broker.depth(MODEL) == (0, 0)
+        return await depth_of(broker, MODEL) == (0, 0)
 
     await eventually(empty, "nothing is left")
     assert max(app.begun.values()) == 1

@@ -24,6 +24,12 @@ def entries_of(lease: Lease, offset: int, *entries: bytes, final: bool = False) 
     return Append(lease.job.id, lease.epoch, offset, entries, final)
 
 
+async def depth_of(broker: Broker, model: str = MODEL) -> tuple[int, int]:
+    """Jobs waiting and jobs running."""
+    census = await broker.census(model)
+    return census.waiting, census.running
+
+
 async def log_of(broker: Broker, job: Job, model: str = MODEL) -> list[Entry]:
     [part] = await broker.read([Place(model, job.id)])
     return [decode(raw) for raw in part.entries]

@@ -12,7 +12,7 @@ from tessera.queue import Append, Broker, Data, End, Failure, Job, Lease, Once, 
 from tessera.queue.entry import decode
 from tessera.settings import Settings
 from tests.polling import eventually
-from tests.queue.corner import GATEWAY, HEAD, MODEL, entries_of, lapse, log_of, overdue, state_of, with_other
+from tests.queue.corner import GATEWAY, HEAD, MODEL, depth_of, entries_of, lapse, log_of, overdue, state_of, with_other
 from tests.queue.redis_process import RedisProcess
 
 Add = Callable[..., Awaitable[Job]]
@@ -40,13 +40,13 @@ async def test_enqueue_tells_the_length_of_the_queue(broker: Broker, add: Add) -
     await add()
     job = Job(new_job_id(), MODEL, "/", b"")
     assert await broker.enqueue(job, reply_to="g") == 2
-    assert await broker.depth(MODEL) == (2, 0)
+    assert await depth_of(broker, MODEL) == (2, 0)
 
 
 async def test_a_repeated_enqueue_does_not_double_the_job(broker: Broker, add: Add, take: Take) -> None:
     job = await add()
     await add(job_id=job.id)
-    assert await broker.depth(MODEL) == (1, 0)
+    assert await depth_of(broker, MODEL) == (1, 0)
     assert len(await take()) == 1
     await add(job_id=job.id)
     assert await take() == []
@@ -63,7 +63,7 @@ async def test_a_full_queue_rejects_but_a_repeated_enqueue_still_succeeds(
     assert caught.value.status == 429
     assert caught.value.retry_after_s
     await add(to=small, job_id=job.id)
-    assert await small.depth(MODEL) == (2, 0)
+    assert await depth_of(small, MODEL) == (2, 0)
 
 
 async def test_capacity_is_counted_in_sequences(add: Add, take: Take) -> None:
@@ -94,7 +94,7 @@ async def test_a_record_that_expired_in_the_queue_is_passed_over(
     gone, stays = await add(), await add()
     await redis_client.delete(broker.keys.job(MODEL, gone.id))
     assert [lease.job.id for lease in await take()] == [stays.id]
-    assert await broker.depth(MODEL) == (0, 1)
+    assert await depth_of(broker, MODEL) == (0, 1)
 
 
 @pytest.mark.parametrize("model", ["a/b", "two words", "模型-ü", "{braces}", "a}b{c", "directory", "media", "x:y\n"])
@@ -110,7 +110,7 @@ async def test_any_name_of_a_model_works(broker: Broker, add: Add, model: str) -
 async def test_models_do_not_see_each_others_jobs(broker: Broker, add: Add) -> None:
     await add(model="a")
     assert await broker.lease("b", "w", free=1, capacity=1, most=1) == []
-    assert await broker.depth("a") == (1, 0)
+    assert await depth_of(broker, "a") == (1, 0)
 
 
 # --- append -------------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ async def test_entries_are_written_in_order(broker: Broker, add: Add, take: Take
         await broker.append(MODEL, [entries_of(lease, 2, b"d2", End({"total_tokens": 3}).encode(), final=True)]) == []
     )
     assert await log_of(broker, job) == [decode(HEAD), Data(b"1"), Data(b"2"), End({"total_tokens": 3})]
-    assert await broker.depth(MODEL) == (0, 0)
+    assert await depth_of(broker, MODEL) == (0, 0)
 
 
 async def test_a_repeated_or_overlapping_append_writes_once(broker: Broker, add: Add, take: Take) -> None:
@@ -192,7 +192,7 @@ async def test_an_older_epoch_can_write_nothing(
     assert await broker.renew(MODEL, [old]) == [job.id]
     assert await broker.release(MODEL, [old], failed=False) == 0
     assert await log_of(broker, job) == []
-    assert await broker.depth(MODEL) == ((0, 1) if taken else (1, 0))
+    assert await depth_of(broker, MODEL) == ((0, 1) if taken else (1, 0))
 
 
 async def test_an_epoch_that_redis_forgot_is_not_given_out_again(
@@ -224,7 +224,7 @@ async def test_a_renewed_lease_is_not_reaped(
     await lapse(redis_client, broker)
     assert await broker.renew(MODEL, leases) == []
     assert await broker.reap(MODEL) == (0, 0, 0)
-    assert await broker.depth(MODEL) == (0, 1)
+    assert await depth_of(broker, MODEL) == (0, 1)
 
 
 async def test_a_lease_runs_out_by_itself(redis_client: aioredis.Redis, settings: Settings, add: Add) -> None:
@@ -316,7 +316,7 @@ async def test_a_repeated_release_changes_nothing(broker: Broker, add: Add, take
     leases = await take()
     assert await broker.release(MODEL, leases, failed=False) == 1
     assert await broker.release(MODEL, leases, failed=False) == 0
-    assert await broker.depth(MODEL) == (1, 0)
+    assert await depth_of(broker, MODEL) == (1, 0)
 
 
 async def test_reap_drops_a_lease_whose_record_expired(
@@ -330,7 +330,7 @@ async def test_reap_drops_a_lease_whose_record_expired(
     assert await broker.release(MODEL, leases, failed=True) == 0
     await lapse(redis_client, broker)
     assert await broker.reap(MODEL) == (0, 0, 0)
-    assert await broker.depth(MODEL) == (0, 0)
+    assert await depth_of(broker, MODEL) == (0, 0)
     assert await redis_client.exists(broker.keys.job(MODEL, job.id)) == 0
 
 
@@ -347,7 +347,7 @@ async def test_a_job_that_waited_too_long_is_answered(
         assert [lease.job.id for lease in await take()] == [fresh.id]
     else:
         assert await broker.reap(MODEL) == (0, 1, 0)
-        assert await broker.depth(MODEL) == (1, 0)
+        assert await depth_of(broker, MODEL) == (1, 0)
     [failure] = await log_of(broker, late)
     assert isinstance(failure, Failure)
     assert failure.code == "queue_timeout"
@@ -374,7 +374,7 @@ async def test_cancelling_a_running_job_tells_its_worker(
     assert await broker.append(MODEL, [entries_of(leases[0], 0, HEAD)]) == [job.id]
     assert await broker.renew(MODEL, leases) == [job.id]
     assert await broker.release(MODEL, leases, failed=True) == 0
-    assert await broker.depth(MODEL) == (0, 0)
+    assert await depth_of(broker, MODEL) == (0, 0)
 
 
 async def test_cancelling_what_has_ended_or_never_was(broker: Broker, add: Add, take: Take) -> None:
@@ -444,7 +444,7 @@ async def test_a_key_lives_as_long_as_what_it_holds(
 async def test_hundreds_of_callers_share_few_connections(broker: Broker, redis_client: aioredis.Redis) -> None:
     jobs = [Job(new_job_id(), MODEL, "/", b"") for _ in range(400)]
     await asyncio.gather(*(broker.enqueue(job, reply_to="g") for job in jobs))
-    assert await broker.depth(MODEL) == (400, 0)
+    assert await depth_of(broker, MODEL) == (400, 0)
     mine = [c for c in await redis_client.client_list() if c["name"] == "tessera-test"]
     assert len(mine) <= 64
 
@@ -476,11 +476,11 @@ async def test_a_redis_that_is_down_or_silent_is_unavailable(own_redis: RedisPro
     try:
         await add(to=broker)
         own_redis.pause()
-        for call in (add(to=broker), broker.read([Place(MODEL, "x")]), broker.ping(), broker.depth(MODEL)):
+        for call in (add(to=broker), broker.read([Place(MODEL, "x")]), broker.ping(), broker.census(MODEL)):
             with pytest.raises(QueueUnavailable):
                 await call
         own_redis.resume()
-        assert (await broker.depth(MODEL))[0] >= 1
+        assert (await depth_of(broker, MODEL))[0] >= 1
         own_redis.kill()
         with pytest.raises(QueueUnavailable):
             await broker.ping()

@@ -10,7 +10,7 @@ import redis.asyncio as aioredis
 from tessera.errors import QueueBytesFull
 from tessera.queue import Broker, End, Job, Lease, new_job_id
 from tessera.settings import Settings
-from tests.queue.corner import GATEWAY, HEAD, MODEL, entries_of, lapse, overdue, with_other
+from tests.queue.corner import GATEWAY, HEAD, MODEL, depth_of, entries_of, lapse, overdue, with_other
 
 Take = Callable[..., Awaitable[list[Lease]]]
 
@@ -38,7 +38,7 @@ async def test_bodies_beyond_the_budget_are_refused_and_those_of_other_models_ar
         await enqueue(small, 1)
     assert (refused.value.status, refused.value.retry_after_s) == (429, 5)
     await small.enqueue(job, reply_to=GATEWAY)  # its first answer may have been lost
-    assert await small.depth(MODEL) == (2, 0)
+    assert await depth_of(small, MODEL) == (2, 0)
     await enqueue(small, 100, model="other")
     assert [await queued_bytes(small, model) for model in (MODEL, "other", "third")] == [100, 100, 0]
 

@@ -12,7 +12,7 @@ import redis.asyncio as aioredis
 from tessera.queue import Broker, DeadLetters, End, Failure, Job, Leases, Place, Records
 from tessera.queue.keys import Keys
 from tessera.settings import Settings
-from tests.queue.corner import HEAD, MODEL, entries_of, lapse, log_of
+from tests.queue.corner import HEAD, MODEL, depth_of, entries_of, lapse, log_of
 
 Add = Callable[..., Awaitable[Job]]
 Take = Callable[..., Awaitable[Leases]]
@@ -78,7 +78,7 @@ async def test_a_waiting_job_that_is_damaged_is_set_aside_and_those_around_it_ar
     await spoil(redis_client, broker, bad)
     assert [lease.job for lease in await take()] == [first, last]
     assert await counted(broker) == {kind: 1}
-    assert await broker.depth(MODEL) == (0, 2)
+    assert await depth_of(broker, MODEL) == (0, 2)
     assert await failure_of(broker, bad) == "reply_lost"
     assert await broker.queued_bytes([MODEL]) == {MODEL: len(first.body) + len(last.body)}
     kept = await DeadLetters(redis_client, broker.keys).of(MODEL)
@@ -195,7 +195,7 @@ async def test_what_is_counted_is_counted_anew_where_it_is_damaged(
             await broker.cancel(MODEL, other.job.id)
         await broker.reap(MODEL)
     assert set(await counted(broker)) == {what}
-    assert await broker.depth(MODEL) == (0, 0)
+    assert await depth_of(broker, MODEL) == (0, 0)
 
 
 @pytest.mark.parametrize("spoil", [another_type, log_of_another_type, field("meta", "garbage"), field("epoch", "x")])

@@ -12,7 +12,7 @@ from tessera.queue import Broker, End, Failure, Job, Lease, connect, new_job_id
 from tessera.queue.entry import decode
 from tessera.settings import Settings
 from tests.polling import eventually
-from tests.queue.corner import FAR_MS, GATEWAY, HEAD, MODEL, entries_of, lapse, log_of, state_of
+from tests.queue.corner import FAR_MS, GATEWAY, HEAD, MODEL, depth_of, entries_of, lapse, log_of, state_of
 from tests.queue.redis_process import RedisProcess
 
 Add = Callable[..., Awaitable[Job]]
@@ -74,7 +74,7 @@ async def test_any_number_of_jobs_ends_at_once(broker: Broker, redis_client: aio
             await enqueue(broker, gateway_id)
     await die(broker, redis_client, "a", "b")
     assert await broker.reap(MODEL) == (0, 0, 300)
-    assert await broker.depth(MODEL) == (0, 0)
+    assert await depth_of(broker, MODEL) == (0, 0)
 
 
 @pytest.mark.parametrize("sign", ["it reaps", "it enqueues"])
@@ -126,7 +126,7 @@ async def test_after_an_outage_everybody_gets_the_time_of_a_lease_to_be_heard_of
                 await broker.reap(MODEL)
         own_redis.resume()  # and now hears of all four
         await eventually(expired, "the leases have run out")
-        assert await broker.depth(MODEL) == (1, 1)
+        assert await depth_of(broker, MODEL) == (1, 1)
         assert await broker.reap(MODEL) == (0, 0, 0)
         assert await broker.renew(MODEL, [lease]) == []
 
@@ -137,7 +137,7 @@ async def test_after_an_outage_everybody_gets_the_time_of_a_lease_to_be_heard_of
             return reaped.orphaned == 1
 
         await eventually(only_the_dead_is_reaped, "whoever is not heard of is dead")
-        assert await broker.depth(MODEL) == (0, 1)
+        assert await depth_of(broker, MODEL) == (0, 1)
     finally:
         await client.aclose()
 

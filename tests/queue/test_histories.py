@@ -51,6 +51,7 @@ from tessera.queue import Append, DeadLetters, End, Failure, Job, Lease, Leases,
 from tessera.queue.entry import decode
 from tessera.queue.keys import Keys
 from tessera.settings import Settings
+from tests.queue.corner import depth_of
 from tests.queue.unreliable import UnreliableBroker
 
 MODEL = "m"
@@ -721,7 +722,7 @@ class History(RuleBasedStateMachine):
                 await self.broker.append(
                     MODEL, [Append(lease.job.id, lease.epoch, lease.written, [End().encode()], final=True)]
                 )
-        assert await self.broker.depth(MODEL) == (0, 0)
+        assert await depth_of(self.broker, MODEL) == (0, 0)
         assert _parts(await self.redis.hgetall(self.broker.keys.bodies(MODEL))) == {}
         for job_id in self.known:
             state = await self.redis.hget(self.broker.keys.job(MODEL, job_id), "state")

@@ -11,7 +11,7 @@ from tessera.errors import ReplyDropped
 from tessera.queue import Append, Broker, End, Job, Lease, Place, new_job_id
 from tessera.settings import Settings
 from tests.queue.bench import bench, job
-from tests.queue.corner import GATEWAY, HEAD, MODEL, entries_of, log_of, with_other
+from tests.queue.corner import GATEWAY, HEAD, MODEL, depth_of, entries_of, log_of, with_other
 
 Take = Callable[..., Awaitable[list[Lease]]]
 END = End().encode()
@@ -120,7 +120,7 @@ async def test_what_ends_a_job_is_always_written(small: Broker, take: Take) -> N
     await say(small, running, 0, 900)
     assert await say(small, document, 0, 5000, final=True) == []
     assert await has_log(small, document)
-    assert await small.depth(MODEL) == (0, 1)
+    assert await depth_of(small, MODEL) == (0, 1)
 
 
 async def test_another_goes_on_when_the_first_has_stopped(

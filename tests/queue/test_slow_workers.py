@@ -11,7 +11,7 @@ from tessera.errors import QueueUnavailable
 from tessera.queue import Broker, Data, End, Failure, Job, Lease, connect
 from tessera.queue.entry import decode
 from tessera.settings import Settings
-from tests.queue.corner import HEAD, MODEL, entries_of, lapse, log_of
+from tests.queue.corner import HEAD, MODEL, depth_of, entries_of, lapse, log_of
 from tests.queue.redis_process import RedisProcess
 from tests.queue.unreliable import UnreliableBroker
 
@@ -31,7 +31,7 @@ async def test_a_worker_that_was_only_slow_holds_what_nobody_has_taken(
         assert await broker.append(MODEL, [entries_of(lease, 0, HEAD, b"d1")]) == []
     else:
         assert await broker.renew(MODEL, [lease]) == []
-    assert await broker.depth(MODEL) == (0, 1)
+    assert await depth_of(broker, MODEL) == (0, 1)
     assert await take(worker="other") == []
     assert await broker.reap(MODEL) == (0, 0, 0)
     last = entries_of(lease, 0, HEAD, b"d1", End().encode(), final=True)
@@ -86,7 +86,7 @@ async def test_what_a_lease_took_whose_answer_was_lost_comes_with_the_next(own_r
         [lease] = await broker.lease(MODEL, "w", free=1, capacity=1, most=1)
         assert (lease.job, lease.attempts) == (job, 1)
         assert await broker.lease(MODEL, "w", free=1, capacity=1, most=1) == []
-        assert await broker.depth(MODEL) == (0, 1)
+        assert await depth_of(broker, MODEL) == (0, 1)
     finally:
         await client.aclose()
 
@@ -107,7 +107,7 @@ async def test_a_claim_that_arrives_late_takes_nothing_that_its_worker_will_not_
         assert lease.job.id == job_id
     await add(to=broker)
     assert await broker.deliver(delayed) == [[], 0, []]
-    assert await broker.depth(MODEL) == (1, len(later))
+    assert await depth_of(broker, MODEL) == (1, len(later))
 
 
 async def test_a_worker_that_gives_back_what_had_lapsed_holds_it_no_more_and_has_not_died(
@@ -120,4 +120,4 @@ async def test_a_worker_that_gives_back_what_had_lapsed_holds_it_no_more_and_has
         assert await broker.reap(MODEL) == (1, 0, 0)
         assert await broker.release(MODEL, [lease], failed=False) == 0  # it waits already
         assert await broker.append(MODEL, [entries_of(lease, 0, HEAD)]) == [job.id]
-        assert await broker.depth(MODEL) == (1, 0)
+        assert await depth_of(broker, MODEL) == (1, 0)

@@ -16,6 +16,7 @@ from tessera.queue import Broker, Directory, End, Failure, Lease
 from tessera.settings import Settings
 from tessera.worker import frontend as frontends
 from tests.polling import eventually
+from tests.queue.corner import depth_of
 from tests.worker.floor import Application, Floor, all_answered
 from tests.worker.jobs import MODEL, answered, enqueue, lapse, log_of, text_of
 
@@ -34,7 +35,7 @@ async def test_jobs_are_answered(floor: Floor, broker: Broker) -> None:
         assert await text_of(broker, job) == b"done"
         assert app.begun[job.id] == 1
     assert app.most_running <= 4
-    assert await broker.depth(MODEL) == (0, 0)
+    assert await depth_of(broker, MODEL) == (0, 0)
 
 
 async def test_no_more_sequences_than_the_engine_has_room_for(floor: Floor, broker: Broker) -> None:
@@ -42,7 +43,7 @@ async def test_no_more_sequences_than_the_engine_has_room_for(floor: Floor, brok
     jobs = [await enqueue(broker, sequences=n) for n in (2, 2, 1, 9)]
     floor.start(app, sequences=4)
     await eventually(lambda: app.running == 2, "as many as fit are running")
-    assert await broker.depth(MODEL) == (2, 2)
+    assert await depth_of(broker, MODEL) == (2, 2)
     app.go.set()
     await all_answered(broker, jobs)
     assert app.most_running == 2
@@ -86,7 +87,7 @@ async def test_a_job_that_fails_alone_is_answered_with_that_and_not_run_again(
     assert isinstance(failure, Failure)
     assert failure.code == "internal_error"
     assert app.begun[job.id] == (1 if what == "the engine" else 0)
-    assert await broker.depth(MODEL) == (0, 0)
+    assert await depth_of(broker, MODEL) == (0, 0)
     app.failing = False
     app.go.set()
     monkeypatch.undo()
@@ -168,7 +169,7 @@ async def test_stop_lets_running_jobs_end_and_takes_no_more(
     app.go.set()
     await floor.ended(frontend)
     assert [await answered(broker, job) for job in jobs] == [True, True, False]
-    assert await broker.depth(MODEL) == (1, 0)
+    assert await depth_of(broker, MODEL) == (1, 0)
     assert await workers(redis_client, broker) == 0  # and nothing has announced it again meanwhile
 
 
@@ -177,7 +178,7 @@ async def test_stop_before_the_start_is_heeded(floor: Floor, broker: Broker) -> 
     frontend = floor.start(Application())
     frontend.stop()
     await floor.ended(frontend)
-    assert await broker.depth(MODEL) == (1, 0)
+    assert await depth_of(broker, MODEL) == (1, 0)
     assert not await answered(broker, job)
 
 
@@ -216,7 +217,7 @@ async def test_what_does_not_end_in_time_is_given_back(floor: Floor, broker: Bro
     await eventually(lambda: app.running == 1, "it runs")
     frontend.stop()
     await floor.ended(frontend)
-    assert await broker.depth(MODEL) == (1, 0)
+    assert await depth_of(broker, MODEL) == (1, 0)
     floor.start(other)
     await all_answered(broker, [job])
     assert await text_of(broker, job) == b"done"
@@ -231,7 +232,7 @@ async def test_a_dead_engine_gives_its_jobs_to_another_worker(floor: Floor, brok
     app.dead = True
     app.go.set()
     await floor.ended(frontend)
-    assert await broker.depth(MODEL) == (3, 0)
+    assert await depth_of(broker, MODEL) == (3, 0)
     other.go.set()
     floor.start(other)
     await all_answered(broker, jobs)
@@ -310,7 +311,7 @@ async def test_a_process_that_is_killed_loses_its_leases(
 
         async def taken() -> bool:
             written = all([bool(await log_of(broker, job)) == bool(part) for job in jobs])
-            return written and await broker.depth(MODEL) == (0, 4)
+            return written and await depth_of(broker, MODEL) == (0, 4)
 
         await eventually(taken, "the process has taken them", within_s=30)
     finally:
@@ -346,7 +347,7 @@ async def test_a_worker_that_gets_its_own_lost_job_again_answers_once(floor: Flo
     app.go.set()
     await all_answered(broker, [job])
     assert await text_of(broker, job) == b"done"
-    assert await broker.depth(MODEL) == (0, 0)
+    assert await depth_of(broker, MODEL) == (0, 0)
 
 
 async def test_redis_errors_and_bugs_do_not_stop_a_frontend(
@@ -400,7 +401,7 @@ async def test_damaged_jobs_stop_no_worker(floor: Floor, broker: Broker, redis_c
     floor.start(app)
     await all_answered(broker, [bad, gone, good])
     assert dict(app.begun) == {good.id: 1}
-    assert await broker.depth(MODEL) == (0, 0)
+    assert await depth_of(broker, MODEL) == (0, 0)
 
 
 async def test_a_document_is_answered_too(floor: Floor, broker: Broker) -> None:

@@ -7,6 +7,7 @@ import asyncio
 from starlette.types import Receive, Scope, Send
 
 from tessera.queue import Broker, Failure
+from tests.queue.corner import depth_of
 from tests.worker.floor import Application, Floor, all_answered
 from tests.worker.jobs import MODEL, enqueue, log_of, text_of
 
@@ -55,4 +56,4 @@ async def test_one_bad_request_ends_as_many_engines_as_may_and_everybody_else_is
     assert isinstance(failure, Failure)
     assert failure.code == "poison_request"
     assert sum(engine.dead for engine in engines) == floor.settings.max_attempts
-    assert await broker.depth(MODEL) == (0, 0)
+    assert await depth_of(broker, MODEL) == (0, 0)

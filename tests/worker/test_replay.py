@@ -16,6 +16,7 @@ from tessera.worker.journal import Journal
 from tessera.worker.replay import EngineDead, Replay
 from tessera.worker.writer import ReplyWriter
 from tests.polling import eventually
+from tests.queue.corner import depth_of
 from tests.worker.jobs import MODEL, leased, log_of, text_of
 
 DONE = b"data: [DONE]\n\n"
@@ -275,7 +276,7 @@ async def test_an_application_that_fails(broker: Broker, writer: ReplyWriter, wh
     assert isinstance(failure, Failure)
     assert failure.code == "internal_error"
     assert "a bug" not in failure.message
-    assert await broker.depth(MODEL) == (0, 0)
+    assert await depth_of(broker, MODEL) == (0, 0)
 
 
 @pytest.mark.parametrize("streaming", [True, False])

@@ -15,6 +15,7 @@ from tessera.queue import Broker, Data, End, connect
 from tessera.settings import Settings
 from tessera.worker import frontend as frontends
 from tests.polling import eventually
+from tests.queue.corner import depth_of
 from tests.queue.redis_process import RedisProcess
 from tests.worker.blocked_frontend import BlockedFrontend
 from tests.worker.floor import Application, Floor, all_answered
@@ -53,7 +54,7 @@ async def test_a_worker_whose_loop_stands_still_goes_on_with_what_nobody_else_ha
     job = await enqueue(broker)
 
     async def held() -> bool:
-        return await broker.depth(MODEL) == (0, 1)
+        return await depth_of(broker, MODEL) == (0, 1)
 
     await eventually(lambda: blocked.begun[job.id] == 1, "it runs")
     for _ in range(settings.max_attempts + 1):
@@ -95,7 +96,7 @@ async def test_a_worker_ends_what_the_last_gateway_left_behind(
     await eventually(lambda: app.running == 1, "it runs")
     await redis_client.zadd(broker.keys.gateways(MODEL), {GATEWAY: 1})
     await eventually(lambda: app.running == 0, "it is dropped")
-    assert await broker.depth(MODEL) == (0, 0)
+    assert await depth_of(broker, MODEL) == (0, 0)
 
 
 async def test_an_outage_of_redis_is_told_once_when_it_begins_and_once_when_it_is_over(

@@ -14,6 +14,7 @@ from tessera.telemetry.outage import Outage
 from tessera.worker import writer as writers
 from tessera.worker.writer import ReplyWriter
 from tests.polling import eventually
+from tests.queue.corner import depth_of
 from tests.worker.jobs import MODEL, leased, log_of
 
 HEAD = Head(200, "text/plain")
@@ -76,7 +77,7 @@ async def test_what_one_turn_brings_is_one_call(watched: WatchedBroker, writer: 
     assert len(watched.calls) == 1
     for lease in leases:
         assert await log_of(watched, lease.job) == [HEAD, Data(b"ab"), END]
-    assert await watched.depth(MODEL) == (0, 0)
+    assert await depth_of(watched, MODEL) == (0, 0)
 
 
 async def test_an_outage_delays_and_keeps_the_order(watched: WatchedBroker, writer: ReplyWriter) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from tessera.media.decoding import DecodeJob, decode, measure
+from tessera.media.inline import INLINE_BYTES
 from tessera.media.item import MediaItem, Modality, describe
 from tessera.media.lanes import Lanes
 from tessera.media.limits import Deadline
@@ -19,9 +20,6 @@ _T = TypeVar("_T")
 
 SMALL_BYTES = 16 * MIB
 """What needs no more memory than this is decoded in a blink, such as an image of 1.5 megapixels."""
-
-# Reading the header of less than this is quicker than handing it to a thread and back.
-_INLINE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ class ThreadDecoder:
 
     async def measure(self, job: DecodeJob) -> int:
         """See ``Decoder``; only an image's header has to be read for it."""
-        if job.modality is not Modality.IMAGE or len(job.data) <= _INLINE_BYTES:
+        if job.modality is not Modality.IMAGE or len(job.data) <= INLINE_BYTES:
             return measure(job, self._settings, Deadline())
         return await self._run(lambda deadline: measure(job, self._settings, deadline), small=True)
 

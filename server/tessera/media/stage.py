@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from tessera.errors import TesseraError
-from tessera.media import frame_list
+from tessera.media import frame_list, inline
 from tessera.media.budget import ByteBudget
 from tessera.media.decoder import SMALL_BYTES, Decoder, ThreadDecoder, thread_count
 from tessera.media.decoding import DecodeJob
@@ -24,8 +22,6 @@ from tessera.telemetry import media as metrics
 
 _CACHE_ITEMS = 4096
 _BUDGET_BYTES_PER_THREAD = 256 * MIB
-# Hashing or base64-decoding less than this is quicker than handing it to a thread and back.
-_INLINE_BYTES = 256 * 1024
 
 _Key = tuple[object, ...]
 
@@ -167,7 +163,7 @@ class MediaStage:
                 return source.decode(self._max_bytes)
             return frame_list.read(source.encoded, list_spec, self._max_bytes)
 
-        return read() if len(source.text) <= _INLINE_BYTES else await asyncio.to_thread(read)
+        return await inline.run(read, len(source.text))
 
     async def _decode_and_store(self, job: DecodeJob, holder: str) -> MediaItem:
         need = await self._decoder.measure(job)
@@ -195,11 +191,8 @@ def _counted(nbytes: int) -> Iterator[None]:
 async def _fingerprint(source: MediaSource, fetched: bytes | None) -> bytes:
     """SHA-256 of the fetched bytes, or of the text that carries them: a known data URL is never decoded again."""
     if fetched is None:
-        small = len(source.text) <= _INLINE_BYTES
-        return source.fingerprint() if small else await asyncio.to_thread(source.fingerprint)
-    if len(fetched) <= _INLINE_BYTES:
-        return hashlib.sha256(fetched).digest()
-    return (await asyncio.to_thread(hashlib.sha256, fetched)).digest()
+        return await inline.run(source.fingerprint, len(source.text))
+    return await inline.sha256(fetched)
 
 
 def _wanted(modality: Modality, spec: MediaSpec, with_audio: bool) -> _Key:

@@ -1,6 +1,6 @@
 """The queue between gateways and workers, in Redis: jobs, leases, reply logs, and who serves what."""
 
-from tessera.queue.broker import Append, Broker, Reaped, Unwritten
+from tessera.queue.broker import Broker, Reaped
 from tessera.queue.census import Census
 from tessera.queue.channel import listen
 from tessera.queue.connection import REDIS_UNAVAILABLE, connect
@@ -8,7 +8,7 @@ from tessera.queue.dead_letters import DeadLetter, DeadLetters, Death
 from tessera.queue.directory import Directory, ModelCard, ServedModel
 from tessera.queue.entry import Data, End, Entry, Failure, Head, decode
 from tessera.queue.job import Job, JobName, Lease, Leases, Named, new_job_id
-from tessera.queue.log import Part, Place
+from tessera.queue.log import Append, Part, Place, Unwritten
 from tessera.queue.once import Once
 from tessera.queue.record import Record, Records
 from tessera.queue.replies import ReplyHub

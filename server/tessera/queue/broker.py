@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,7 +17,7 @@ from tessera.queue.connection import reach
 from tessera.queue.dead_letters import tell_set_aside
 from tessera.queue.job import Job, Lease, Leases
 from tessera.queue.keys import Keys
-from tessera.queue.log import ENTRY_COST_BYTES, Part, Place
+from tessera.queue.log import ENTRY_COST_BYTES, Append, Part, Place, Unwritten
 from tessera.queue.once import Once
 from tessera.queue.scripts import Script, script
 from tessera.settings import Settings
@@ -30,37 +29,6 @@ REAPED_AT_ONCE = 128
 HELD_AT_ONCE = 256
 # What `enqueue.lua` returns where the bodies take all the room.
 _FULL, _BYTES_FULL, _OTHER_REQUEST = -1, -2, -3
-
-
-@dataclass(frozen=True, slots=True)
-class Append:
-    """New entries of one job's reply.
-
-    Attributes:
-        offset: number of entries written before these.
-        final: the reply is complete.
-        steps: what the engine gave for these entries, for whoever may have to go on behind them.
-        counted: bytes of the reply, and of steps, that are to be counted with these; None: their own. To count now and
-            then is enough, and costs less than to count each token.
-    """
-
-    job_id: str
-    epoch: int
-    offset: int
-    entries: Sequence[bytes]
-    final: bool
-    steps: bytes = b""
-    counted: tuple[int, int] | None = None
-
-
-class Unwritten(list[str]):
-    """Ids of jobs that the caller of ``append`` no longer holds.
-
-    Attributes:
-        held_back: those of others, for whose entries there is no room now: replies take ``TESSERA_MAX_REPLY_BYTES``.
-    """
-
-    held_back: Sequence[str] = ()
 
 
 class Reaped(NamedTuple):
@@ -301,14 +269,6 @@ class Broker:
             for model in names:
                 pipe.hget(self.keys.bodies(model), self.keys.SUM)
             return {model: int(held or 0) for model, held in zip(names, await pipe.execute(), strict=True)}
-
-    async def depth(self, model: str) -> tuple[int, int]:
-        """Jobs waiting and jobs running."""
-        async with reach(self._settings), self._redis.pipeline(transaction=False) as pipe:
-            pipe.zcard(self.keys.queue(model))
-            pipe.zcard(self.keys.leases(model))
-            waiting, running = await pipe.execute()
-        return waiting, running
 
     async def census(self, model: str) -> Census:
         """What there is of a model's jobs."""

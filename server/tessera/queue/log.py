@@ -1,8 +1,10 @@
-"""A reader's place in a job's reply log, and what stands behind it."""
+"""A job's reply log: what is written to it, a reader's place in it, and what stands behind that."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 # Bytes that an entry costs its reader beside its content: an object, and places in lists.
@@ -37,3 +39,34 @@ class Part(NamedTuple):
     length: int
     first: bytes | None
     state: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """New entries of one job's reply.
+
+    Attributes:
+        offset: number of entries written before these.
+        final: the reply is complete.
+        steps: what the engine gave for these entries, for whoever may have to go on behind them.
+        counted: bytes of the reply, and of steps, that are to be counted with these; None: their own. To count now and
+            then is enough, and costs less than to count each token.
+    """
+
+    job_id: str
+    epoch: int
+    offset: int
+    entries: Sequence[bytes]
+    final: bool
+    steps: bytes = b""
+    counted: tuple[int, int] | None = None
+
+
+class Unwritten(list[str]):
+    """Ids of jobs that the caller of ``append`` no longer holds.
+
+    Attributes:
+        held_back: those of others, for whose entries there is no room now: replies take ``TESSERA_MAX_REPLY_BYTES``.
+    """
+
+    held_back: Sequence[str] = ()

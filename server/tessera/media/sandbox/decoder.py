@@ -11,6 +11,7 @@ from contextlib import suppress
 import structlog
 
 from tessera.errors import MediaDecodeFailed, MediaDecoderUnavailable, TesseraError
+from tessera.media import inline
 from tessera.media.decoder import Decoded, SandboxIncomplete, thread_count
 from tessera.media.decoding import DecodeJob, measure
 from tessera.media.item import Modality
@@ -32,8 +33,6 @@ _GRACE_S = 1.0
 # A process is replaced after so many tasks, or once it has held so much: what it has seen and broken goes with it.
 _MOST_TASKS = 256
 _MOST_HELD_BYTES = 512 * MIB
-# Copying or hashing less than this is quicker than handing it to a thread and back.
-_INLINE_BYTES = 256 * 1024
 # Their headers are read in Python, which nothing in them can harm.
 _READ_IN_PYTHON = ("image/png", "image/jpeg")
 _REPORT_S = 1.0
@@ -79,7 +78,7 @@ class SandboxDecoder:
 
     async def measure(self, job: DecodeJob) -> int:
         """See ``Decoder``; a header that a library in C would read is read in a process."""
-        read_here = job.kind.mime in _READ_IN_PYTHON and len(job.data) <= _INLINE_BYTES
+        read_here = job.kind.mime in _READ_IN_PYTHON and len(job.data) <= inline.INLINE_BYTES
         if job.modality is not Modality.IMAGE or read_here:
             return measure(job, self._settings, Deadline())
         answer, _ = await self._do(Task.MEASURE, job, small=True)
@@ -160,10 +159,7 @@ class SandboxDecoder:
         files: list[int] = []
         try:
             if len(job.data) > INLINE_BYTES:
-                large = len(job.data) > _INLINE_BYTES
-                files.append(
-                    await asyncio.to_thread(memory_file.create, job.data) if large else memory_file.create(job.data)
-                )
+                files.append(await inline.run(lambda: memory_file.create(job.data), len(job.data)))
             payloads = 0 if task is Task.MEASURE else 1 + job.with_audio
             files += [memory_file.create() for _ in range(payloads)]
             request = Request.of(task, job, self._settings.media_decode_timeout_s, apart=len(files) > payloads)
@@ -178,8 +174,7 @@ class SandboxDecoder:
                 os.close(descriptor)
         if answer.error is not None or task is Task.MEASURE:
             return answer, []
-        small = sum(map(len, views)) <= _INLINE_BYTES
-        return answer, inspect(job, views) if small else await asyncio.to_thread(inspect, job, views)
+        return answer, await inline.run(lambda: inspect(job, views), sum(map(len, views)))
 
     async def _crash(self, child: Child, job: DecodeJob, error: Exception) -> TesseraError:
         status: int | None = None

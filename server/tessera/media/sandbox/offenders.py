@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 from collections import OrderedDict
+
+from tessera.media import inline
 
 _MOST_REMEMBERED = 4096
 _MOST_DEATHS = 2
-# Hashing less than this is quicker than handing it to a thread and back.
-_INLINE_BYTES = 256 * 1024
 
 
 class Offenders:
@@ -20,18 +18,11 @@ class Offenders:
 
     async def barred(self, data: bytes) -> bool:
         """Whether it has had its chances."""
-        return bool(self._deaths) and self._deaths.get(await _digest(data), 0) >= _MOST_DEATHS
+        return bool(self._deaths) and self._deaths.get(await inline.sha256(data), 0) >= _MOST_DEATHS
 
     async def note(self, data: bytes) -> None:
         """A process died of it."""
-        digest = await _digest(data)
+        digest = await inline.sha256(data)
         self._deaths[digest] = self._deaths.pop(digest, 0) + 1
         if len(self._deaths) > _MOST_REMEMBERED:
             self._deaths.popitem(last=False)
-
-
-async def _digest(data: bytes) -> bytes:
-    def digest() -> bytes:
-        return hashlib.sha256(data).digest()
-
-    return digest() if len(data) <= _INLINE_BYTES else await asyncio.to_thread(digest)
