@@ -35,6 +35,14 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
+def nothing_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting comes from this machine's environment, or from a file in the folder that pytest was started in."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"TESSERA_{name.upper()}", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
 def settings(redis_url: str) -> Settings:
     """Settings of a test's own corner of the Redis, with leases short enough to see them run out."""
     return Settings(redis_url=redis_url, redis_prefix=f"test-{secrets.token_hex(4)}", lease_s=1.0)

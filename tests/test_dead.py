@@ -21,10 +21,7 @@ BODY = b'{"messages":[{"content":"tessera-media:abc"}]}'
 
 
 @pytest.fixture(autouse=True)
-def nothing_from_outside(monkeypatch, tmp_path):
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"TESSERA_{name.upper()}", raising=False)
-    monkeypatch.chdir(tmp_path)
+def alone(nothing_from_outside, monkeypatch):
     # It changes the whole process.
     monkeypatch.setattr(flags.logging, "configure", lambda settings: None)
 

@@ -6,12 +6,7 @@ from pydantic import ValidationError
 from tessera.settings import EMBEDDED_ENGINE_ARGS, EMBEDDED_MODEL_NAME, Settings
 from tessera.settings import worker as module
 
-
-@pytest.fixture(autouse=True)
-def nothing_from_outside(monkeypatch, tmp_path):
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"TESSERA_{name.upper()}", raising=False)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("nothing_from_outside")
 
 
 def test_every_setting_is_described():
