@@ -55,6 +55,13 @@ def test_version():
     assert run("version").stdout == f"{__version__}\n"
 
 
+def test_a_gateway_does_not_start_with_keys_that_cannot_be_read(tmp_path):
+    result = run("gateway", TESSERA_REDIS_URL="redis://nowhere", TESSERA_API_KEYS_FILE=str(tmp_path / "keys"))
+    assert result.exit_code == 2
+    assert "TESSERA_API_KEYS_FILE" in result.stderr
+    assert "Traceback" not in result.output
+
+
 def test_openapi():
     assert run("openapi").stdout == openapi_yaml()
 

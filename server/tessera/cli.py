@@ -53,12 +53,13 @@ def gateway(host: Host = None, port: Port = None, redis_url: RedisUrl = None) ->
     """Run a gateway: the HTTP side. Any number of them share one Redis."""
     from tessera.gateway.server import run_gateway
     from tessera.media import SandboxIncomplete
+    from tessera.tenants import KeysUnreadable
 
     settings = read_settings(host=host, port=port, redis_url=redis_url)
     require_redis(settings)
     try:
         run_gateway(settings)
-    except SandboxIncomplete as error:
+    except (SandboxIncomplete, KeysUnreadable) as error:
         raise refusal(str(error)) from None
 
 

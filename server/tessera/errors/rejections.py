@@ -84,6 +84,17 @@ class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
 
+class InvalidAPIKey(InvalidRequest):
+    """The request has no API key, or none that is valid."""
+
+    status = 401
+    code = "invalid_api_key"
+
+    def headers(self) -> dict[str, str]:
+        """As ever, and how a key is sent."""
+        return {**super().headers(), "WWW-Authenticate": "Bearer"}
+
+
 class RouteNotFound(InvalidRequest):
     """No such path."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
@@ -14,11 +15,13 @@ from starlette.middleware.cors import CORSMiddleware
 from tessera import __version__
 from tessera.errors import MethodNotAllowed, RouteNotFound, TesseraError
 from tessera.gateway import generation, health, models, requests
+from tessera.gateway.authentication import Authentication, describe_keys, open_paths
 from tessera.gateway.failsafe import Failsafe
 from tessera.gateway.request_id import RequestIds
 from tessera.gateway.routes import HeadAsGet, match_exactly
 from tessera.gateway.services import open_services
 from tessera.settings import Settings
+from tessera.tenants import KeyRing
 
 log = structlog.get_logger()
 
@@ -27,8 +30,24 @@ DESCRIPTION = """OpenAI-compatible gateway to multimodal language models.
 Fields that are not listed here are passed to vLLM as they are."""
 
 
+class _Application(FastAPI):
+    """FastAPI's, which does not know of keys: they are not its handlers' business."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The description of the API."""
+        if self.openapi_schema is None:
+            describe_keys(super().openapi())
+        assert self.openapi_schema is not None, "it was just made"
+        return self.openapi_schema
+
+
 def create_app(settings: Settings) -> FastAPI:
-    """The application; it connects when it starts."""
+    """The application; it connects when it starts.
+
+    Raises:
+        KeysUnreadable: the settings name keys that cannot be read.
+    """
+    keys = KeyRing(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -37,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
             log.info("gateway_ready", gateway=services.gateway_id, port=settings.port)
             yield
 
-    app = FastAPI(
+    app = _Application(
         title="Tessera", version=__version__, description=DESCRIPTION, lifespan=lifespan, redirect_slashes=False
     )
     app.state.draining = False
@@ -49,6 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
     # What is added last comes first.
     app.add_middleware(Failsafe)
     app.add_middleware(HeadAsGet)
+    app.add_middleware(Authentication, keys=keys, exempt=open_paths(settings))
     if origins := settings.allowed_origins():
         app.add_middleware(
             CORSMiddleware,

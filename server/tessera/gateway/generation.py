@@ -36,11 +36,14 @@ class Generation(Response):
         # Of the table of routes, not what the client sent: it becomes a label of metrics.
         path: str = scope["route"].path
         # Counted and logged within; there is nobody left to answer.
-        with suppress(Cancelled), observe(path) as seen, self._services.bodies.enter() as share:
+        seen_by, room = observe(path, scope["state"]["tenant"]), self._services.bodies.enter()
+        with suppress(Cancelled), seen_by as seen, room as share:
             directives = read_directives(self._request.headers)
             settings = self._services.settings
             raw = await self._read(share)
-            once = await asyncio.to_thread(Once.of, directives.key, path, raw) if directives.key else None
+            once = None
+            if directives.key:
+                once = await asyncio.to_thread(Once.of, directives.key, path, raw, tenant=seen.tenant)
             document = await Document.read(raw, settings.max_body_values)
             options = await document.run(self._understand)
             relay = Relay(self._services, path, document, options, directives, once, seen, share)

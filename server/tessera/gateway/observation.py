@@ -12,7 +12,9 @@ import structlog
 
 from tessera.errors import Cancelled, StreamNotResumed, TesseraError
 from tessera.queue import End, Head
+from tessera.settings import DEFAULT_TENANT
 from tessera.telemetry import metrics
+from tessera.telemetry.tenants import tenant_label
 
 log = structlog.get_logger()
 
@@ -23,12 +25,14 @@ class Observation:
     """Times and counts of a request; its labels are known step by step.
 
     Attributes:
+        tenant: who asks.
         model: ``unknown`` until the model was found, so that clients cannot make up label values.
         ended: the end of the answer was seen, and what it took is counted.
     """
 
-    def __init__(self, endpoint: str):
+    def __init__(self, endpoint: str, tenant: str):
         self.endpoint = endpoint
+        self.tenant = tenant
         self.model = "unknown"
         self.job_id = ""
         self.ended = False
@@ -66,7 +70,7 @@ class Observation:
             self.code = "engine"  # a worker of an earlier version, which does not say more
         if end.resumed:
             metrics.RESUMED.labels(self.model, "resumed").inc()
-        count_tokens(self.model, end.usage)
+        count_tokens(self.model, end.usage, self.tenant)
         self.ended = True
 
     def failed(self, error: TesseraError) -> None:
@@ -79,6 +83,7 @@ class Observation:
     def _conclude(self) -> None:
         elapsed = time.perf_counter() - self._started
         metrics.REQUESTS.labels(self.model, self.endpoint, str(self.status), self.code).inc()
+        metrics.TENANT_REQUESTS.labels(tenant_label(self.tenant), str(self.status)).inc()
         if self.status == 200:
             metrics.E2E.labels(self.model, self.endpoint).observe(elapsed)
         else:
@@ -95,7 +100,7 @@ class Observation:
             )
 
 
-def count_tokens(model: str, usage: dict[str, Any]) -> None:
+def count_tokens(model: str, usage: dict[str, Any], tenant: str) -> None:
     """Count what an answer took, by vLLM's usage object."""
     details = usage.get("prompt_tokens_details") or {}
     by_modality = details.get("multimodal_tokens") or {}
@@ -105,6 +110,7 @@ def count_tokens(model: str, usage: dict[str, Any]) -> None:
     for kind, count in counts.items():
         if count:
             metrics.TOKENS.labels(model, kind).inc(count)
+            metrics.TENANT_TOKENS.labels(tenant_label(tenant), kind).inc(count)
 
 
 class Retelling:
@@ -132,9 +138,9 @@ class Retelling:
 
 
 @contextmanager
-def observe(endpoint: str) -> Iterator[Observation]:
-    """Observe a request from its arrival to its end, however it ends."""
-    seen = Observation(endpoint)
+def observe(endpoint: str, tenant: str = DEFAULT_TENANT) -> Iterator[Observation]:
+    """Observe a tenant's request from its arrival to its end, however it ends."""
+    seen = Observation(endpoint, tenant)
     open_requests = metrics.REQUESTS_OPEN.labels(endpoint)
     open_requests.inc()
     try:

@@ -126,7 +126,8 @@ class Relay(Response):
         self._document = None  # it may be large, and the answer may take long
         options = self._options
         self._seen.job_id = name.id
-        return Job(name.id, name.model, self._path, body, width, options.hide_usage, options.stream)
+        of_client = (options.hide_usage, options.stream, self._seen.tenant)
+        return Job(name.id, name.model, self._path, body, width, *of_client)
 
     async def _enqueue(self, job: Job) -> str | None:
         services = self._services

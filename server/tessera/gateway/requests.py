@@ -75,16 +75,17 @@ class RequestState(BaseModel):
 @router.get("/v1/requests/{request_id}", responses=_RESPONSES)
 async def retrieve_request(request: Request, request_id: str) -> RequestState:
     """How a request stands: in the queue, running, or how it ended. Known until its answer is no longer kept."""
-    return _state_of(await _find(request.app.state.services, request_id))
+    return _state_of(await _find(request.app.state.services, request_id, request.state.tenant))
 
 
 @router.delete("/v1/requests/{request_id}", responses=_RESPONSES)
 async def cancel_request(request: Request, request_id: str) -> RequestState:
     """Cancel a request, waiting or running. One that has ended stays as it is."""
     services: Services = request.app.state.services
-    record = await _find(services, request_id)
+    tenant: str = request.state.tenant
+    record = await _find(services, request_id, tenant)
     await services.broker.cancel(record.model, record.id)
-    return _state_of(await _find(services, record.id))
+    return _state_of(await _find(services, record.id, tenant))
 
 
 @router.get("/v1/requests/{request_id}/events", responses=_EVENTS, response_class=Response)
@@ -114,10 +115,10 @@ class Events(Response):
         """Answer (ASGI)."""
         path: str = scope["route"].path
         # Counted and logged within; there is nobody left to answer.
-        with suppress(Cancelled), observe(path) as seen:
+        with suppress(Cancelled), observe(path, scope["state"]["tenant"]) as seen:
             async with cancel_on_disconnect(receive):
                 after = self._place()
-                record = await _find(self._services, self._request_id)
+                record = await _find(self._services, self._request_id, seen.tenant)
                 seen.model, seen.job_id = record.model, record.id
                 tell(scope, JOB_HEADER, record.id)
                 await follow(self._services, record, after, send, seen)
@@ -128,16 +129,18 @@ class Events(Response):
         return EventId.parse(self._after, name="after") if self._after else BEGINNING
 
 
-async def _find(services: Services, request_id: str) -> Record:
+async def _find(services: Services, request_id: str, tenant: str) -> Record:
+    """A tenant's request; somebody else's is as if it were not there."""
     if _ID.fullmatch(request_id):
         spellings = {request_id, *(request_id.removeprefix(prefix) for prefix in _OF_ANSWERS)}
         models = services.catalogue.names()
-        if record := await services.records.find(models, spellings):
-            return record
-        # Of a model that this gateway has not heard of yet.
-        await services.catalogue.refresh()
-        services.catalogue.check_reachable()
-        if record := await services.records.find(set(services.catalogue.names()).difference(models), spellings):
+        record = await services.records.find(models, spellings)
+        if record is None:
+            # Of a model that this gateway has not heard of yet.
+            await services.catalogue.refresh()
+            services.catalogue.check_reachable()
+            record = await services.records.find(set(services.catalogue.names()).difference(models), spellings)
+        if record is not None and record.tenant == tenant:
             return record
     raise RequestNotFound("No request of this id is known, or its answer is no longer kept.", param="request_id")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,12 +36,29 @@ def run_gateway(settings: Settings) -> None:
 
     Raises:
         SandboxIncomplete: ``TESSERA_MEDIA_SANDBOX=strict``, and this machine cannot.
+        KeysUnreadable: the settings name keys that cannot be read.
     """
+    if not (settings.api_key or settings.api_keys_file or _is_loopback(settings.host)):
+        log.warning(
+            "gateway_without_keys",
+            host=settings.host,
+            port=settings.port,
+            meaning="Whoever reaches this port may use all of it. Set TESSERA_API_KEYS_FILE or TESSERA_API_KEY.",
+        )
+    app = create_app(settings)
     if settings.media_sandbox == "strict":
         asyncio.run(_require_sandbox(settings))
     raise_descriptor_limit()
     give_back_freed_memory()
-    GatewayServer(create_app(settings), settings).run()
+    GatewayServer(app, settings).run()
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine's programs reach an address that is listened on."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name, or all addresses
 
 
 async def _require_sandbox(settings: Settings) -> None:

@@ -64,4 +64,4 @@ class Unattended:
         del self._jobs[job.id]
         self._stage.release(holder_of(job))
         if record is not None and isinstance(record.last, End):
-            count_tokens(job.model, record.last.usage)
+            count_tokens(job.model, record.last.usage, record.tenant)

@@ -68,7 +68,7 @@ async def _ask(stack: Stack, console: Console) -> None:
     asked = time.monotonic()
     first: float | None = None
     usage: dict[str, Any] = {}
-    async for event in _events(f"{stack.url}/v1/chat/completions", request):
+    async for event in _events(f"{stack.url}/v1/chat/completions", request, stack.headers):
         usage = event.get("usage") or usage
         text = "".join(choice["delta"].get("content") or "" for choice in event["choices"])
         if text and first is None:
@@ -81,14 +81,15 @@ async def _ask(stack: Stack, console: Console) -> None:
     console.print(f"Tokens: {counts} in the prompt; {usage.get('completion_tokens', 0)} in the answer\n")
 
 
-async def _events(url: str, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+async def _events(url: str, request: dict[str, Any], headers: dict[str, str]) -> AsyncIterator[dict[str, Any]]:
     """The events of a streamed answer.
 
     Raises:
         RuntimeError: the server answered with an error, at once or in the stream.
     """
     timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
-    async with aiohttp.ClientSession(timeout=timeout) as session, session.post(url, json=request) as response:
+    asking = aiohttp.ClientSession(timeout=timeout, headers=headers)
+    async with asking as session, session.post(url, json=request) as response:
         if response.status != 200:
             raise RuntimeError(f"HTTP {response.status}: {await response.text()}")
         async for line in response.content:

@@ -18,6 +18,7 @@ from tessera.local.redis_server import executable
 from tessera.processes import adopt_orphans, end_strays
 from tessera.queue import REDIS_UNAVAILABLE, connect
 from tessera.settings import Settings
+from tessera.tenants import first_key
 
 POLL_S = 0.2
 # What a gateway needs beyond its drain to end what has not ended.
@@ -53,6 +54,12 @@ class Stack:
         """Where clients find the gateway."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.host, self.settings.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.settings.port}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What its clients have to send with each request."""
+        key = first_key(self.settings)
+        return {"Authorization": f"Bearer {key}"} if key else {}
 
     @property
     def model(self) -> str:

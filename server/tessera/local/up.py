@@ -14,7 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from tessera.local.stack import Stack, open_stack
 from tessera.settings import SIMULATED, Settings
 
-_CURL = """curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\
+_CURL = """curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} \\
   -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}], "max_tokens": 32}}'"""
 
 
@@ -54,7 +54,9 @@ async def run_up(settings: Settings, *, verbose: bool) -> None:
         async with started(settings, console, verbose=verbose) as stack:
             console.print(f"\nServing on [bold]{stack.url}[/] (docs: {stack.url}/docs; Ctrl-C stops). Try it:\n")
             # soft_wrap: the command can be pasted as it is.
-            console.print(_CURL.format(url=stack.url, model=stack.model), soft_wrap=True, markup=False)
+            # Not the key itself: what is on the screen is seen by others.
+            key = ' -H "Authorization: Bearer $KEY"' if stack.headers else ""
+            console.print(_CURL.format(url=stack.url, model=stack.model, key=key), soft_wrap=True, markup=False)
             await asyncio.Event().wait()
 
 

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import orjson
 
+from tessera.settings import DEFAULT_TENANT
+
 
 def new_job_id(request_id: str = "job") -> str:
     """A fresh job id: the id of its request, which clients choose and repeat as they like, and 128 random bits.
@@ -50,6 +52,7 @@ class Job:
         sequences: sequences that it occupies in the engine's batch (``n`` times the number of prompts).
         hide_usage: the client did not ask for the usage chunk that the worker asks vLLM for.
         stream: the answer is a stream of events.
+        tenant: whose it is.
     """
 
     id: str
@@ -59,6 +62,7 @@ class Job:
     sequences: int = 1
     hide_usage: bool = False
     stream: bool = False
+    tenant: str = DEFAULT_TENANT
 
     @classmethod
     def restore(cls, job_id: str, model: str, meta: bytes, body: bytes, sequences: int) -> Job:
@@ -68,11 +72,13 @@ class Job:
             KeyError, TypeError, ValueError: ``meta`` is not what ``meta()`` gives.
         """
         known = orjson.loads(meta)
-        return cls(job_id, model, known["path"], body, sequences, known["hide_usage"], known.get("stream", False))
+        stream, tenant = known.get("stream", False), known.get("tenant", DEFAULT_TENANT)
+        return cls(job_id, model, known["path"], body, sequences, known["hide_usage"], stream, tenant)
 
     def meta(self) -> bytes:
         """What travels beside the body."""
-        return orjson.dumps({"path": self.path, "hide_usage": self.hide_usage, "stream": self.stream})
+        known = {"path": self.path, "hide_usage": self.hide_usage, "stream": self.stream, "tenant": self.tenant}
+        return orjson.dumps(known)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from tessera.queue.connection import reach
 from tessera.queue.entry import Entry
 from tessera.queue.job import Named
 from tessera.queue.keys import Keys
-from tessera.settings import Settings
+from tessera.settings import DEFAULT_TENANT, Settings
 
 # States of jobs of which nothing further will be written.
 ENDED = frozenset({b"finished", b"cancelled", b"evicted"})
@@ -29,7 +29,7 @@ class Record:
 
     Attributes:
         state: ``queued``, ``leased``, ``finished`` (answered, be it with an error), ``cancelled`` or ``evicted``.
-        path: as in ``Job``, as is ``stream``.
+        path: as in ``Job``, as are ``stream`` and ``tenant``.
         attempts: deliveries to workers so far.
         ahead: jobs that are before it in the queue; None where it does not wait.
         arrived_ms: when it was queued, in Unix time.
@@ -49,6 +49,7 @@ class Record:
     leased_ms: int | None
     ended_ms: int | None
     last: Entry | None
+    tenant: str = DEFAULT_TENANT
 
 
 class Records:
@@ -102,4 +103,5 @@ class Records:
             int(epoch or 0) if delivered else None,
             None if ended_ms is None else int(ended_ms),
             None if last is None else entry.decode(last),
+            known.get("tenant", DEFAULT_TENANT),
         )

@@ -15,6 +15,7 @@ from tessera.settings.memory import MemorySettings
 from tessera.settings.queue import QueueSettings
 from tessera.settings.simulated import SimulatedSettings
 from tessera.settings.telemetry import TelemetrySettings
+from tessera.settings.tenants import DEFAULT_TENANT, TenantSettings
 from tessera.settings.units import MIB
 from tessera.settings.worker import (
     EMBEDDED_ENGINE_ARGS,
@@ -25,7 +26,16 @@ from tessera.settings.worker import (
     WorkerSettings,
 )
 
-__all__ = ["EMBEDDED_ENGINE_ARGS", "EMBEDDED_MODEL", "EMBEDDED_MODEL_NAME", "MIB", "SIMULATED", "VLLM", "Settings"]
+__all__ = [
+    "DEFAULT_TENANT",
+    "EMBEDDED_ENGINE_ARGS",
+    "EMBEDDED_MODEL",
+    "EMBEDDED_MODEL_NAME",
+    "MIB",
+    "SIMULATED",
+    "VLLM",
+    "Settings",
+]
 
 
 class Settings(
@@ -35,6 +45,7 @@ class Settings(
     MemorySettings,
     SimulatedSettings,
     WorkerSettings,
+    TenantSettings,
     GatewaySettings,
     HttpSettings,
     QueueSettings,

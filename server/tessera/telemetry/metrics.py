@@ -24,6 +24,8 @@ TOKENS = Counter(
     "tessera_tokens", "Tokens by kind: prompt, cached, image, video, audio (all part of prompt), completion.",
     ["model", "kind"],
 )  # fmt: skip
+TENANT_REQUESTS = Counter("tessera_tenant_requests", "Requests answered, by tenant.", ["tenant", "status"])
+TENANT_TOKENS = Counter("tessera_tenant_tokens", "Tokens by kind, as in tessera_tokens, by tenant.", ["tenant", "kind"])
 QUEUE_DEPTH = Gauge("tessera_queue_depth", "Jobs waiting, over all gateways.", ["model"])
 JOBS_RUNNING = Gauge("tessera_jobs_running", "Jobs leased by workers, over all gateways.", ["model"])
 BODY_BYTES = Gauge("tessera_body_bytes", "Bodies of requests in this gateway's memory, until they are queued.")
