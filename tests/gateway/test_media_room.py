@@ -1,4 +1,4 @@
-"""More media than the store has room for: what requests see of it is that some wait a little."""
+"""More media than the store, or the gateway, has room for: what requests see of it is that some wait a little."""
 
 from __future__ import annotations
 
@@ -113,3 +113,31 @@ async def test_a_store_that_is_all_in_use_is_said_to_be_after_a_bounded_wait(sta
         for lease in leases:
             await worker.echo(lease)
     assert all([(await request).status == 200 for request in waiting])
+
+
+async def test_photographs_at_once_wait_for_the_memory_of_the_gateway(start_gateway, worker, settings, look):
+    gateway = await start_gateway(settings.model_copy(update={"max_media_bytes_in_memory": 24 * MIB}))
+    waits = await gateway.metric("tessera_media_memory_wait_seconds_count", use="decoding_small")
+    async with worker.serving(look(worker)):
+        requests = (gateway.post(chat(worker.card.model, photograph(number))) for number in range(PHOTOGRAPHS))
+        answers = await asyncio.gather(*requests)
+    assert [answer.status for answer in answers] == [200] * PHOTOGRAPHS
+    assert await gateway.metric("tessera_media_memory_wait_seconds_count", use="decoding_small") > waits
+    for use in ("encoded", "decoding", "decoding_small"):
+        assert await gateway.metric("tessera_media_memory_bytes", use=use) == 0
+        assert await gateway.metric("tessera_media_memory_waiting", use=use) == 0
+
+
+async def test_a_request_that_finds_no_memory_is_told_to_come_again(start_gateway, worker, settings):
+    gateway = await start_gateway(
+        settings.model_copy(update={"max_media_bytes_in_memory": 24 * MIB, "media_memory_wait_s": 0.1})
+    )
+    memory = gateway.app.state.services.stage.memory
+    async with memory.decoding(3 * MIB):
+        answer = await gateway.post(chat(worker.card.model, photograph(1)))
+    assert (answer.status, answer.error["code"]) == (429, "media_memory_full")
+    assert answer.error["type"] == "rate_limit_error"
+    assert answer.error["param"] == "messages[0].content[0]"
+    assert answer.headers["Retry-After"] == "5"
+    async with worker.serving(worker.echo):
+        assert (await gateway.post(chat(worker.card.model, photograph(1)))).status == 200

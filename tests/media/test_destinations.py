@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from tessera.errors import MediaFetchBlocked, MediaFetchFailed
 from tessera.media.address import parse_address
 from tessera.media.destinations import Destinations
-from tessera.media.fetch import Fetcher
+from tests.media.downloads import Downloads
 
 
 def allows(settings, url):
@@ -71,8 +71,8 @@ async def test_the_same_url_is_fetched_once_for_all_who_wait_for_it(web_server, 
         return web.Response(body=b"media")
 
     web_server.handlers["/x"] = slow
-    fetcher = Fetcher(settings)
-    tasks = [asyncio.create_task(fetcher.fetch(web_server.url + "/x")) for _ in range(5)]
+    fetcher = Downloads(settings)
+    tasks = [asyncio.create_task(fetcher.read(web_server.url + "/x")) for _ in range(5)]
     await wait_for(lambda: web_server.requests)
     for task in tasks[:2]:
         task.cancel()
@@ -81,7 +81,7 @@ async def test_the_same_url_is_fetched_once_for_all_who_wait_for_it(web_server, 
     assert await asyncio.gather(*tasks[2:]) == [b"media"] * 3
     assert len(web_server.requests) == 1
     # Nothing is remembered: what a URL leads to may change.
-    await fetcher.fetch(web_server.url + "/x")
+    await fetcher.read(web_server.url + "/x")
     assert len(web_server.requests) == 2
     await fetcher.aclose()
 
@@ -89,21 +89,21 @@ async def test_the_same_url_is_fetched_once_for_all_who_wait_for_it(web_server, 
 async def test_headers_go_to_their_own_host_and_change_with_their_file(web_server, make_settings, tmp_path):
     file = tmp_path / "headers.json"
     file.write_text(json.dumps({"127.0.0.1": {"Authorization": "Bearer S3CRET"}}))
-    fetcher = Fetcher(make_settings(media_headers_file=file))
+    fetcher = Downloads(make_settings(media_headers_file=file))
     port = web_server.url.rpartition(":")[2]
     web_server.serve("/x", b"media")
     url = web_server.serve("/away", b"", status=302, headers={"Location": f"http://localhost:{port}/x"})
-    await fetcher.fetch(url)
+    await fetcher.read(url)
     assert [r.headers.get("Authorization") for r in web_server.requests] == ["Bearer S3CRET", None]
     file.write_text(json.dumps({"127.0.0.1": {"X-Key": "2"}}))
     os.utime(file, ns=(1, 1))
-    await fetcher.fetch(web_server.url + "/x")
+    await fetcher.read(web_server.url + "/x")
     assert web_server.requests[-1].headers.get("X-Key") == "2"
     with capture_logs() as logs:
         file.write_text("S3CRET")
         os.utime(file, ns=(2, 2))
         for _ in range(2):
-            await fetcher.fetch(web_server.url + "/x")
+            await fetcher.read(web_server.url + "/x")
     assert web_server.requests[-1].headers.get("X-Key") == "2", "what was there goes on"
     assert [line["event"] for line in logs] == ["media_headers_unreadable"]
     assert "S3CRET" not in str(logs)
@@ -112,13 +112,13 @@ async def test_headers_go_to_their_own_host_and_change_with_their_file(web_serve
 
 async def test_a_proxy_is_asked_for_everything(web_server, make_settings):
     web_server.serve("/img.png", b"by the proxy")
-    fetcher = Fetcher(make_settings(media_proxy=web_server.url, media_allow_private_networks=False))
-    assert await fetcher.fetch("http://images.example/img.png?a=%2F") == b"by the proxy"
+    fetcher = Downloads(make_settings(media_proxy=web_server.url, media_allow_private_networks=False))
+    assert await fetcher.read("http://images.example/img.png?a=%2F") == b"by the proxy"
     # An address that is not public is not even asked of a proxy.
     with pytest.raises(MediaFetchBlocked):
-        await fetcher.fetch("http://169.254.169.254/latest")
+        await fetcher.read("http://169.254.169.254/latest")
     with pytest.raises(MediaFetchFailed):
-        await fetcher.fetch("http://[::ffff:10.0.0.1]/")
+        await fetcher.read("http://[::ffff:10.0.0.1]/")
     await fetcher.aclose()
     [request] = web_server.requests
     assert request.raw_path == "http://images.example/img.png?a=%2F"

@@ -6,12 +6,12 @@ import pytest
 from aiohttp import web
 
 from tessera.errors import InvalidMedia, MediaFetchBlocked, MediaFetchFailed, MediaFetchTimeout
-from tessera.media.fetch import Fetcher
+from tests.media.downloads import Downloads
 
 
 @pytest.fixture
 async def fetcher(settings):
-    fetcher = Fetcher(settings)
+    fetcher = Downloads(settings)
     yield fetcher
     await fetcher.aclose()
 
@@ -23,7 +23,7 @@ def moved(web_server, path, location, status=302):
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_are_followed(fetcher, web_server, status):
     web_server.serve("/there", b"media")
-    assert await fetcher.fetch(moved(web_server, "/here", web_server.url + "/there", status)) == b"media"
+    assert await fetcher.read(moved(web_server, "/here", web_server.url + "/there", status)) == b"media"
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ async def test_the_place_goes_out_as_it_was_given_or_beside_the_one_before(fetch
     if asked.startswith("/folder/a"):
         begin = web_server.handlers["/folder/a"]
         web_server.handlers["/folder/a"] = lambda r: _text(r.raw_path) if r.query_string else begin(r)
-    assert (await fetcher.fetch(url)).decode() == asked
+    assert (await fetcher.read(url)).decode() == asked
 
 
 async def _text(text):
@@ -52,15 +52,15 @@ async def _text(text):
 
 
 async def test_no_more_are_followed_than_allowed(web_server, make_settings):
-    fetcher = Fetcher(make_settings(media_max_redirects=2))
+    fetcher = Downloads(make_settings(media_max_redirects=2))
     for hop in range(3):
         moved(web_server, f"/{hop}", f"/{hop + 1}")
     web_server.serve("/3", b"media")
-    assert await fetcher.fetch(web_server.url + "/1") == b"media"
+    assert await fetcher.read(web_server.url + "/1") == b"media"
     with pytest.raises(MediaFetchFailed, match="redirects more than 2 times: send the final URL"):
-        await fetcher.fetch(web_server.url + "/0")
+        await fetcher.read(web_server.url + "/0")
     with pytest.raises(MediaFetchFailed, match="more than 2 times"):
-        await fetcher.fetch(moved(web_server, "/loop", "/loop"))
+        await fetcher.read(moved(web_server, "/loop", "/loop"))
     await fetcher.aclose()
 
 
@@ -70,9 +70,9 @@ async def test_one_deadline_for_all_of_them(web_server, make_settings):
         return web.Response(status=302, headers={"Location": "/slow"})
 
     web_server.handlers["/slow"] = slow
-    fetcher = Fetcher(make_settings(media_fetch_timeout_s=0.5))
+    fetcher = Downloads(make_settings(media_fetch_timeout_s=0.5))
     with pytest.raises(MediaFetchTimeout):
-        await fetcher.fetch(web_server.url + "/slow")
+        await fetcher.read(web_server.url + "/slow")
     assert len(web_server.requests) <= 2
     await fetcher.aclose()
 
@@ -89,9 +89,9 @@ async def test_one_deadline_for_all_of_them(web_server, make_settings):
     ],
 )
 async def test_each_is_checked_as_the_first(web_server, make_settings, location, problem):
-    fetcher = Fetcher(make_settings(media_allowed_hosts="127.0.0.1"))
+    fetcher = Downloads(make_settings(media_allowed_hosts="127.0.0.1"))
     with pytest.raises((InvalidMedia, MediaFetchFailed)) as caught:
-        await fetcher.fetch(moved(web_server, "/here", location))
+        await fetcher.read(moved(web_server, "/here", location))
     assert isinstance(caught.value, problem)
     assert "S3CRET" not in caught.value.message
     await fetcher.aclose()
@@ -99,4 +99,4 @@ async def test_each_is_checked_as_the_first(web_server, make_settings, location,
 
 async def test_a_redirect_without_a_place_is_an_error(fetcher, web_server):
     with pytest.raises(MediaFetchFailed, match="HTTP status 302"):
-        await fetcher.fetch(web_server.serve("/here", b"", status=302))
+        await fetcher.read(web_server.serve("/here", b"", status=302))

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from tessera.errors import InvalidMedia, MediaFetchFailed
 from tessera.media import destinations, public_address
-from tessera.media.fetch import Fetcher
+from tests.media.downloads import Downloads
 
 # The one loopback address that counts as a stranger's here, so that there is somebody to redirect.
 STRANGER = "127.0.0.9"
@@ -176,7 +176,7 @@ async def fetcher(make_settings, monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     settings = make_settings(media_allow_private_networks=False, media_allowed_ports="*", media_fetch_timeout_s=5)
-    fetcher = Fetcher(settings)
+    fetcher = Downloads(settings)
     yield fetcher
     await fetcher.aclose()
 
@@ -187,7 +187,7 @@ async def test_no_spelling_of_an_own_address_is_asked(fetcher, listeners):
     assert len(tried) > 200
     for url in tried:
         with pytest.raises((InvalidMedia, MediaFetchFailed)):
-            await fetcher.fetch(url)
+            await fetcher.read(url)
     assert seen == []
 
 
@@ -209,6 +209,6 @@ async def test_no_redirect_leads_to_an_own_address(fetcher, listeners, monkeypat
         if url.startswith((f"127.0.0.1:{port}", "http:127", "http:/1")):
             continue  # read as a path of the stranger's own
         with pytest.raises((InvalidMedia, MediaFetchFailed)):
-            await fetcher.fetch(f"{origin}/?place={place}")
+            await fetcher.read(f"{origin}/?place={place}")
     await runner.cleanup()
     assert seen == []

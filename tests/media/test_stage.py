@@ -180,7 +180,7 @@ async def test_hostile_data_is_invalid_for_every_modality(stage, data):
     for modality in Modality:
         with pytest.raises(InvalidMedia):
             await stage.prepare(modality, data_url(data, "application/octet-stream"), SPEC)
-    assert stage.bytes_in_decode == 0
+    assert stage.memory.in_decode == 0
 
 
 async def test_random_bytes_behind_any_magic_raise_only_client_errors(stage):
@@ -218,7 +218,7 @@ async def test_a_full_store_is_passed_on_and_releases_the_budget(settings, sampl
     stage = MediaStage(settings, MemoryMediaStore(max_bytes=10))
     with pytest.raises(MediaStoreFull):
         await stage.prepare(Modality.IMAGE, data_url(samples.image()), SPEC)
-    assert stage.bytes_in_decode == 0
+    assert stage.memory.in_decode == 0
     await stage.aclose()
 
 
@@ -265,11 +265,11 @@ async def test_cancellation_releases_the_budget_and_stops_the_decoding(stage, sa
     monkeypatch.setattr(decoder, "decode", endless)
     task = asyncio.create_task(stage.prepare(Modality.IMAGE, data_url(samples.image()), SPEC))
     await wait_for(started.is_set)
-    assert stage.bytes_in_decode > 0
+    assert stage.memory.in_decode > 0
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert stage.bytes_in_decode == 0
+    assert stage.memory.in_decode == 0
     await wait_for(stopped.is_set)
     monkeypatch.undo()
     assert await stage.prepare(Modality.IMAGE, data_url(samples.image()), SPEC)
@@ -303,7 +303,7 @@ async def test_small_images_pass_large_ones_that_hold_every_thread_and_all_the_r
     finally:
         release.set()
     assert [item.shape for item in await asyncio.gather(*tasks)] == [(5000, 5000, 3)] * 3
-    assert stage.bytes_in_decode == 0
+    assert stage.memory.in_decode == 0
     await stage.aclose()
 
 
@@ -315,12 +315,12 @@ async def test_a_slow_store_holds_decoding_up_and_its_cancellation_lets_it_go(st
 
     store.put = slow
     tasks = [asyncio.create_task(stage.prepare(Modality.IMAGE, data_url(samples.image()), SPEC)) for _ in range(3)]
-    await wait_for(lambda: stage.bytes_in_decode >= 3 * 32 * 48)
+    await wait_for(lambda: stage.memory.in_decode >= 3 * 32 * 48)
     tasks[0].cancel()
     await asyncio.wait([tasks[0]])
     release.set()
     await asyncio.gather(*tasks[1:])
-    assert stage.bytes_in_decode == 0
+    assert stage.memory.in_decode == 0
 
 
 async def test_gateways_share_a_redis_store(settings, samples, redis):

@@ -216,6 +216,12 @@ class QueueBytesFull(Overloaded):
     code = "queue_bytes_full"
 
 
+class MediaMemoryFull(Overloaded):
+    """Media that is fetched or decoded takes all of ``TESSERA_MAX_MEDIA_BYTES_IN_MEMORY``."""
+
+    code = "media_memory_full"
+
+
 class Unavailable(TesseraError):
     """A part that the request needs is not there now; the same request may succeed later."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from urllib.parse import urljoin
 
@@ -12,6 +14,7 @@ from yarl import URL
 
 from tessera.errors import MediaFetchBlocked, MediaFetchFailed, MediaFetchTimeout, MediaTooLarge
 from tessera.media.address import parse_address, shorten
+from tessera.media.budget import ByteBudget, Share
 from tessera.media.content_coding import decompress, read_coding
 from tessera.media.destinations import Destinations
 from tessera.media.flights import Flights
@@ -35,21 +38,42 @@ _COMPLETE = re.compile(r"https?://", re.IGNORECASE)
 _WHOLE = re.compile(r"bytes 0-([0-9]{1,18})/([0-9]{1,18})")
 
 
+class Download:
+    """One download: what it holds, and the time that it has."""
+
+    def __init__(self, share: Share, clock: asyncio.Timeout):
+        self._share = share
+        self._clock = clock
+
+    async def make_room(self, nbytes: int) -> None:
+        """Hold so many bytes more. What that takes is not the fault of whoever sends them, and costs no time of it."""
+        if self._share.grow(nbytes):
+            return
+        now = asyncio.get_running_loop().time
+        left_s = (self._clock.when() or now()) - now()
+        self._clock.reschedule(None)
+        await self._share.wait(nbytes)
+        self._clock.reschedule(now() + left_s)
+
+
 class Fetcher:
     """Downloads media; one session, shared by all requests.
 
     Args:
         settings: limits, and where media may come from.
+        budget: of what is downloaded, until whoever asked for it has used it.
     """
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, budget: ByteBudget):
         self._settings = settings
+        self._budget = budget
         self._destinations = Destinations(settings)
         self._site_headers = SiteHeaders(settings.media_headers_file)
         self._flights: Flights[bytes] = Flights()
         self._session: aiohttp.ClientSession | None = None
 
-    async def fetch(self, url: str) -> bytes:
+    @asynccontextmanager
+    async def fetch(self, url: str) -> AsyncIterator[bytes]:
         """Download ``url``; the same URL is downloaded once for all who ask for it meanwhile.
 
         Raises:
@@ -58,8 +82,10 @@ class Fetcher:
             MediaFetchFailed: unreachable, an HTTP error, or too many redirects.
             MediaFetchTimeout: the whole body did not come in time.
             MediaTooLarge: the body is larger than ``media_max_bytes``.
+            MediaMemoryFull: no room for it in memory, also after waiting for some.
         """
-        return await self._flights.join(url, partial(self._fetch, url))
+        async with self._flights.join(url, partial(self._fetch, url)) as body:
+            yield body
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -67,34 +93,40 @@ class Fetcher:
             await self._session.close()
             self._session = None
 
-    async def _fetch(self, url: str) -> bytes:
+    async def _fetch(self, url: str, held: ExitStack) -> bytes:
         shown, limit_s = shorten(url), self._settings.media_fetch_timeout_s
+        share = held.enter_context(self._budget.open())
         with metrics.fetch_seconds.time():
             try:
-                async with asyncio.timeout(limit_s):
-                    body, coding = await self._follow(url, shown)
+                async with asyncio.timeout(limit_s) as clock:
+                    body, coding = await self._follow(url, shown, Download(share, clock))
             except TimeoutError as error:
                 raise MediaFetchTimeout(f"Media URL {shown!r} did not answer in full in {limit_s:g} s.") from error
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise _failure(error, shown) from error
         if coding is None:
             return body
-        return await asyncio.to_thread(decompress, body, coding, self._settings.media_max_bytes)
+        limit = self._settings.media_max_bytes
+        if not share.grow(limit):
+            await share.wait(limit)
+        body = await asyncio.to_thread(decompress, body, coding, limit)
+        share.shrink(len(body))
+        return body
 
-    async def _follow(self, url: str, shown: str) -> tuple[bytes, str | None]:
+    async def _follow(self, url: str, shown: str, download: Download) -> tuple[bytes, str | None]:
         """The body as it came, and the coding that it is in, from wherever the URL leads in the end."""
         most = self._settings.media_max_redirects
         for _ in range(most + 1):
             target = parse_address(url)
             self._destinations.check(target, shorten(url))
-            answer = await self._ask(target, shown)
+            answer = await self._ask(target, shown, download)
             if isinstance(answer, tuple):
                 return answer
             # As it stands where it is complete: it may be signed.
             url = answer if _COMPLETE.match(answer) else urljoin(str(target), answer)
         raise MediaFetchFailed(f"Media URL {shown!r} redirects more than {most} times: send the final URL.")
 
-    async def _ask(self, target: URL, shown: str) -> tuple[bytes, str | None] | str:
+    async def _ask(self, target: URL, shown: str, download: Download) -> tuple[bytes, str | None] | str:
         """The body and its coding, or where it is instead."""
         limit = self._settings.media_max_bytes
         request = self._open_session().get(
@@ -115,6 +147,7 @@ class Fetcher:
                 size += len(chunk)
                 if size > limit:
                     raise MediaTooLarge(f"The media has more than the {limit} bytes that are allowed.")
+                await download.make_room(len(chunk))
                 chunks.append(chunk)
         if whole_bytes not in (None, size):
             raise MediaFetchFailed(f"Media URL {shown!r} announced {whole_bytes} bytes and sent {size}.")
@@ -133,7 +166,7 @@ class Fetcher:
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=self._settings.media_fetch_timeout_s),
+                timeout=aiohttp.ClientTimeout(total=None),  # all of it has one, in `_fetch`
                 headers=_HEADERS,
                 auto_decompress=False,
                 trust_env=False,

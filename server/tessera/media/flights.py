@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 _T = TypeVar("_T")
@@ -13,6 +14,7 @@ _T = TypeVar("_T")
 @dataclass(slots=True)
 class _Flight(Generic[_T]):
     task: asyncio.Task[_T]
+    held: ExitStack = field(default_factory=ExitStack)
     passengers: int = 0
 
 
@@ -22,28 +24,40 @@ class Flights(Generic[_T]):
     def __init__(self) -> None:
         self._flights: dict[str, _Flight[_T]] = {}
 
-    async def join(self, key: str, work: Callable[[], Awaitable[_T]]) -> _T:
-        """The result of ``work``, or of the same that somebody began. It ends when the last who wants it leaves."""
+    @asynccontextmanager
+    async def join(self, key: str, work: Callable[[ExitStack], Awaitable[_T]]) -> AsyncIterator[_T]:
+        """The result of ``work``, or of the same that somebody began. It ends when the last who wants it leaves.
+
+        What ``work`` puts on its stack is held until all who got the result have left the context.
+        """
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = _Flight(asyncio.create_task(self._do(key, work)))
+            held = ExitStack()
+            flight = self._flights[key] = _Flight(asyncio.create_task(self._do(key, work, held)), held)
             # Its error is its passengers' business, and nobody's where all have left.
             flight.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         flight.passengers += 1
         try:
-            return await asyncio.shield(flight.task)
+            yield await asyncio.shield(flight.task)
         finally:
             flight.passengers -= 1
-            if not flight.passengers and not flight.task.done():
-                # Nobody joins it any more.
-                if self._flights.get(key) is flight:
-                    del self._flights[key]
-                flight.task.cancel()
+            if not flight.passengers:
+                self._end(key, flight)
 
-    async def _do(self, key: str, work: Callable[[], Awaitable[_T]]) -> _T:
+    def _end(self, key: str, flight: _Flight[_T]) -> None:
+        if flight.task.done():
+            flight.held.close()
+            return
+        # Nobody joins it any more.
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+        flight.task.add_done_callback(lambda _: flight.held.close())
+        flight.task.cancel()
+
+    async def _do(self, key: str, work: Callable[[ExitStack], Awaitable[_T]], held: ExitStack) -> _T:
         task = asyncio.current_task()
         try:
-            return await work()
+            return await work(held)
         finally:
             flight = self._flights.get(key)
             if flight is not None and flight.task is task:

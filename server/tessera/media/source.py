@@ -85,6 +85,11 @@ class MediaSource:
         """The base64 text of a source that is not remote."""
         return self.text[self.start :]
 
+    @property
+    def most_bytes(self) -> int:
+        """The most that a source that is not remote can be when it is decoded."""
+        return (len(self.text) - self.start) * 3 // 4
+
     def fingerprint(self) -> bytes:
         """SHA-256 of what the client sent, without decoding it: equal texts are equal media."""
         hasher = hashlib.sha256(f"{self.declared}\n{self.start}\n".encode())

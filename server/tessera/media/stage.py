@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from tessera.errors import TesseraError
 from tessera.media import frame_list, inline
-from tessera.media.budget import ByteBudget
-from tessera.media.decoder import SMALL_BYTES, Decoder, ThreadDecoder, thread_count
+from tessera.media.decoder import SMALL_BYTES, Decoder, ThreadDecoder
 from tessera.media.decoding import DecodeJob
 from tessera.media.fetch import Fetcher
 from tessera.media.item import MediaItem, MediaSpec, Modality
+from tessera.media.memory import MediaMemory
 from tessera.media.sniff import identify
 from tessera.media.source import MediaSource
 from tessera.media.store import MediaStore
-from tessera.settings import MIB, Settings
+from tessera.settings import Settings
 from tessera.telemetry import media as metrics
 
 _CACHE_ITEMS = 4096
-_BUDGET_BYTES_PER_THREAD = 256 * MIB
 
 _Key = tuple[object, ...]
 
@@ -33,24 +32,18 @@ class MediaStage:
         settings: limits.
         store: where items go.
         decoder: what decodes; None: threads in this process.
+
+    Attributes:
+        memory: what is held of media in this process.
     """
 
     def __init__(self, settings: Settings, store: MediaStore, *, decoder: Decoder | None = None):
         self._store = store
         self._max_bytes = settings.media_max_bytes
         self._decoder = decoder or ThreadDecoder(settings)
-        self._fetcher = Fetcher(settings)
-        threads = thread_count(settings)
-        self._budget = ByteBudget(threads * _BUDGET_BYTES_PER_THREAD)
-        # Small items have room of their own, or they would wait for the room of large ones: for each thread, one item
-        # that is decoded and one that is stored.
-        self._small_budget = ByteBudget((threads + 1) * 2 * SMALL_BYTES)
+        self.memory = MediaMemory(settings)
+        self._fetcher = Fetcher(settings, self.memory.encoded)
         self._known: OrderedDict[_Key, MediaItem] = OrderedDict()
-
-    @property
-    def bytes_in_decode(self) -> int:
-        """Bytes reserved for media that is being decoded or stored."""
-        return self._budget.held + self._small_budget.held
 
     @property
     def confinement(self) -> str:
@@ -99,6 +92,7 @@ class MediaStage:
             MediaTooLarge: over a limit.
             MediaDecodeTimeout: it takes longer to decode than the server allows.
             MediaFetchFailed: the URL does not lead to media.
+            MediaMemoryFull: too much is in memory, also after waiting for some to go.
             MediaStoreFull: no room, also after waiting for it.
             MediaStoreUnavailable: the store cannot be reached.
         """
@@ -120,40 +114,47 @@ class MediaStage:
     async def _prepare(
         self, modality: Modality, source: MediaSource, spec: MediaSpec, holder: str, with_audio: bool
     ) -> MediaItem:
-        data: bytes | None = None
+        wanted = _wanted(modality, spec, with_audio)
         if source.remote:
             # What a URL leads to may change, so it is fetched each time; only its bytes are remembered.
-            data = await self._fetcher.fetch(source.text)
-            metrics.bytes_in.labels(modality.value).inc(len(data))
-        key = (await _fingerprint(source, data), *_wanted(modality, spec, with_audio))
-        item = await self._recall(key, holder)
-        if item is not None:
-            metrics.cache_hits.labels(modality.value).inc()
+            async with self._fetcher.fetch(source.text) as data:
+                metrics.bytes_in.labels(modality.value).inc(len(data))
+                key = (await inline.sha256(data), *wanted)
+                if (item := await self._recall(modality, key, holder)) is not None:
+                    return item
+                job = DecodeJob(modality, identify(data, modality, source.declared), data, spec, with_audio)
+                return await self._make(key, job, holder)
+        key = (await inline.run(source.fingerprint, len(source.text)), *wanted)
+        if (item := await self._recall(modality, key, holder)) is not None:
             return item
-        metrics.cache_misses.labels(modality.value).inc()
         listed = modality is Modality.VIDEO and source.declared == frame_list.KIND.mime
-        if data is None:
+        async with self.memory.encoded.hold(min(source.most_bytes, self._max_bytes)):
             data = await self._read(source, spec if listed else None)
             metrics.bytes_in.labels(modality.value).inc(len(data))
-        kind = frame_list.KIND if listed else identify(data, modality, source.declared)
-        job = DecodeJob(modality, kind, data, spec, with_audio)
+            kind = frame_list.KIND if listed else identify(data, modality, source.declared)
+            return await self._make(key, DecodeJob(modality, kind, data, spec, with_audio), holder)
+
+    async def _make(self, key: _Key, job: DecodeJob, holder: str) -> MediaItem:
         item = await self._decode_and_store(job, holder)
         self._known[key] = item
         if len(self._known) > _CACHE_ITEMS:
             self._known.popitem(last=False)
         return item
 
-    async def _recall(self, key: _Key, holder: str) -> MediaItem | None:
+    async def _recall(self, modality: Modality, key: _Key, holder: str) -> MediaItem | None:
         """The item made of the same source before, if it and its sound are still in the store."""
         item = self._known.get(key)
-        if item is None:
-            return None
-        self._known.move_to_end(key)
-        there = await self._store.touch(item.digest, holder)
-        sound = item.metadata.get("audio_digest")
-        if there and sound is not None:
-            there = await self._store.touch(sound, holder)
-        return item if there else None
+        if item is not None:
+            self._known.move_to_end(key)
+            there = await self._store.touch(item.digest, holder)
+            sound = item.metadata.get("audio_digest")
+            if there and sound is not None:
+                there = await self._store.touch(sound, holder)
+            if there:
+                metrics.cache_hits.labels(modality.value).inc()
+                return item
+        metrics.cache_misses.labels(modality.value).inc()
+        return None
 
     async def _read(self, source: MediaSource, list_spec: MediaSpec | None) -> bytes:
         """What a source carries; with ``list_spec``, of a list of frames those that are wanted."""
@@ -168,31 +169,12 @@ class MediaStage:
     async def _decode_and_store(self, job: DecodeJob, holder: str) -> MediaItem:
         need = await self._decoder.measure(job)
         # Held until the store has the result: a slow store must slow decoding down, not fill the memory.
-        small = need <= SMALL_BYTES
-        budget = self._small_budget if small else self._budget
-        async with budget.hold(need):
-            with _counted(min(need, budget.limit)):
-                decoded = await self._decoder.decode(job, small=small)
-                # The sound first: a video that is in the store must not refer to sound that is not.
-                for piece in reversed(decoded):
-                    await self._store.put(piece.item.digest, piece.payload, holder)
-                return decoded[0].item
-
-
-@contextmanager
-def _counted(nbytes: int) -> Iterator[None]:
-    metrics.bytes_decoding.inc(nbytes)
-    try:
-        yield
-    finally:
-        metrics.bytes_decoding.dec(nbytes)
-
-
-async def _fingerprint(source: MediaSource, fetched: bytes | None) -> bytes:
-    """SHA-256 of the fetched bytes, or of the text that carries them: a known data URL is never decoded again."""
-    if fetched is None:
-        return await inline.run(source.fingerprint, len(source.text))
-    return await inline.sha256(fetched)
+        async with self.memory.decoding(need):
+            decoded = await self._decoder.decode(job, small=need <= SMALL_BYTES)
+            # The sound first: a video that is in the store must not refer to sound that is not.
+            for piece in reversed(decoded):
+                await self._store.put(piece.item.digest, piece.payload, holder)
+            return decoded[0].item
 
 
 def _wanted(modality: Modality, spec: MediaSpec, with_audio: bool) -> _Key:

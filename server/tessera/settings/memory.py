@@ -18,6 +18,13 @@ class MemorySettings(BaseSettings):
         "three times as much memory to read them.",
     )
     body_memory_wait_s: float = Field(5.0, gt=0, description="Longest wait of a body for room in the gateway.")
+    max_media_bytes_in_memory: int = Field(
+        0,
+        ge=0,
+        description="Media in one gateway, from the first byte that is fetched or read until it is decoded and stored; "
+        "0: 512 MiB, and 256 MiB for each item that is decoded at once. An item that needs more is decoded alone.",
+    )
+    media_memory_wait_s: float = Field(60.0, gt=0, description="Longest wait of media for room in the gateway.")
     max_queued_bytes: int = Field(
         1024 * MIB, gt=0, description="Bodies of one model's requests that wait or run above which 429 is answered."
     )

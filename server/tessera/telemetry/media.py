@@ -38,4 +38,15 @@ sandbox_ends = Counter(
     "Ends of processes that decode: crash, deadline, cancelled (nobody waited), replaced (after many tasks, or large).",
     ["reason"],
 )
-bytes_decoding = Gauge("tessera_media_bytes_decoding", "Bytes reserved for media in decode.")
+memory_bytes = Gauge(
+    "tessera_media_memory_bytes",
+    "Media in this gateway's memory, by what it is held for: encoded (fetched or read), decoding (until it is stored).",
+    ["use"],
+)
+memory_waiting = Gauge("tessera_media_memory_waiting", "Media that waits for room in this gateway's memory.", ["use"])
+memory_wait_seconds = Histogram(
+    "tessera_media_memory_wait_seconds",
+    "Wait for room in this gateway's memory, where there was none.",
+    ["use"],
+    buckets=_SECONDS,
+)
