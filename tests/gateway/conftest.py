@@ -161,6 +161,19 @@ class MediaServer:
         self.handlers[path] = wait
         return self.url + path
 
+    def slow(self, path: str, beginning: bytes) -> str:
+        """A path that answers with a beginning, and never with more."""
+
+        async def begin(request: web.Request) -> web.StreamResponse:
+            response = web.StreamResponse()
+            await response.prepare(request)
+            await response.write(beginning)
+            await self.over.wait()
+            return response
+
+        self.handlers[path] = begin
+        return self.url + path
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.path)
         return await self.handlers[request.path](request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tessera.media import Modality
 from tessera.media.fetch import Fetcher
 from tessera.media.memory import MediaMemory
 from tessera.settings import Settings
@@ -16,5 +17,5 @@ class Downloads(Fetcher):
 
     async def read(self, url: str) -> bytes:
         """What ``url`` leads to."""
-        async with self.fetch(url) as body:
+        async with self.fetch(url, Modality.IMAGE) as body:
             return body

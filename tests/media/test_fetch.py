@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from tessera.errors import InvalidMedia, MediaFetchFailed, MediaFetchTimeout, MediaMemoryFull, MediaTooLarge
+from tessera.media import Modality
 from tests.media.downloads import Downloads
 
 
@@ -310,7 +311,7 @@ async def test_downloads_at_once_take_no_more_memory_than_there_is_and_all_end(w
 
     async def use(url):
         nonlocal most
-        async with fetcher.fetch(url) as body:
+        async with fetcher.fetch(url, Modality.IMAGE) as body:
             most = max(most, fetcher.memory.encoded.held)
             await asyncio.sleep(0)
             return len(body)
@@ -333,7 +334,7 @@ async def test_what_is_downloaded_counts_once_until_the_last_who_asked_for_it_le
 
     async def use(event):
         nonlocal entered
-        async with fetcher.fetch(web_server.url + "/x"):
+        async with fetcher.fetch(web_server.url + "/x", Modality.IMAGE):
             entered += 1
             await event.wait()
 
@@ -352,7 +353,7 @@ async def test_what_is_downloaded_counts_once_until_the_last_who_asked_for_it_le
 async def test_a_wait_for_memory_is_not_the_fault_of_whoever_sends(web_server, make_settings):
     limits = {"media_max_bytes": 1000, "max_media_bytes_in_memory": 4000, "media_fetch_timeout_s": 0.5}
     fetcher = Downloads(make_settings(**limits))
-    async with fetcher.fetch(web_server.serve("/a", bytes(1000))):
+    async with fetcher.fetch(web_server.serve("/a", bytes(1000)), Modality.IMAGE):
         waiting = asyncio.create_task(fetcher.read(web_server.serve("/b", bytes(900))))
         # Longer than a download may take.
         await asyncio.wait([waiting], timeout=1)
@@ -370,6 +371,6 @@ async def test_a_wait_for_memory_is_not_the_fault_of_whoever_sends(web_server, m
 async def test_a_packed_body_counts_as_large_as_it_is(web_server, settings):
     fetcher = Downloads(settings)
     url = web_server.serve("/x", gzip.compress(bytes(100_000)), headers={"Content-Encoding": "gzip"})
-    async with fetcher.fetch(url) as body:
+    async with fetcher.fetch(url, Modality.IMAGE) as body:
         assert fetcher.memory.encoded.held == len(body) == 100_000
     await fetcher.aclose()

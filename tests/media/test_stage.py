@@ -41,7 +41,7 @@ class CountingStore(MemoryMediaStore):
 
     async def put(self, digest, payload, holder):
         self.puts += 1
-        await super().put(digest, payload, holder)
+        return await super().put(digest, payload, holder)
 
     async def touch(self, digest, holder):
         self.touches += 1
@@ -242,7 +242,9 @@ async def test_what_is_prepared_is_held_until_the_context_ends_however_it_ends(s
 
 async def test_errors_are_counted_by_code_and_have_no_param(stage):
     def count():
-        return REGISTRY.get_sample_value("tessera_media_errors_total", {"code": "invalid_media"}) or 0
+        return (
+            REGISTRY.get_sample_value("tessera_media_errors_total", {"modality": "image", "code": "invalid_media"}) or 0
+        )
 
     before = count()
     with pytest.raises(TesseraError) as caught:

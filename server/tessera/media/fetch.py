@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
@@ -18,6 +19,7 @@ from tessera.media.budget import ByteBudget, Share
 from tessera.media.content_coding import decompress, read_coding
 from tessera.media.destinations import Destinations
 from tessera.media.flights import Flights
+from tessera.media.item import Modality
 from tessera.media.public_address import NOT_PUBLIC, public_socket
 from tessera.media.site_headers import SiteHeaders
 from tessera.settings import Settings
@@ -73,8 +75,12 @@ class Fetcher:
         self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
-    async def fetch(self, url: str) -> AsyncIterator[bytes]:
+    async def fetch(self, url: str, modality: Modality) -> AsyncIterator[bytes]:
         """Download ``url``; the same URL is downloaded once for all who ask for it meanwhile.
+
+        Args:
+            url: where it is.
+            modality: what it is said to be, for the metrics.
 
         Raises:
             InvalidMedia: not a URL that may be fetched.
@@ -84,7 +90,7 @@ class Fetcher:
             MediaTooLarge: the body is larger than ``media_max_bytes``.
             MediaMemoryFull: no room for it in memory, also after waiting for some.
         """
-        async with self._flights.join(url, partial(self._fetch, url)) as body:
+        async with self._flights.join(url, partial(self._fetch, url, modality)) as body:
             yield body
 
     async def aclose(self) -> None:
@@ -93,10 +99,10 @@ class Fetcher:
             await self._session.close()
             self._session = None
 
-    async def _fetch(self, url: str, held: ExitStack) -> bytes:
+    async def _fetch(self, url: str, modality: Modality, held: ExitStack) -> bytes:
         shown, limit_s = shorten(url), self._settings.media_fetch_timeout_s
         share = held.enter_context(self._budget.open())
-        with metrics.fetch_seconds.time():
+        with metrics.fetch_seconds.labels(modality.value).time():
             try:
                 async with asyncio.timeout(limit_s) as clock:
                     body, coding = await self._follow(url, shown, Download(share, clock))
@@ -119,7 +125,11 @@ class Fetcher:
         for _ in range(most + 1):
             target = parse_address(url)
             self._destinations.check(target, shorten(url))
-            answer = await self._ask(target, shown, download)
+            began = time.monotonic()
+            try:
+                answer = await self._ask(target, shown, download)
+            finally:
+                metrics.hosts.add(target.raw_host or "", time.monotonic() - began)
             if isinstance(answer, tuple):
                 return answer
             # As it stands where it is complete: it may be signed.

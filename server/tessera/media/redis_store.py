@@ -57,14 +57,20 @@ class RedisMediaStore:
                     log.info("media_store_reachable")
                 reachable = True
 
-    async def put(self, digest: str, payload: bytes | memoryview, holder: str) -> None:
+    async def put(self, digest: str, payload: bytes | memoryview, holder: str) -> bool:
         """See ``MediaStore``."""
+        sent = False
 
         async def attempt() -> bool:
+            nonlocal sent
             self._check_size(digest, len(payload), holder)
-            return await self._put(digest, payload, holder)
+            stored = await self._ledger.reserve(digest, holder, len(payload))
+            if stored is False:
+                stored = sent = await self._send(digest, payload)
+            return bool(stored)
 
         await self._room.enter(attempt)
+        return sent
 
     async def get(self, digest: str) -> bytes | None:
         """See ``MediaStore``."""
@@ -92,13 +98,8 @@ class RedisMediaStore:
         """See ``MediaStore``."""
         await self._ledger.settle()
 
-    async def _put(self, digest: str, payload: bytes | memoryview, holder: str) -> bool:
-        """Whether there was room."""
-        stored = await self._ledger.reserve(digest, holder, len(payload))
-        if stored is None:
-            return False
-        if stored:
-            return True
+    async def _send(self, digest: str, payload: bytes | memoryview) -> bool:
+        """Store a payload that has its room in the books. Returns whether Redis had memory for it."""
         try:
             async with self._transfers:
                 with store_errors():

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from tessera.errors import TesseraError
 from tessera.media import frame_list, inline
-from tessera.media.decoder import SMALL_BYTES, Decoder, ThreadDecoder
+from tessera.media.decoder import SMALL_BYTES, Decoded, Decoder, ThreadDecoder
 from tessera.media.decoding import DecodeJob
 from tessera.media.fetch import Fetcher
 from tessera.media.item import MediaItem, MediaSpec, Modality
@@ -102,7 +102,7 @@ class MediaStage:
         try:
             return await self._prepare(modality, source, spec, holder, with_audio and modality is Modality.VIDEO)
         except TesseraError as error:
-            metrics.errors.labels(error.code).inc()
+            metrics.errors.labels(modality.value, error.code).inc()
             raise
 
     async def aclose(self) -> None:
@@ -117,8 +117,8 @@ class MediaStage:
         wanted = _wanted(modality, spec, with_audio)
         if source.remote:
             # What a URL leads to may change, so it is fetched each time; only its bytes are remembered.
-            async with self._fetcher.fetch(source.text) as data:
-                metrics.bytes_in.labels(modality.value).inc(len(data))
+            async with self._fetcher.fetch(source.text, modality) as data:
+                metrics.encoded_bytes.labels(modality.value, "fetched").inc(len(data))
                 key = (await inline.sha256(data), *wanted)
                 if (item := await self._recall(modality, key, holder)) is not None:
                     return item
@@ -130,7 +130,7 @@ class MediaStage:
         listed = modality is Modality.VIDEO and source.declared == frame_list.KIND.mime
         async with self.memory.encoded.hold(min(source.most_bytes, self._max_bytes)):
             data = await self._read(source, spec if listed else None)
-            metrics.bytes_in.labels(modality.value).inc(len(data))
+            metrics.encoded_bytes.labels(modality.value, "inline").inc(len(data))
             kind = frame_list.KIND if listed else identify(data, modality, source.declared)
             return await self._make(key, DecodeJob(modality, kind, data, spec, with_audio), holder)
 
@@ -173,8 +173,15 @@ class MediaStage:
             decoded = await self._decoder.decode(job, small=need <= SMALL_BYTES)
             # The sound first: a video that is in the store must not refer to sound that is not.
             for piece in reversed(decoded):
-                await self._store.put(piece.item.digest, piece.payload, holder)
+                await self._put(piece, holder)
             return decoded[0].item
+
+    async def _put(self, piece: Decoded, holder: str) -> None:
+        modality = piece.item.modality.value
+        metrics.decoded_bytes.labels(modality).inc(piece.item.nbytes)
+        with metrics.store_seconds.labels(modality).time():
+            if await self._store.put(piece.item.digest, piece.payload, holder):
+                metrics.stored_bytes.labels(modality).inc(piece.item.nbytes)
 
 
 def _wanted(modality: Modality, spec: MediaSpec, with_audio: bool) -> _Key:

@@ -14,8 +14,8 @@ class MediaStore(Protocol):
     there is room, and goes with the longest unused first.
     """
 
-    async def put(self, digest: str, payload: bytes | memoryview, holder: str) -> None:
-        """Store a payload, if it is not there already, and hold it.
+    async def put(self, digest: str, payload: bytes | memoryview, holder: str) -> bool:
+        """Store a payload, if it is not there already, and hold it. Returns whether it was not.
 
         Raises:
             MediaStoreFull: no room, however long it waited for some.
@@ -53,12 +53,14 @@ class MemoryMediaStore:
         self.holds: set[tuple[str, str]] = set()
         self._max_bytes = max_bytes
 
-    async def put(self, digest: str, payload: bytes | memoryview, holder: str) -> None:
+    async def put(self, digest: str, payload: bytes | memoryview, holder: str) -> bool:
         """See ``MediaStore``."""
-        if not await self.touch(digest, holder):
-            self._make_room(len(payload))
-            self.payloads[digest] = bytes(payload)
-            self.holds.add((digest, holder))
+        if await self.touch(digest, holder):
+            return False
+        self._make_room(len(payload))
+        self.payloads[digest] = bytes(payload)
+        self.holds.add((digest, holder))
+        return True
 
     async def get(self, digest: str) -> bytes | None:
         """See ``MediaStore``."""

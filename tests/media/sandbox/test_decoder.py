@@ -46,8 +46,12 @@ def deed(name, *, modality=Modality.AUDIO, with_audio=False):
     return DecodeJob(modality, WAV, b"deed:" + name, SPEC, with_audio)
 
 
+def counted(name, **labels):
+    return REGISTRY.get_sample_value(f"tessera_media_{name}", labels) or 0.0
+
+
 def ends(reason):
-    return REGISTRY.get_sample_value("tessera_media_sandbox_ends_total", {"reason": reason}) or 0.0
+    return counted("sandbox_ends_total", reason=reason)
 
 
 async def test_what_comes_out_of_a_confined_process_is_what_comes_out_of_a_thread(settings, samples):
@@ -164,9 +168,14 @@ async def test_processes_are_replaced_after_a_number_of_tasks(settings, samples,
     monkeypatch.setattr("tessera.media.sandbox.decoder._MOST_TASKS", 2)
     async with opened(settings) as decoder:
         before, one = ends("replaced"), job(Modality.IMAGE, samples.image())
+        starts, waits = counted("sandbox_starts_total"), counted("sandbox_wait_seconds_count", modality="image")
+        servers = counted("fork_server_starts_total")
         for _ in range(5):
             await decoder.decode(one)
         assert ends("replaced") == before + 2
+        assert counted("sandbox_starts_total") == starts + 2
+        assert counted("sandbox_wait_seconds_count", modality="image") == waits + 5
+        assert counted("fork_server_starts_total") == servers
 
 
 def test_no_process_outlives_its_gateway(wait_for):

@@ -101,7 +101,7 @@ class SandboxDecoder:
         asked = time.monotonic()
         async with self._slots.take(small=small):
             child = await self._ready_child()
-            metrics.sandbox_wait_seconds.observe(time.monotonic() - asked)
+            metrics.sandbox_wait_seconds.labels(job.modality.value).observe(time.monotonic() - asked)
             answer, decoded = await self._watch(child, task, job)
             self._keep(child, answer)
         for outcome, packets in zip(("decoded", "skipped"), answer.packets, strict=True):

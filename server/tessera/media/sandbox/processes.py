@@ -172,6 +172,7 @@ class Processes:
             channel.close()
             await self._end_server(server)
             raise
+        metrics.fork_server_starts.inc()
         return channel
 
     async def _fork(self, control: Channel) -> Child:
@@ -188,6 +189,7 @@ class Processes:
             raise
         self._children[child.identity] = child
         metrics.sandbox_processes.inc()
+        metrics.sandbox_starts.inc()
         try:
             child.missing = orjson.loads(await channel.expect())
         except BaseException:
