@@ -19,12 +19,14 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tessera.errors import MediaStoreUnavailable, TesseraError
+from tessera.media.receipt import Receipt
 from tessera.settings import Settings
 
 _RETRY_S = 5
 _PASSING = ("READONLY", "MISCONF", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "BUSY", "TRYAGAIN")
 # In this order, so that of what comes together, the end of a hold is the last that happens to it.
 _VERBS = ("touch", "reserve", "release")
+_CALLS = ("complete", "evict", "lapsing", "sweep")
 # Most holds in one call, which holds up everybody else's.
 _BATCH = 500
 
@@ -53,7 +55,7 @@ class Ledger:
         self._room = settings.media_store_max_bytes
         self._timeout_s = settings.redis_timeout_s
         self._on_release = on_release
-        self._scripts = {name: redis.register_script(_lua(name)) for name in (*_VERBS, "evict", "lapsing", "sweep")}
+        self._scripts = {name: redis.register_script(_lua(name)) for name in (*_VERBS, *_CALLS)}
         # By holder: every digest that it may hold, with its bytes where it does.
         self._held: dict[str, dict[str, int]] = {}
         self._unreleased: list[_Item] = []
@@ -105,6 +107,10 @@ class Ledger:
     async def renew_for(self, holder: str, digests: Iterable[str]) -> None:
         """Keep another process' holds for another lease."""
         await self._ask("touch", [_hold(digest, holder) for digest in digests])
+
+    async def complete(self, digest: str, receipt: Receipt) -> bool:
+        """Have a payload be there whose parts are all sent; False where some have gone again."""
+        return bool(await self._call("complete", digest, receipt.encode(), receipt.parts))
 
     async def evict(self, nbytes: int) -> int:
         """Forget what nobody holds until that much is free. Returns the bytes that this freed."""
@@ -167,7 +173,7 @@ class Ledger:
                 if not answer.done():
                     answer.set_result(result)
 
-    async def _call(self, name: str, *arguments: str | int) -> Any:
+    async def _call(self, name: str, *arguments: str | int | bytes) -> Any:
         script, keys, args = self._scripts[name], [self.prefix], [*self._arguments, *arguments]
         with store_errors():
             # The client's own limit is for payloads.

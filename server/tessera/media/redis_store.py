@@ -12,6 +12,7 @@ from redis.exceptions import OutOfMemoryError
 
 from tessera.errors import MediaStoreUnavailable, MediaTooLarge
 from tessera.media.ledger import Ledger, store_errors
+from tessera.media.receipt import PART_BYTES, WHOLE_BYTES, Receipt
 from tessera.media.room import Room
 from tessera.settings import Settings
 
@@ -24,7 +25,7 @@ _RENEWALS = 4
 
 
 class RedisMediaStore:
-    """One string a payload, and beside them the books (see ``Ledger``), all in one slot of a cluster.
+    """One string a payload, or the parts of a large one, and the books (see ``Ledger``), all in one slot of a cluster.
 
     Room is kept in the books before a payload is sent, so that one that has to wait is not sent in vain.
 
@@ -72,11 +73,13 @@ class RedisMediaStore:
         await self._room.enter(attempt)
         return sent
 
-    async def get(self, digest: str) -> bytes | None:
+    async def get(self, digest: str) -> bytes | memoryview | None:
         """See ``MediaStore``."""
         async with self._transfers:
             with store_errors():
-                return cast("bytes | None", await self._redis.get(self._key(digest)))
+                value = cast("bytes | None", await self._redis.get(self._key(digest)))
+        receipt = None if value is None else Receipt.decode(value)
+        return value if receipt is None else await self._get_parts(digest, receipt)
 
     async def touch(self, digest: str, holder: str) -> bool:
         """See ``MediaStore``."""
@@ -101,6 +104,8 @@ class RedisMediaStore:
     async def _send(self, digest: str, payload: bytes | memoryview) -> bool:
         """Store a payload that has its room in the books. Returns whether Redis had memory for it."""
         try:
+            if len(payload) > WHOLE_BYTES:
+                return await self._send_parts(digest, memoryview(payload))
             async with self._transfers:
                 with store_errors():
                     await self._redis.set(self._key(digest), payload, px=self._ledger.lifetime_ms)
@@ -109,6 +114,31 @@ class RedisMediaStore:
             await self._ledger.evict(len(payload))
             return False
         return True
+
+    async def _send_parts(self, digest: str, payload: memoryview) -> bool:
+        """Whether all parts are there. Others may send the same ones: what they write is the same."""
+        receipt, key = Receipt.of(payload), self._parts_key(digest)
+        for number in range(receipt.parts):
+            async with self._transfers:
+                with store_errors():
+                    # Together, or parts of a gateway that dies between the two would stay for ever.
+                    async with self._redis.pipeline(transaction=True) as pipe:
+                        pipe.hset(key, str(number), payload[number * PART_BYTES : (number + 1) * PART_BYTES])
+                        pipe.pexpire(key, self._ledger.lifetime_ms)
+                        await pipe.execute()
+        return await self._ledger.complete(digest, receipt)
+
+    async def _get_parts(self, digest: str, receipt: Receipt) -> memoryview | None:
+        payload, place = bytearray(receipt.nbytes), 0
+        for number in range(receipt.parts):
+            async with self._transfers:
+                with store_errors():
+                    part = cast("bytes | None", await self._redis.hget(self._parts_key(digest), str(number)))
+            if part is None or place + len(part) > receipt.nbytes:
+                return None
+            payload[place : place + len(part)] = part
+            place += len(part)
+        return memoryview(payload).toreadonly() if place == receipt.nbytes else None
 
     def _check_size(self, digest: str, nbytes: int, holder: str) -> None:
         """Refuse at once what no waiting makes room for."""
@@ -123,3 +153,6 @@ class RedisMediaStore:
 
     def _key(self, digest: str) -> str:
         return f"{self._ledger.prefix}data:{digest}"
+
+    def _parts_key(self, digest: str) -> str:
+        return f"{self._ledger.prefix}parts:{digest}"

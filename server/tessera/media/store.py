@@ -24,7 +24,7 @@ class MediaStore(Protocol):
         """
         ...
 
-    async def get(self, digest: str) -> bytes | None:
+    async def get(self, digest: str) -> bytes | memoryview | None:
         """The payload, or None if it is not there (any more). Raises ``MediaStoreUnavailable``."""
         ...
 
@@ -62,7 +62,7 @@ class MemoryMediaStore:
         self.holds.add((digest, holder))
         return True
 
-    async def get(self, digest: str) -> bytes | None:
+    async def get(self, digest: str) -> bytes | memoryview | None:
         """See ``MediaStore``."""
         return self.payloads.get(digest)
 

@@ -1,5 +1,6 @@
 -- Prepended to every script. KEYS: any key of the store. ARGV: prefix, lease ms, lifetime ms, then what the script says.
--- Beside one string `data:<digest>` for each payload there are the books:
+-- Each payload is a string `data:<digest>`; of a large one, that is a receipt, and its parts are in a hash
+-- `parts:<digest>`. The receipt is written once all parts are there. Beside them there are the books:
 --
 --   sizes   hash         digest to bytes, of all that is stored or has its room kept
 --   bytes   hash         the sum of `sizes`: `total`, and the part of it that is `idle`
@@ -11,7 +12,7 @@
 -- with one that needs no memory (PEXPIRE, UNLINK, ZREM): room can be freed, and holds renewed, when there is none.
 
 local prefix, lease_ms, lifetime_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local data, sizes, bytes = prefix .. 'data:', prefix .. 'sizes', prefix .. 'bytes'
+local data, parts, sizes, bytes = prefix .. 'data:', prefix .. 'parts:', prefix .. 'sizes', prefix .. 'bytes'
 local holds, counts, idle = prefix .. 'holds', prefix .. 'counts', prefix .. 'idle'
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
@@ -22,10 +23,16 @@ local function size_of(digest) return tonumber(redis.call('HGET', sizes, digest)
 -- Bytes of a payload, whose life it prolongs; nil where there is none.
 local function refresh(digest)
   if redis.call('PEXPIRE', data .. digest, lifetime_ms) == 0 then return nil end
+  local elsewhere = string.match(redis.call('GETRANGE', data .. digest, 0, 63), '^TSSRSEE1 (%d+) parts ')
+  if elsewhere and redis.call('PEXPIRE', parts .. digest, lifetime_ms) == 0 then
+    -- Its parts have gone without it.
+    redis.call('UNLINK', data .. digest)
+    return nil
+  end
   local size = size_of(digest)
   if size == 0 then
     -- It came when its room had been given away: its gateway had stood still for longer than a lease.
-    size = redis.call('STRLEN', data .. digest)
+    size = tonumber(elsewhere) or redis.call('STRLEN', data .. digest)
     redis.call('HSET', sizes, digest, size)
     redis.call('HINCRBY', bytes, 'total', size)
   end
@@ -33,7 +40,7 @@ local function refresh(digest)
 end
 
 local function forget(digest)
-  redis.call('UNLINK', data .. digest)
+  redis.call('UNLINK', data .. digest, parts .. digest)
   local size = size_of(digest)
   if redis.call('ZREM', idle, digest) == 1 then redis.call('HINCRBY', bytes, 'idle', -size) end
   redis.call('HDEL', sizes, digest)

@@ -1,0 +1,46 @@
+"""What stands in Redis in place of a payload that is too large for one value: how large it is, and where.
+
+``lua/common.lua`` reads its beginning. No packed item begins like this (see ``item.pack``).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+WHOLE_BYTES = 8 << 20
+"""A payload up to this is one value."""
+
+PART_BYTES = 4 << 20
+"""Of a larger one, the size of each part but the last: to read or write one holds others up for about a millisecond."""
+
+_FORM = re.compile(rb"TSSRSEE1 (\d{1,15}) parts (\d{1,6})")
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where a payload is.
+
+    Attributes:
+        nbytes: of the payload.
+        parts: number of its parts.
+    """
+
+    nbytes: int
+    parts: int
+
+    @classmethod
+    def of(cls, payload: memoryview) -> Self:
+        """A receipt for a payload in parts of ``PART_BYTES``."""
+        return cls(len(payload), -(-len(payload) // PART_BYTES))
+
+    def encode(self) -> bytes:
+        """As stored."""
+        return b"TSSRSEE1 %d parts %d" % (self.nbytes, self.parts)
+
+    @classmethod
+    def decode(cls, value: bytes) -> Self | None:
+        """What was stored; None where it is a payload itself."""
+        found = _FORM.fullmatch(value)
+        return None if found is None else cls(int(found[1]), int(found[2]))
