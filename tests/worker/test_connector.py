@@ -5,8 +5,9 @@ import hashlib
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
-from tessera.errors import InvalidMedia, Unavailable
+from tessera.errors import InvalidMedia, MediaStoreUnavailable, Unavailable
 from tessera.media import URL_SCHEME, MemoryMediaStore, Modality, pack
 from tessera.worker.connector import MediaReader
 
@@ -27,6 +28,10 @@ class Store(MemoryMediaStore):
         digest = hashlib.sha256(payload).hexdigest()
         await self.put(digest, payload, "request")
         return URL_SCHEME + digest
+
+
+def reads(source: str) -> float:
+    return REGISTRY.get_sample_value("tessera_worker_media_reads_total", {"source": source}) or 0
 
 
 def image(value: int, side: int = 10) -> bytes:
@@ -76,6 +81,48 @@ async def test_items_that_are_asked_for_at_once_count_once() -> None:
     for known in (url, *others):
         await reader.read(known, Modality.IMAGE)
     assert store.asked == []
+
+
+async def test_an_item_that_many_requests_ask_for_at_once_is_read_once_and_the_others_count_as_such() -> None:
+    store = Store()
+    url = await store.add(image(3))
+    reader = MediaReader(store)
+    before = {source: reads(source) for source in ("memory", "shared", "store")}
+    answers = await asyncio.gather(*(reader.read(url, Modality.IMAGE) for _ in range(10)))
+    assert all((array == 3).all() for array, _ in answers)
+    await reader.read(url, Modality.IMAGE)
+    assert len(store.asked) == 1
+    grown = {source: reads(source) - before[source] for source in before}
+    assert grown == {"store": 1, "shared": 9, "memory": 1}
+    assert REGISTRY.get_sample_value("tessera_worker_media_kept_bytes") == len(image(3))
+
+
+async def test_a_request_that_leaves_takes_nothing_from_those_that_read_the_same() -> None:
+    store = Store()
+    url = await store.add(image(3))
+    reader = MediaReader(store)
+    first, second = (asyncio.create_task(reader.read(url, Modality.IMAGE)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    array, _ = await second
+    assert (array == 3).all()
+    assert len(store.asked) == 1
+
+
+async def test_an_error_of_the_store_is_everybodys_and_not_remembered() -> None:
+    store = Store()
+    url = await store.add(image(3))
+    reader, get = MediaReader(store), store.get
+
+    async def fail(digest: str) -> bytes | None:
+        await asyncio.sleep(0)
+        raise MediaStoreUnavailable("It cannot be reached.")
+
+    store.get = fail  # type: ignore[method-assign]
+    failed = await asyncio.gather(*(reader.read(url, Modality.IMAGE) for _ in range(3)), return_exceptions=True)
+    assert [type(error) for error in failed] == [MediaStoreUnavailable] * 3
+    store.get = get  # type: ignore[method-assign]
+    assert await reader.read(url, Modality.IMAGE)
 
 
 async def test_an_item_that_would_fill_the_memory_is_not_kept() -> None:

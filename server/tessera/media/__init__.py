@@ -5,6 +5,7 @@ The public surface: callers import from here and from nowhere below.
 
 from tessera.media.decoder import Decoded, Decoder, SandboxIncomplete, ThreadDecoder
 from tessera.media.decoding import DecodeJob
+from tessera.media.flights import Flights
 from tessera.media.item import (
     URL_SCHEME,
     Header,
@@ -29,6 +30,7 @@ __all__ = [
     "DecodeJob",
     "Decoded",
     "Decoder",
+    "Flights",
     "Header",
     "ImageResize",
     "MediaItem",

@@ -8,6 +8,8 @@ from typing import Final, Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
+from tessera.settings.units import MIB
+
 VLLM: Final = "vllm"
 SIMULATED: Final = "simulated"
 
@@ -28,6 +30,9 @@ class WorkerSettings(BaseSettings):
     max_attempts: int = Field(3, ge=1, description="Workers that may die under a job; the last of them runs it alone.")
     engine_port: int = Field(
         0, ge=0, le=65535, description="Also serve vLLM's own application on this loopback port; 0: do not."
+    )
+    media_cache_bytes: int = Field(
+        256 * MIB, ge=0, description="Decoded media that a replica keeps in memory for requests that ask for it again."
     )
     max_running_jobs: int = Field(0, ge=0, description="Jobs a replica runs at once; 0: as many as the engine can.")
 

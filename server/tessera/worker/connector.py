@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import structlog
 
 from tessera.errors import InvalidMedia, Unavailable
-from tessera.media import URL_SCHEME, MediaStore, Modality, digest_of, unpack
+from tessera.media import URL_SCHEME, Flights, MediaStore, Modality, digest_of, unpack
+from tessera.telemetry import worker_media as metrics
 from tessera.worker.bridge import vllm_name
 
 log = structlog.get_logger()
@@ -18,7 +20,9 @@ NAME = "tessera"
 
 
 class MediaReader:
-    """Decoded media by digest, with the most recently used items kept in memory.
+    """Decoded media by digest: an item that many requests ask for is read from the store once.
+
+    The most recently used items are kept in memory, of those that take no more than a quarter of the room.
 
     Args:
         cache_bytes: room for items that later turns and requests will ask for again.
@@ -27,7 +31,8 @@ class MediaReader:
     def __init__(self, store: MediaStore, *, cache_bytes: int = 256 << 20):
         self._store = store
         self._capacity = self._room = cache_bytes
-        self._cache: OrderedDict[str, bytes] = OrderedDict()
+        self._cache: OrderedDict[str, bytes | memoryview] = OrderedDict()
+        self._flights: Flights[bytes | memoryview | None] = Flights()
 
     async def read(self, url: str, modality: Modality) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
         """The item's array and metadata.
@@ -39,14 +44,9 @@ class MediaReader:
         digest = digest_of(url)
         if digest is None:
             raise InvalidMedia("Media must be sent through the gateway; the engine takes references only.")
-        payload = self._cache.get(digest)
+        payload = await self._find(digest)
         if payload is None:
-            payload = await self._store.get(digest)
-            if payload is None:
-                raise Unavailable("The request's media expired before it ran. Send it again.", retry_after_s=1)
-            self._keep(digest, payload)
-        else:
-            self._cache.move_to_end(digest)
+            raise Unavailable("The request's media expired before it ran. Send it again.", retry_after_s=1)
         header, array = unpack(payload)
         if header.modality is modality:
             return array, header.metadata
@@ -54,15 +54,35 @@ class MediaReader:
             return await self.read(URL_SCHEME + track, modality)  # vLLM asks for a video's sound by the video's URL
         raise InvalidMedia(f"This reference is to {header.modality}, not {modality}.")
 
-    def _keep(self, digest: str, payload: bytes) -> None:
-        # Another request may have brought it meanwhile.
-        if digest in self._cache or len(payload) > self._capacity // 4:
+    async def _find(self, digest: str) -> bytes | memoryview | None:
+        payload = self._cache.get(digest)
+        if payload is not None:
+            self._cache.move_to_end(digest)
+            metrics.reads.labels("memory").inc()
+            return payload
+        reads = False
+
+        async def read(_: ExitStack) -> bytes | memoryview | None:
+            nonlocal reads
+            reads = True
+            found = await self._store.get(digest)
+            if found is not None:
+                self._keep(digest, found)
+            return found
+
+        async with self._flights.join(digest, read) as found:
+            metrics.reads.labels("store" if reads else "shared").inc()
+            return found
+
+    def _keep(self, digest: str, payload: bytes | memoryview) -> None:
+        if len(payload) > self._capacity // 4:
             return
         self._cache[digest] = payload
         self._room -= len(payload)
         while self._room < 0:
             _, dropped = self._cache.popitem(last=False)
             self._room += len(dropped)
+        metrics.kept_bytes.set(self._capacity - self._room)
 
 
 def install_connector(reader: MediaReader, *, allow_urls: bool) -> None:

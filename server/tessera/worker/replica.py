@@ -40,7 +40,8 @@ class Replica:
         patience_s, url = settings.media_transfer_timeout_s, settings.media_redis_url
         media = connect(settings, name="worker-media", blocking_s=patience_s, url=url)
         stack.push_async_callback(media.aclose)
-        self._engine = build_engine(settings, MediaReader(RedisMediaStore(media, settings)))
+        reader = MediaReader(RedisMediaStore(media, settings), cache_bytes=settings.media_cache_bytes)
+        self._engine = build_engine(settings, reader)
         stack.push_async_callback(self._engine.stop)
         await self._engine.start()
         if settings.engine_port:
