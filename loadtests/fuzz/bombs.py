@@ -31,6 +31,7 @@ def bombs(*, quick: bool = False) -> Iterator[Bomb]:
     yield Bomb("png, as large as allowed", "image_url", _png(6_300, 6_300))
     yield Bomb("png, 100,000 chunks", "image_url", _png(8, 8, *[(b"tEXt", b"a\0b")] * 100_000))
     yield Bomb("gif, 4,295 megapixels", "image_url", _patched(_encoded("GIF"), 6, struct.pack("<HH", 65535, 65535)))
+    yield Bomb("ico, 900 megapixels", "image_url", _icon(_png(30_000, 30_000)))
     yield Bomb("bmp, 2^62 pixels", "image_url", _patched(_encoded("BMP"), 18, struct.pack("<ii", 2**31 - 1, 2**31 - 1)))
     yield Bomb("avif, 4,295 megapixels", "image_url", _forged_avif())
     yield Bomb("jpeg, 4,295 megapixels", "image_url", _forged_jpeg())
@@ -67,6 +68,11 @@ def _png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
         struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
         for kind, content in parts
     )
+
+
+def _icon(content: bytes) -> bytes:
+    """Of one picture, which its directory says is small."""
+    return struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(content), 22) + content
 
 
 def _encoded(name: str, size: int = 16, **options: Any) -> bytes:

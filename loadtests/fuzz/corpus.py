@@ -17,6 +17,8 @@ _WIDTH, _HEIGHT = 40, 24
 _FRAMES, _FPS = 6, 10
 _RATE_HZ = 16_000
 _SOUND_S = 0.3
+# Of codecs that do not take every rate.
+_RATES_HZ = {"libopus": 48_000, "libopencore_amrnb": 8_000}
 
 _IMAGES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "png": ("RGB", "PNG", {}),
@@ -34,6 +36,8 @@ _IMAGES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "tiff, lzw": ("RGB", "TIFF", {"compression": "tiff_lzw"}),
     "tiff, jpeg": ("RGB", "TIFF", {"compression": "jpeg"}),
     "avif": ("RGB", "AVIF", {}),
+    "ico": ("RGB", "ICO", {"sizes": [(16, 16), (40, 24)]}),
+    "ico, bitmap": ("RGBA", "ICO", {"sizes": [(16, 16), (40, 24)], "bitmap_format": "bmp"}),
 }
 _SOUNDS = {
     "wav": ("WAV", "PCM_16"),
@@ -53,7 +57,12 @@ _VIDEOS = {
     "avi, mpeg4": ("avi", "mpeg4", "mp3"),
     "mpeg-ts, mpeg2": ("mpegts", "mpeg2video", "mp2"),
     "flv": ("flv", "flv1", ""),
+    "3gp, mpeg4": ("3gp", "mpeg4", "libopencore_amrnb"),
+    "mp4, hevc": ("mp4", "libx265", ""),
+    "mkv, av1": ("matroska", "libsvtav1", "libopus"),
 }
+# The least that their encoders take.
+_SIZES = {"libx265": (64, 64), "libsvtav1": (64, 64)}
 
 
 class Seed(NamedTuple):
@@ -105,11 +114,13 @@ def _sound(format_: str, subtype: str) -> bytes:
 def _video(container: str, pictures: str, sound: str) -> bytes:
     file = BytesIO()
     with av.open(file, "w", format=container) as output:
-        video: Any = output.add_stream(pictures, rate=25 if pictures == "mpeg2video" else _FPS)
-        video.width, video.height, video.pix_fmt = _WIDTH, _HEIGHT, "yuv420p"
-        audio: Any = output.add_stream(sound, rate=48_000 if sound == "libopus" else 44_100) if sound else None
+        quiet = {"x265-params": "log-level=none"} if pictures == "libx265" else {}
+        video: Any = output.add_stream(pictures, rate=25 if pictures == "mpeg2video" else _FPS, options=quiet)
+        width, height = _SIZES.get(pictures, (_WIDTH, _HEIGHT))
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        audio: Any = output.add_stream(sound, rate=_RATES_HZ.get(sound, 44_100), layout="mono") if sound else None
         for index in range(_FRAMES):
-            grey = np.full((_HEIGHT, _WIDTH, 3), 40 * index, np.uint8)
+            grey = np.full((height, width, 3), 40 * index, np.uint8)
             frame = av.VideoFrame.from_ndarray(grey, format="rgb24")
             frame.pts, frame.time_base = index, Fraction(1, _FPS)
             output.mux(video.encode(frame))

@@ -13,7 +13,7 @@ import pi_heif
 from PIL import Image
 
 from tessera.errors import InvalidMedia, MediaTooLarge
-from tessera.media import exif, jpeg, png, tiff
+from tessera.media import exif, ico, jpeg, png, tiff
 from tessera.media.colour import to_rgb
 from tessera.media.limits import Deadline, media_errors
 from tessera.media.resize import ImageResize
@@ -29,6 +29,7 @@ _FORMATS = {
     "image/tiff": "TIFF",
     "image/avif": "AVIF",
     "image/heic": "HEIF",
+    "image/x-icon": "ICO",
 }
 # Pillow's decoders get this much at a time, and between two the deadline is checked. Its own 64 KiB of a progressive
 # JPEG can be thousands of passes over all pixels.
@@ -55,6 +56,9 @@ def count_pixels(data: bytes, kind: Kind, settings: Settings, deadline: Deadline
                 size = png.size(data)
             case "image/jpeg":
                 size = jpeg.size(data, deadline)
+            case "image/x-icon":
+                picture = ico.largest(data, deadline)
+                size = picture.width, picture.height
             case _:
                 with _open(data, kind, settings, deadline) as image:
                     size = image.size
@@ -112,6 +116,11 @@ class _WatchedFile(BytesIO):
 
 def _open(data: bytes, kind: Kind, settings: Settings, deadline: Deadline) -> Image.Image:
     name = _FORMATS.get(kind.mime)
+    if name == "ICO":
+        picture = ico.largest(data, deadline)
+        # Here, since Pillow decodes an icon as it opens it.
+        _check_size(picture.width, picture.height, settings)
+        name, data = ("PNG", picture.content) if picture.is_png else (name, picture.file())
     match name:
         case None:
             raise InvalidMedia(f"Images of type {kind.mime} are not supported; send JPEG, PNG or WebP.")

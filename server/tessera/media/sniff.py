@@ -28,6 +28,7 @@ _AVIF = Kind(_IMAGE, "image/avif")
 _MP3 = Kind(_AUDIO, "audio/mpeg", "mp3")
 _AAC = Kind(_AUDIO, "audio/aac", "aac")
 _FLAC = Kind(_AUDIO, "audio/flac", "flac")
+_ICON = Kind(_IMAGE, "image/x-icon")
 _QUICKTIME = Kind(_VIDEO, "video/quicktime", "mov")
 
 _MAGIC: tuple[tuple[bytes, Kind], ...] = (
@@ -64,6 +65,8 @@ def sniff(data: bytes) -> Kind | None:
     for magic, kind in _MAGIC:
         if head.startswith(magic) and (magic != b"BM" or head[6:10] == b"\x00\x00\x00\x00"):
             return kind
+    if head.startswith(b"\0\0\1\0") and head[4:6] > b"\0\0":
+        return _ICON
     if head[:4] in (b"RIFF", b"RF64"):
         return _RIFF.get(head[8:12])
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):

@@ -19,7 +19,7 @@ from tessera.media.limits import Deadline
 from tessera.media.sniff import sniff
 from tessera.settings import Settings
 
-_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
+_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "ICO")
 # A quarter of a second, at a rate that has to be converted.
 _SOUND = np.zeros(2000, np.float32)
 _SOUND_RATE_HZ = 8000
