@@ -84,7 +84,7 @@ def decode(data: bytes, spec: MediaSpec, settings: Settings, deadline: Deadline)
         with _naming(index):
             picture = _picture(encoded, settings, deadline)
             if painter is None:
-                painter = Painter(picture, max_pixels)
+                painter = Painter(picture, max_pixels, deadline)
                 frames = np.empty((len(images), *painter.shape), dtype=np.uint8)
                 size = picture.width, picture.height
             if (picture.width, picture.height) != size:

@@ -13,9 +13,10 @@ import pi_heif
 from PIL import Image
 
 from tessera.errors import InvalidMedia, MediaTooLarge
-from tessera.media import exif, ico, jpeg, png, tiff
+from tessera.media import code_points, exif, icc, ico, jpeg, png, tiff
 from tessera.media.colour import to_rgb
 from tessera.media.limits import Deadline, media_errors
+from tessera.media.rendering import Rendering
 from tessera.media.resize import ImageResize
 from tessera.media.sniff import Kind
 from tessera.settings import Settings
@@ -31,6 +32,8 @@ _FORMATS = {
     "image/heic": "HEIF",
     "image/x-icon": "ICO",
 }
+# Beginnings of the modes that have no colour.
+_GREY = ("1", "L", "I", "F")
 # Pillow's decoders get this much at a time, and between two the deadline is checked. Its own 64 KiB of a progressive
 # JPEG can be thousands of passes over all pixels.
 _BLOCK_BYTES = 4096
@@ -72,7 +75,7 @@ def decode(
     """Decode an image, or the first frame of an animation: upright by its EXIF data, in RGB on white.
 
     The pixels are those of vLLM 0.32 (``vllm/multimodal/media/image.py``) for the same file, but for the forms of
-    which vLLM shows something else than the file holds; see ``colour``.
+    which vLLM shows something else than the file holds; see ``colour``, ``icc`` and ``rendering``.
 
     Args:
         data: encoded image.
@@ -93,12 +96,22 @@ def decode(
         # Before anything else touches it: whoever calls `load` a second time gets the pixels of a failed one.
         image.load()
         turn = exif.turn(image)
-        picture = to_rgb(image, deadline)
+        profile = image.info.get("icc_profile")
+        picture = to_rgb(icc.to_srgb(image, profile) if image.mode == "CMYK" else image, deadline)
         if turn is not None:
             picture = picture.transpose(turn)
         if resize is not None:
             deadline.check()
             picture = resize.apply(picture)
+        # Last, when there are the fewest pixels.
+        points = code_points.find(data, kind.mime, deadline)
+        rendering = Rendering.of(points)
+        if rendering is not None:
+            return rendering.apply(np.asarray(picture), deadline), {}
+        # Of a PNG's two, the profile is the one for programs that do not know the other.
+        profiled = points is None or kind.mime != "image/png"
+        if profiled and not image.mode.startswith(_GREY):
+            picture = icc.to_srgb(picture, profile)
         return np.asarray(picture), {}
 
 

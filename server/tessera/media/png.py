@@ -1,7 +1,7 @@
 """PNG files: what decides about the pixels is checked, and nothing else is handed to the decoder.
 
-Texts, colour profiles and later frames can fill the file, inflate to a thousand times their size and be damaged; the
-picture is the same without them.
+Texts, large colour profiles and later frames can fill the file, inflate to a thousand times their size and be damaged;
+the picture is the same without them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
 # The orientation: EXIF data as the standard has it, and as ImageMagick and Adobe's programs put it into texts.
 _EXIF = (b"eXIf", b"zTXtRaw profile type exif\0", b"tEXtRaw profile type exif\0", b"iTXtXML:com.adobe.xmp\0")
 _MAX_EXIF_BYTES = 64 * 1024
+_MAX_NAME_BYTES = 80
+
+MAX_PROFILE_BYTES = 1 << 20
+"""Largest colour profile that is looked at; Pillow's own limit."""
 
 
 def size(data: bytes) -> tuple[int, int]:
@@ -45,6 +49,7 @@ def reduce(data: bytes, deadline: Deadline) -> bytes:
     _, _, depth, colour = _header(data)
     view = memoryview(data)
     kept: list[bytes | memoryview] = [view[:_SIGNATURE_BYTES]]
+    profile: memoryview | None = None
     for name, start, end in _chunks(data, deadline):
         if name in _PIXELS:
             _check(view, name, start, end)
@@ -52,8 +57,26 @@ def reduce(data: bytes, deadline: Deadline) -> bytes:
             kept.append(_transparent_colour(chunk, depth, colour) if name == b"tRNS" else chunk)
         elif data.startswith(_EXIF, start + 4) and end - start <= _MAX_EXIF_BYTES and _is_whole(view, start, end):
             kept.append(view[start:end])
+        elif name == b"iCCP" and profile is None:
+            profile = view[start:end]
+            if _is_whole(view, start, end) and _is_small(profile[_CHUNK.size :]):
+                kept.append(profile)
     kept.append(_chunk(b"IEND", b""))
     return b"".join(kept)
+
+
+def chunk(data: bytes, name: bytes, deadline: Deadline) -> bytes:
+    """The content of the first chunk of a name, if it is whole and small; empty where there is none.
+
+    Raises:
+        InvalidMedia: it does not begin as a PNG has to.
+    """
+    _header(data)
+    view = memoryview(data)
+    for other, start, end in _chunks(data, deadline):
+        if other == name and end - start <= _MAX_EXIF_BYTES and _is_whole(view, start, end):
+            return bytes(view[start + _CHUNK.size : end - _CRC.size])
+    return b""
 
 
 def _header(data: bytes) -> tuple[int, int, int, int]:
@@ -88,6 +111,17 @@ def _is_whole(view: memoryview, start: int, end: int) -> bool:
         return False
     (crc,) = _CRC.unpack_from(view, end - _CRC.size)
     return bool(zlib.crc32(view[start + 4 : end - _CRC.size]) == crc)
+
+
+def _is_small(body: memoryview) -> bool:
+    """Whether a colour profile inflates to no more than Pillow takes."""
+    name, _, rest = bytes(body[:_MAX_NAME_BYTES]).partition(b"\0")
+    try:
+        inflater = zlib.decompressobj()
+        inflater.decompress(body[len(name) + 2 :] if rest else b"", MAX_PROFILE_BYTES)
+    except zlib.error:
+        return False
+    return inflater.eof
 
 
 def _transparent_colour(chunk: memoryview, depth: int, colour: int) -> bytes:

@@ -49,7 +49,7 @@ def decode(
     with media_errors("video"):
         index, timeline = _inspect(data, kind, settings, deadline)
         picks = timeline.pick(_steps(timeline, spec))
-        frames, steps = _read(FrameReader(data, kind, index, settings, deadline), picks, settings)
+        frames, steps = _read(FrameReader(data, kind, index, settings, deadline), picks, settings, deadline)
         metadata = {
             "total_num_frames": timeline.total,
             "fps": timeline.fps,
@@ -99,7 +99,9 @@ def _steps(timeline: Timeline, spec: MediaSpec) -> list[int]:
     return sample(timeline.total, timeline.fps, **wanted)
 
 
-def _read(reader: FrameReader, picks: list[tuple[int, int]], settings: Settings) -> tuple[Frames, list[int]]:
+def _read(
+    reader: FrameReader, picks: list[tuple[int, int]], settings: Settings, deadline: Deadline
+) -> tuple[Frames, list[int]]:
     """Frames and their steps; damaged ones are left out."""
     places: dict[int, list[int]] = {}
     for place, (_, frame) in enumerate(picks):
@@ -111,7 +113,7 @@ def _read(reader: FrameReader, picks: list[tuple[int, int]], settings: Settings)
     found = np.zeros(len(picks), dtype=np.bool_)
     for number, picture in reader.read(list(places)):
         if painter is None:
-            painter = Painter(picture, max_pixels)
+            painter = Painter(picture, max_pixels, deadline)
             frames = np.empty((len(picks), *painter.shape), dtype=np.uint8)
         frames[places[number]] = painter.paint(picture)
         found[places[number]] = True
