@@ -53,12 +53,14 @@ def clip(
     picture: Callable[[int], Any] = numbered,
     options: dict[str, str] | None = None,
     encoder: dict[str, object] | None = None,
+    tags: dict[str, int] | None = None,
 ) -> bytes:
     """Encode a video.
 
     Args:
         times: when each frame is shown, in ``unit`` (default: a frame's length).
         options, encoder: of the muxer and of the codec.
+        tags: what the stream says of its colours, by the names of PyAV's attributes.
     """
     buffer = io.BytesIO()
     unit = unit or 1 / Fraction(rate)
@@ -67,6 +69,8 @@ def clip(
         stream = container.add_stream(codec, rate=rate, options=named)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixel_format
         stream.codec_context.time_base = unit
+        for name, value in (tags or {}).items():
+            setattr(stream.codec_context, name, value)
         for index in range(frames):
             frame = av.VideoFrame.from_ndarray(picture(index), format="rgb24")
             frame.pts = times[index] if times else index

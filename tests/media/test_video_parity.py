@@ -23,6 +23,10 @@ CASES = [
     {"format": "mp4", "encoder": {"g": 12, "bf": 3}},
     {"format": "mp4", "rate": NTSC},
     {"format": "mp4", "pixel_format": "yuv420p10le"},
+    *(
+        {"tags": dict(zip(("colorspace", "color_primaries", "color_trc", "color_range"), tags, strict=True))}
+        for tags in ((1, 1, 1, 1), (1, 1, 1, 2), (6, 6, 6, 1), (5, 5, 6, 2), (1, 1, 13, 1))
+    ),
     {"format": "mp4", "codec": "libx265", "encoder": {"x265-params": "log-level=none"}},
     {"format": "mov", "codec": "mjpeg", "pixel_format": "yuvj420p", "rate": FILM},
     {"format": "matroska", "rate": NTSC, "encoder": {"g": 12, "x264-params": "open-gop=1"}},
