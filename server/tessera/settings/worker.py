@@ -26,6 +26,11 @@ class WorkerSettings(BaseSettings):
     ray_address: str = Field("", description="Ray cluster to join; empty: start a local one.")
     replicas: int = Field(1, ge=1, description="Worker replicas, one engine each.")
     gpus_per_replica: float = Field(0, ge=0, description="GPUs that Ray reserves for a replica.")
+    gpus_across_nodes: bool = Field(
+        False,
+        description="The GPUs of a replica may be on several machines; TESSERA_ENGINE_ARGS then has to say "
+        "`--distributed-executor-backend ray`.",
+    )
     lease_s: float = Field(5.0, gt=0, description="A worker or gateway that is silent this long has lost its jobs.")
     max_attempts: int = Field(3, ge=1, description="Workers that may die under a job; the last of them runs it alone.")
     engine_port: int = Field(
