@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -28,7 +30,7 @@ def run(*args, **env):
     return CliRunner().invoke(cli.app, args, env={"COLUMNS": "200", **env})
 
 
-COMMANDS = ["gateway", "worker", "up", "demo", "openapi", "settings", "version"]
+COMMANDS = ["gateway", "worker", "up", "demo", "drain", "openapi", "settings", "version"]
 
 
 def test_there_are_these_commands():
@@ -181,3 +183,16 @@ def test_a_damaged_checkpoint_is_named_before_anything_starts(extra, command, tm
     assert refused.exit_code == 2
     assert str(weights) in refused.stderr
     assert "safetensors" in refused.stderr
+
+
+def test_draining_needs_to_know_where_workers_are_told(tmp_path):
+    result = run("drain")
+    assert (result.exit_code, "TESSERA_WORKER_FOLDER is not set" in result.stderr) == (2, True)
+    assert run("drain", TESSERA_WORKER_FOLDER=str(tmp_path / "of its own")).exit_code == 0
+
+
+def test_draining_that_takes_too_long_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "DRAIN_MARGIN_S", 0.0)
+    (tmp_path / f"serving-{os.getpid()}-1").touch()
+    result = run("drain", TESSERA_WORKER_FOLDER=str(tmp_path), TESSERA_DRAIN_TIMEOUT_S="0.01")
+    assert (result.exit_code, "still have jobs" in result.stderr) == (1, True)

@@ -15,6 +15,9 @@ from tessera.settings import SIMULATED, Settings
 
 _T = TypeVar("_T")
 
+# Beyond TESSERA_DRAIN_TIMEOUT_S: workers look once in a while, and give back what has not ended.
+DRAIN_MARGIN_S = 10.0
+
 app = typer.Typer(
     help="An inference server for multimodal language models. `tessera settings` lists what can be set.",
     no_args_is_help=True,
@@ -123,6 +126,18 @@ def demo(
         settings = settings.model_copy(update={"port": 0})
     if not _run(run_demo(settings, verbose=verbose)):
         raise typer.Exit(130)
+
+
+@app.command()
+def drain() -> None:
+    """Have the workers of this machine or pod end their jobs and take no more: before it is stopped."""
+    from tessera.worker.presence import Presence
+
+    settings = read_settings()
+    if settings.worker_folder is None:
+        raise refusal("TESSERA_WORKER_FOLDER is not set: workers are told there.")
+    if not Presence(settings.worker_folder).drain(settings.drain_timeout_s + DRAIN_MARGIN_S):
+        raise refusal("Some workers still have jobs; others will go on with them.", code=1)
 
 
 @app.command()

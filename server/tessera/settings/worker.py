@@ -39,6 +39,9 @@ class WorkerSettings(BaseSettings):
     media_cache_bytes: int = Field(
         256 * MIB, ge=0, description="Decoded media that a replica keeps in memory for requests that ask for it again."
     )
+    worker_folder: Path | None = Field(
+        None, description="Folder in which workers say that they serve, and look for what `tessera drain` tells them."
+    )
     max_running_jobs: int = Field(0, ge=0, description="Jobs a replica runs at once; 0: as many as the engine can.")
 
     def resolved_model(self) -> str:

@@ -23,6 +23,16 @@ log = structlog.get_logger()
 
 # Requests and replies do not go through Ray's object store.
 OBJECT_STORE_BYTES = 100 * MIB
+# Of every process of Ray's.
+RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray's default, 15, lets any other process starve the engine.
+    "RAY_worker_niceness": "0",
+    # A replica that is killed takes its engine's processes with it.
+    "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper": "true",
+    # Ray's own warning about a setting of GPUs that has no meaning for us.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
 
 
 def run_worker(settings: Settings) -> None:
@@ -53,13 +63,8 @@ def run_worker(settings: Settings) -> None:
 
 
 def _join(settings: Settings) -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray's default, 15, lets any other process starve the engine.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    # A replica that is killed takes its engine's processes with it.
-    os.environ.setdefault("RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper", "true")
-    # Ray's own warning about a setting of GPUs that has no meaning for us.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name, value in RAY_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     if settings.ray_address:
         ray.init(address=settings.ray_address, namespace="tessera", logging_level=WARNING)
         return

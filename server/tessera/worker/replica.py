@@ -14,6 +14,7 @@ from tessera.worker.connector import MediaReader
 from tessera.worker.engine_port import serve_engine_port
 from tessera.worker.engines import Engine, build_engine
 from tessera.worker.frontend import Frontend
+from tessera.worker.presence import POLL_S, Presence
 
 log = structlog.get_logger()
 
@@ -30,6 +31,7 @@ class Replica:
         self._engine: Engine
         self._frontend: Frontend
         self._serving: asyncio.Task[None] | None = None
+        self._drained = False
 
     async def start(self) -> None:
         """Load the model and begin to take jobs."""
@@ -57,13 +59,16 @@ class Replica:
             codec=engine.codec,
         )
         self._serving = asyncio.create_task(self._frontend.run())
+        if settings.worker_folder is not None:
+            present = asyncio.create_task(self._be_present(Presence(settings.worker_folder), self._serving))
+            stack.callback(present.cancel)
         log.info("worker_ready", worker=self._frontend.worker_id, sequences=engine.card.sequences)
 
     def check_health(self) -> None:
         """Raises RuntimeError where the replica has to be replaced."""
         if self._engine.dead:
             raise RuntimeError("the engine died")
-        if self._serving is not None and self._serving.done():
+        if self._serving is not None and self._serving.done() and not self._drained:
             raise RuntimeError(f"the frontend stopped: {self._serving.exception()!r}")
 
     async def stop(self) -> None:
@@ -74,3 +79,13 @@ class Replica:
                 await self._serving
         finally:
             await self._stack.aclose()
+
+    async def _be_present(self, presence: Presence, serving: asyncio.Task[None]) -> None:
+        """Drain when this machine's workers are told to. It then stays, without jobs, until it is stopped."""
+        with presence.serving():
+            while not serving.done():
+                if presence.draining() and not self._drained:
+                    log.info("worker_draining", worker=self._frontend.worker_id)
+                    self._drained = True
+                    self._frontend.stop()
+                await asyncio.sleep(POLL_S)

@@ -16,6 +16,7 @@ import redis.asyncio as aioredis
 from tessera.queue import Directory, ModelCard
 from tessera.queue.keys import Keys
 from tessera.settings import Settings
+from tessera.worker.presence import Presence
 from tests.gateway.gateway_process import GatewayProcess, gateway_process
 from tests.polling import eventually
 from tests.worker.simulated.worker_process import END_S, WorkerProcess, worker_process
@@ -116,6 +117,24 @@ async def test_it_says_what_it_is_and_ends_when_its_jobs_have(
     worker.terminate()
     assert (await asked).endswith(b"data: [DONE]\n\n")
     assert await asyncio.to_thread(worker.wait, END_S) == 0
+
+
+async def test_a_worker_that_is_drained_ends_its_jobs_and_takes_no_more(settings: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "workers"
+    given = settings.model_dump(exclude_unset=True)
+    with worker_process(Settings(**given, worker_folder=folder), tmp_path / "first.log") as first:
+        async with gateway_process(settings) as gateway:
+            asked = gateway.ask({**HELLO, "stream": True})
+            await eventually(gateway.has_begun, "it answers", within_s=END_S)
+            assert Presence(folder).served()
+            drained = asyncio.create_task(asyncio.to_thread(Presence(folder).drain, END_S))
+            assert (await asked).endswith(b"data: [DONE]\n\n")
+            assert await drained
+            assert first.poll() is None, "it waits to be stopped"
+            later = gateway.ask({**HELLO, "stream": True})
+            with worker_process(settings, tmp_path / "second.log") as second:
+                assert (await later).endswith(b"data: [DONE]\n\n")
+                assert not second.said("stream_resumed")
 
 
 async def test_it_does_not_join_workers_with_a_model(
