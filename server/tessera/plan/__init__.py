@@ -1,0 +1,34 @@
+"""Plans: what becomes of an item in front of a model, and how many tokens it is, known from its size or length alone.
+
+Pure functions, with the parameters of one model. What they count is what the model's processor in vLLM makes of it.
+"""
+
+from tessera.plan.family import AUDIO, IMAGE, VIDEO, Family
+from tessera.plan.hybrid_frames import hybrid_frame_tokens
+from tessera.plan.msac import TwoGrids, msac
+from tessera.plan.parameters import Configuration, Parameters, UnknownFamily
+from tessera.plan.plans import AudioPlan, Grid, ImagePlan, Plan, Size, Unplannable, VideoPlan
+from tessera.plan.registry import FAMILIES, announced_family, read_family
+
+__all__ = [
+    "AUDIO",
+    "FAMILIES",
+    "IMAGE",
+    "VIDEO",
+    "AudioPlan",
+    "Configuration",
+    "Family",
+    "Grid",
+    "ImagePlan",
+    "Parameters",
+    "Plan",
+    "Size",
+    "TwoGrids",
+    "UnknownFamily",
+    "Unplannable",
+    "VideoPlan",
+    "announced_family",
+    "hybrid_frame_tokens",
+    "msac",
+    "read_family",
+]

@@ -1,0 +1,97 @@
+"""Molmo (https://arxiv.org/abs/2409.17146): overlapping crops, pooled two by two, and the whole image.
+
+Source: ``vllm/model_executor/models/molmo.py`` (0.32).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tessera.plan.family import IMAGE, Family
+from tessera.plan.parameters import Configuration, UnknownFamily
+from tessera.plan.plans import Grid, ImagePlan, Size
+
+_POOLED = 2
+_TOO_SMALL = 10e9
+
+
+@lru_cache(maxsize=16)
+def _tilings(most: int) -> npt.NDArray[np.int32]:
+    """Rows and columns, by their number; those of one number stay in order."""
+    found = [(i, j) for i in range(1, most + 1) for j in range(1, most + 1) if i * j <= most]
+    return np.array(sorted(found, key=lambda each: each[0] * each[1]), dtype=np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class Molmo(Family):
+    """Args: as the image processor names them; ``crop_patches``: patches on a side of a crop."""
+
+    name: ClassVar[str] = "molmo"
+    models: ClassVar[tuple[str, ...]] = ("molmo",)
+    modalities: ClassVar[frozenset[str]] = frozenset({IMAGE})
+
+    patch_size: int
+    crop_patches: int
+    max_crops: int
+    left_margin: int
+    right_margin: int
+    whole_columns: int
+    whole_rows: int
+
+    @classmethod
+    def read(cls, configuration: Configuration) -> Self:
+        """From the image processor."""
+        image = configuration.image
+        high, wide = image.pair("base_image_input_size")
+        patch, (left, right) = image.whole("image_patch_size"), image.pair("overlap_margins")
+        side = high // patch
+        if high != wide or side <= left + right:
+            raise UnknownFamily(
+                f"the image processor has crops of {wide}x{high} pixels with margins of {left}, {right}"
+            )
+        whole = image.whole("image_token_length_w"), image.whole("image_token_length_h")
+        return cls(patch, side, image.whole("max_crops"), left, right, *whole)
+
+    def image(self, width: int, height: int) -> ImagePlan:
+        """The whole image, then its crops in one grid; each with a token at the end of its rows, and two around it."""
+        grid = self._tiling(width, height)
+        columns, rows = (self._pooled(count) for count in grid)
+        embedded = self.whole_columns * self.whole_rows + columns * rows
+        tokens = embedded + self.whole_rows + rows + 2 + 2
+        step = (self.crop_patches - self.left_margin - self.right_margin) * self.patch_size
+        margins = (self.left_margin + self.right_margin) * self.patch_size
+        size = Size(grid.columns * step + margins, grid.rows * step + margins)
+        return ImagePlan(size=size, grid=grid, thumbnail=True, embedded=embedded, tokens=tokens)
+
+    def _tiling(self, width: int, height: int) -> Grid:
+        """The grid that needs the least enlarging, or the least shrinking where none is large enough."""
+        margins = self.patch_size * (self.left_margin + self.right_margin)
+        step = (self.crop_patches - self.left_margin - self.right_margin) * self.patch_size
+        tilings = _tilings(self.max_crops)
+        # In single precision, as the source: it decides between grids of one shape.
+        size = np.array([height - margins, width - margins], dtype=np.float32)
+        with np.errstate(divide="ignore"):
+            scales = ((tilings * step).astype(np.float32) / size).min(axis=-1, keepdims=True)
+        enough = np.where(scales < 1.0, _TOO_SMALL, scales)
+        best = scales.argmax() if (scales < 1).all() else enough.argmin()
+        rows, columns = tilings[best]
+        return Grid(int(columns), int(rows))
+
+    def _pooled(self, crops: int) -> int:
+        """Tokens along so many crops."""
+        if crops == 1:
+            patches = _even(self.crop_patches + _POOLED - 1)
+        else:
+            window = self.crop_patches - self.left_margin - self.right_margin
+            ends = (_even(window + margin + _POOLED - 1) for margin in (self.left_margin, self.right_margin))
+            patches = sum(ends) + (crops - 2) * _even(window + _POOLED - 1)
+        return (patches + 1) // _POOLED
+
+
+def _even(patches: int) -> int:
+    return patches // _POOLED * _POOLED
