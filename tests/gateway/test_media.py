@@ -63,6 +63,17 @@ async def test_every_medium_becomes_a_reference_to_what_is_in_the_store(gateway,
     assert fetched["uuid"] == picture["uuid"]
 
 
+async def test_large_media_goes_where_the_operator_keeps_it(start_gateway, worker, settings, redis_client, tmp_path):
+    where = {"media_store_url": tmp_path.as_uri(), "media_redis_max_item_bytes": 1000}
+    elsewhere = settings.model_copy(update=where)
+    gateway = await start_gateway(elsewhere)
+    [part] = await arrives(gateway, worker, {"type": "video_url", "video_url": {"url": MP4}})
+    assert [path for path in tmp_path.rglob("*") if path.is_file()]
+    header, frames = unpack(await RedisMediaStore(redis_client, elsewhere).get(part["uuid"]))
+    assert header.modality == "video"
+    assert frames.any()
+
+
 async def test_the_sound_of_a_video_is_stored_when_it_is_asked_for(gateway, worker, store):
     part = {"type": "video_url", "video_url": {"url": data_url("video/mp4", video_with_sound())}}
     [without] = await arrives(gateway, worker, part)

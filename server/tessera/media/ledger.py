@@ -26,7 +26,7 @@ _RETRY_S = 5
 _PASSING = ("READONLY", "MISCONF", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "BUSY", "TRYAGAIN")
 # In this order, so that of what comes together, the end of a hold is the last that happens to it.
 _VERBS = ("touch", "reserve", "release")
-_CALLS = ("complete", "evict", "lapsing", "sweep")
+_CALLS = ("complete", "evict", "lapsing", "sweep", "begin", "attach", "doomed", "deleted", "lost", "strays")
 # Most holds in one call, which holds up everybody else's.
 _BATCH = 500
 
@@ -111,6 +111,34 @@ class Ledger:
     async def complete(self, digest: str, receipt: Receipt) -> bool:
         """Have a payload be there whose parts are all sent; False where some have gone again."""
         return bool(await self._call("complete", digest, receipt.encode(), receipt.parts))
+
+    async def begin(self, name: str, *, within_s: float) -> None:
+        """An object is about to be written outside of Redis; what is not attached in time is to be deleted."""
+        await self._call("begin", name, int(within_s * 1000))
+
+    async def attach(self, digest: str, receipt: Receipt) -> bool:
+        """Have a payload be there whose object is written; False where that took too long."""
+        return bool(await self._call("attach", digest, receipt.encode(), receipt.name))
+
+    async def doomed(self) -> list[str]:
+        """Names of objects that are to be deleted now; of many, some."""
+        return [name.decode() for name in await self._call("doomed", _BATCH)]
+
+    async def deleted(self, names: list[str]) -> None:
+        """These objects are."""
+        await self._call("deleted", *names)
+
+    async def lost(self, digest: str, name: str) -> None:
+        """The object of a payload is gone, so that the payload has to be stored again."""
+        await self._call("lost", digest, name)
+
+    async def strays(self, objects: list[tuple[str, str]]) -> list[str]:
+        """Of objects, by digest and name, the names of those that stand in no book."""
+        found: list[str] = []
+        for start in range(0, len(objects), _BATCH):
+            pairs = chain.from_iterable(objects[start : start + _BATCH])
+            found += [name.decode() for name in await self._call("strays", *pairs)]
+        return found
 
     async def evict(self, nbytes: int) -> int:
         """Forget what nobody holds until that much is free. Returns the bytes that this freed."""

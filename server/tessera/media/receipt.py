@@ -1,4 +1,4 @@
-"""What stands in Redis in place of a payload that is too large for one value: how large it is, and where.
+"""What stands in Redis in place of a payload that is not one value there: how large it is, and where.
 
 ``lua/common.lua`` reads its beginning. No packed item begins like this (see ``item.pack``).
 """
@@ -15,7 +15,7 @@ WHOLE_BYTES = 8 << 20
 PART_BYTES = 4 << 20
 """Of a larger one, the size of each part but the last: to read or write one holds others up for about a millisecond."""
 
-_FORM = re.compile(rb"TSSRSEE1 (\d{1,15}) parts (\d{1,6})")
+_FORM = re.compile(rb"TSSRSEE1 (\d{1,15}) (?:parts (\d{1,6})|object ([0-9a-f-]{1,100}))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,13 @@ class Receipt:
 
     Attributes:
         nbytes: of the payload.
-        parts: number of its parts.
+        parts: number of its parts in Redis; 0: it is an object elsewhere.
+        name: of that object.
     """
 
     nbytes: int
-    parts: int
+    parts: int = 0
+    name: str = ""
 
     @classmethod
     def of(cls, payload: memoryview) -> Self:
@@ -37,10 +39,11 @@ class Receipt:
 
     def encode(self) -> bytes:
         """As stored."""
-        return b"TSSRSEE1 %d parts %d" % (self.nbytes, self.parts)
+        place = f"parts {self.parts}" if self.parts else f"object {self.name}"
+        return f"TSSRSEE1 {self.nbytes} {place}".encode()
 
     @classmethod
     def decode(cls, value: bytes) -> Self | None:
         """What was stored; None where it is a payload itself."""
         found = _FORM.fullmatch(value)
-        return None if found is None else cls(int(found[1]), int(found[2]))
+        return None if found is None else cls(int(found[1]), int(found[2] or 0), (found[3] or b"").decode())

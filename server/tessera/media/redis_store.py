@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
 from tessera.errors import MediaStoreUnavailable, MediaTooLarge
+from tessera.media.cabinet import Cabinet
 from tessera.media.ledger import Ledger, store_errors
 from tessera.media.receipt import PART_BYTES, WHOLE_BYTES, Receipt
 from tessera.media.room import Room
@@ -41,9 +42,15 @@ class RedisMediaStore:
         self._transfers = asyncio.Semaphore(_MOST_TRANSFERS)
         self._room = Room(settings.media_store_wait_s)
         self._ledger = Ledger(redis, settings, on_release=self._room.notice)
+        self._cabinet = Cabinet(settings, self._ledger)
 
     async def run(self) -> None:
         """Renew what is held, until cancelled; a gateway that does not loses its holds after ``media_hold_lease_s``."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep())
+            tasks.create_task(self._cabinet.tidy())
+
+    async def _keep(self) -> None:
         reachable = True
         while True:
             await asyncio.sleep(self._renew_every_s)
@@ -79,7 +86,11 @@ class RedisMediaStore:
             with store_errors():
                 value = cast("bytes | None", await self._redis.get(self._key(digest)))
         receipt = None if value is None else Receipt.decode(value)
-        return value if receipt is None else await self._get_parts(digest, receipt)
+        if receipt is None:
+            return value
+        if receipt.parts:
+            return await self._get_parts(digest, receipt)
+        return await self._cabinet.get(digest, receipt)
 
     async def touch(self, digest: str, holder: str) -> bool:
         """See ``MediaStore``."""
@@ -103,6 +114,8 @@ class RedisMediaStore:
 
     async def _send(self, digest: str, payload: bytes | memoryview) -> bool:
         """Store a payload that has its room in the books. Returns whether Redis had memory for it."""
+        if self._cabinet.takes(len(payload)):
+            return await self._cabinet.put(digest, payload)
         try:
             if len(payload) > WHOLE_BYTES:
                 return await self._send_parts(digest, memoryview(payload))

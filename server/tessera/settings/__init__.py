@@ -11,6 +11,7 @@ from tessera.settings.fetch import FetchSettings
 from tessera.settings.gateway import GatewaySettings
 from tessera.settings.http import HttpSettings
 from tessera.settings.media import MediaSettings
+from tessera.settings.media_store import MediaStoreSettings
 from tessera.settings.memory import MemorySettings
 from tessera.settings.queue import QueueSettings
 from tessera.settings.simulated import SimulatedSettings
@@ -42,6 +43,7 @@ class Settings(
     TelemetrySettings,
     FetchSettings,
     MediaSettings,
+    MediaStoreSettings,
     MemorySettings,
     SimulatedSettings,
     WorkerSettings,

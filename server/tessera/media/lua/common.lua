@@ -1,12 +1,14 @@
 -- Prepended to every script. KEYS: any key of the store. ARGV: prefix, lease ms, lifetime ms, then what the script says.
--- Each payload is a string `data:<digest>`; of a large one, that is a receipt, and its parts are in a hash
--- `parts:<digest>`. The receipt is written once all parts are there. Beside them there are the books:
+-- Each payload is a string `data:<digest>`. Of a large one that is a receipt, written once all of it is there: its parts
+-- are in a hash `parts:<digest>`, or it is an object outside of Redis. Beside them there are the books:
 --
 --   sizes   hash         digest to bytes, of all that is stored or has its room kept
 --   bytes   hash         the sum of `sizes`: `total`, and the part of it that is `idle`
 --   holds   sorted set   "<digest> <holder>", by when the hold lapses unless it is renewed (ms)
 --   counts  hash         digest to the number of its holds, where it has any
 --   idle    sorted set   digests without a hold, by when they were last held (ms)
+--   names   hash         digest to the name of its object, of those outside of Redis
+--   objects sorted set   names of objects that are not complete yet or not needed any more, by when to delete them (ms)
 --
 -- Redis that is out of memory refuses a script's writes only up to the first one that it allows. So each function begins
 -- with one that needs no memory (PEXPIRE, UNLINK, ZREM): room can be freed, and holds renewed, when there is none.
@@ -14,6 +16,7 @@
 local prefix, lease_ms, lifetime_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local data, parts, sizes, bytes = prefix .. 'data:', prefix .. 'parts:', prefix .. 'sizes', prefix .. 'bytes'
 local holds, counts, idle = prefix .. 'holds', prefix .. 'counts', prefix .. 'idle'
+local names, objects = prefix .. 'names', prefix .. 'objects'
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
 
@@ -23,8 +26,8 @@ local function size_of(digest) return tonumber(redis.call('HGET', sizes, digest)
 -- Bytes of a payload, whose life it prolongs; nil where there is none.
 local function refresh(digest)
   if redis.call('PEXPIRE', data .. digest, lifetime_ms) == 0 then return nil end
-  local elsewhere = string.match(redis.call('GETRANGE', data .. digest, 0, 63), '^TSSRSEE1 (%d+) parts ')
-  if elsewhere and redis.call('PEXPIRE', parts .. digest, lifetime_ms) == 0 then
+  local elsewhere, place = string.match(redis.call('GETRANGE', data .. digest, 0, 63), '^TSSRSEE1 (%d+) (%l+) ')
+  if place == 'parts' and redis.call('PEXPIRE', parts .. digest, lifetime_ms) == 0 then
     -- Its parts have gone without it.
     redis.call('UNLINK', data .. digest)
     return nil
@@ -39,8 +42,16 @@ local function refresh(digest)
   return size
 end
 
+-- An object is not needed any more.
+local function doom(name) redis.call('ZADD', objects, now, name) end
+
 local function forget(digest)
   redis.call('UNLINK', data .. digest, parts .. digest)
+  local name = redis.call('HGET', names, digest)
+  if name then
+    doom(name)
+    redis.call('HDEL', names, digest)
+  end
   local size = size_of(digest)
   if redis.call('ZREM', idle, digest) == 1 then redis.call('HINCRBY', bytes, 'idle', -size) end
   redis.call('HDEL', sizes, digest)
@@ -91,7 +102,7 @@ end
 
 -- Nothing may stay for ever, whoever dies: the books outlive the last payload, and all go at once.
 local function keep_books()
-  for _, key in ipairs({sizes, bytes, holds, counts, idle}) do
+  for _, key in ipairs({sizes, bytes, holds, counts, idle, names, objects}) do
     redis.call('PEXPIREAT', key, math.floor(now) + lifetime_ms + lease_ms)
   end
 end
