@@ -87,6 +87,12 @@ def text(choices: list[Any]) -> str:
     return "".join([*(d.get("content") or "" for d in deltas), *calls])
 
 
+def tokens(choices: list[Any]) -> list[str]:
+    """Those with log-probabilities."""
+    found = [choice.get("logprobs") or {} for choice in choices]
+    return [t for f in found for t in f.get("tokens") or [entry["token"] for entry in f.get("content") or []]]
+
+
 def killed_in_the_middle(stack: RunningStack, kill: Callable[[], None]) -> dict[str, list[dict[str, Any]]]:
     """Have all kinds of streams under way, kill something once each has begun, and read them to their ends."""
     barrier = threading.Barrier(len(KINDS) + 1)
@@ -112,6 +118,7 @@ def killed_in_the_middle(stack: RunningStack, kill: Callable[[], None]) -> dict[
 @pytest.mark.parametrize("victim", ["engine core", "replica"])
 def test_a_stream_goes_on_after_its_worker_died(stack: RunningStack, victim: str) -> None:
     undisturbed = {kind: stream(stack, kind) for kind in KINDS}
+    assert len(tokens(told(undisturbed["log-probabilities"])[0])) == TOKENS
     resumed_before = stack.metric("tessera_streams_resumed_total")
     core = stack.engine_core()
     joined = killed_in_the_middle(stack, (core if victim == "engine core" else core.parent()).kill)
@@ -120,6 +127,7 @@ def test_a_stream_goes_on_after_its_worker_died(stack: RunningStack, victim: str
         assert len({event["created"] for event in events}) == 1, kind
         said, expected = told(events), told(undisturbed[kind])
         assert {i: text(c) for i, c in said.items()} == {i: text(c) for i, c in expected.items()}, kind
+        assert {i: tokens(c) for i, c in said.items()} == {i: tokens(c) for i, c in expected.items()}, kind
         assert {i: c[-1]["finish_reason"] for i, c in said.items()} == {
             i: c[-1]["finish_reason"] for i, c in expected.items()
         }, kind
