@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
+
+import pytest
 
 from tessera.gateway.upkeep import Upkeep
 from tessera.queue import Reaped
@@ -10,12 +13,15 @@ from tests.polling import eventually
 
 
 class Broker:
-    def __init__(self) -> None:
+    def __init__(self, next_s: float = math.inf) -> None:
         self.reaped = 0
+        self.next_s = next_s
 
     async def reap(self, model: str, *, gateway_id: str) -> Reaped:
         self.reaped += 1
-        return Reaped(*[0] * len(Reaped._fields))
+        reaped = Reaped(*[0] * len(Reaped._fields))
+        reaped.next_s = self.next_s
+        return reaped
 
 
 class Catalogue:
@@ -23,10 +29,13 @@ class Catalogue:
         return ["m"]
 
 
-async def test_a_long_lease_does_not_put_off_what_comes_after_it() -> None:
-    broker: Any = Broker()
+@pytest.mark.parametrize(("next_s", "times"), [(math.inf, 2), (0.01, 100)])
+async def test_it_reaps_now_and_then_and_when_a_lease_runs_out_however_long_leases_are(
+    next_s: float, times: int
+) -> None:
+    broker: Any = Broker(next_s)
     catalogue: Any = Catalogue()
     running = asyncio.create_task(Upkeep(broker, catalogue, Settings(lease_s=600), "g").run())
-    await eventually(lambda: broker.reaped >= 2, "it reaps twice", within_s=20)
+    await eventually(lambda: broker.reaped >= times, f"it reaps {times} times", within_s=20)
     running.cancel()
     await asyncio.wait([running])

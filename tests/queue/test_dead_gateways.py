@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -12,7 +13,7 @@ from tessera.queue import Broker, End, Failure, Job, Lease, connect, new_job_id
 from tessera.queue.entry import decode
 from tessera.settings import Settings
 from tests.polling import eventually
-from tests.queue.corner import FAR_MS, GATEWAY, HEAD, MODEL, depth_of, entries_of, lapse, log_of, state_of
+from tests.queue.corner import FAR_MS, GATEWAY, HEAD, MODEL, depth_of, entries_of, lapse, log_of, state_of, with_other
 from tests.queue.redis_process import RedisProcess
 
 Add = Callable[..., Awaitable[Job]]
@@ -91,17 +92,39 @@ async def test_a_gateway_that_is_heard_of_keeps_its_jobs(
     assert await redis_client.zscore(broker.keys.gateways(MODEL), DEAD) < FAR_MS
 
 
-async def test_a_worker_stands_in_only_where_no_gateway_lives(
-    broker: Broker, redis_client: aioredis.Redis, take: Take
+@pytest.mark.parametrize("watch", ["old", "damaged", "gone"])
+async def test_a_worker_stands_in_where_no_gateway_has_looked_for_a_while(
+    broker: Broker, redis_client: aioredis.Redis, take: Take, watch: str
 ) -> None:
     await enqueue(broker, DEAD)
     await enqueue(broker, DEAD)
     await take(1)
     await lapse(redis_client, broker)
     await die(broker, redis_client, DEAD)
-    assert await broker.reap(MODEL, stand_in=True) == (0, 0, 0)
-    await die(broker, redis_client, GATEWAY)
-    assert await broker.reap(MODEL, stand_in=True) == (1, 0, 2)
+    now, key = await now_ms(redis_client), broker.keys.watch(MODEL)
+    await redis_client.set(key, now)
+    patient = Broker(redis_client, with_other(broker._settings, lease_s=600))
+    assert await patient.reap(MODEL, stand_in=True) == (0, 0, 0)
+    if watch == "gone":
+        await redis_client.delete(key)
+    else:
+        await redis_client.set(key, now - 200_000 if watch == "old" else "garbage")
+    assert await patient.reap(MODEL, stand_in=True) == (1, 0, 2)
+    assert (await broker.census(MODEL)).counts == {"reaped:requeued": 1, "reaped:orphaned": 2}
+
+
+async def test_whoever_reaps_is_told_when_the_next_lease_runs_out(
+    broker: Broker, redis_client: aioredis.Redis, add: Add, take: Take
+) -> None:
+    await add()
+    assert (await broker.reap(MODEL)).next_s == math.inf
+    leases = await take()
+    assert 0 < (await broker.reap(MODEL)).next_s <= broker._settings.lease_s
+    await lapse(redis_client, broker)
+    assert (await broker.reap(MODEL)).next_s == math.inf
+    assert await broker.renew(MODEL, leases) == []
+    await redis_client.set(broker.keys.watch(MODEL), await now_ms(redis_client) - broker._lease_ms)
+    assert (await broker.reap(MODEL)).next_s == broker._settings.lease_s, "nothing is done after an outage"
 
 
 async def test_after_an_outage_everybody_gets_the_time_of_a_lease_to_be_heard_of(

@@ -9,7 +9,10 @@
 - Entries of a reply are never lost, written twice or in another order.
 - A worker dies under a job when its engine fails, or when it falls silent and has not been heard of since. Another one
   gets the job then, with all that was written of its reply. When but one more of ``TESSERA_MAX_ATTEMPTS`` may die, the
-  job is a suspect: it waits behind all others and runs alone, and they pass it as they pass one that is too wide.
+  job is a suspect: it waits behind all others and runs alone, and they pass it as they pass one that is too wide; but
+  an idle worker takes it at once where no other suspect runs alone.
+- Deaths that a job has outlived count no longer: its reply has got further, by some entries, or it has run longer than
+  with any worker that died under it. It need not run alone any more then. Twice as many may die under it in all.
 - A job is set aside when the last of these workers died under it alone, never otherwise; it is kept as a dead letter,
   with its body and its deaths, until there are too many or it is dropped. What is enqueued from it is a new job.
 - Steps are kept once for each entry that they led to, as long as the job may be gone on with, and no longer.
@@ -30,7 +33,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -63,6 +66,9 @@ GATEWAYS = ("g0", "g1")
 # Of bodies; jobs of five bytes and more, so that some are refused.
 MOST_QUEUED_BYTES = 60
 MOST_REPLY_BYTES = 60
+# `FURTHER` and `OUTLIVED` of the scripts.
+FURTHER = 8
+OUTLIVED = 2
 WIDTHS = st.sampled_from([1, 1, 2, CAPACITY + 2])
 CHANCE = st.integers(0, 10_000)
 
@@ -73,7 +79,11 @@ class Known:
 
     Attributes:
         epoch: the newest that was given out, 0 once nobody holds the job by it.
-        deaths: epochs of workers that fell silent, and one object for each engine that failed.
+        deaths: epochs of workers that fell silent, and one object for each engine that failed, but those outlived.
+        deaths_in_all: with those.
+        died_at: entries of its reply at the last death that it may outlive.
+        long_lived: it runs longer than it ever did before a death.
+        outlived_by: epoch of the worker with which it outlived the others.
         taken: sequences that it takes, or took last, up in an engine.
         alone: which are all of it.
         passed: jobs that were taken from behind it while it was the first that did not fit.
@@ -90,6 +100,10 @@ class Known:
     epoch: int = 0
     epochs: list[int] = field(default_factory=list)
     deaths: set[object] = field(default_factory=set)
+    deaths_in_all: set[object] = field(default_factory=set)
+    died_at: int | None = None
+    long_lived: bool = False
+    outlived_by: int = 0
     holder: Worker | None = None
     log: list[bytes] = field(default_factory=list)
     steps: list[bytes] = field(default_factory=list)
@@ -106,7 +120,11 @@ class Known:
 
     @property
     def suspect(self) -> bool:
-        return 0 < len(self.deaths) == self.most_deaths - 1
+        return 0 < len(self.deaths) == self.most_deaths - 1 or self.has_no_more_to_outlive
+
+    @property
+    def has_no_more_to_outlive(self) -> bool:
+        return len(self.deaths_in_all) >= OUTLIVED * self.most_deaths - 1
 
     @property
     def width(self) -> int:
@@ -118,11 +136,24 @@ class Known:
 
     def held_by(self, epoch: int) -> bool:
         """Whether a worker holds the job by this epoch, now that it is heard of."""
-        self.deaths.discard(epoch)
+        self.forgive(epoch)
         if self.epoch != epoch or self.state not in {"queued", "leased"}:
             return False
         self.state = "leased"
         return True
+
+    def forgive(self, epoch: int) -> None:
+        """The worker that had this epoch is heard of."""
+        self.deaths.discard(epoch)
+        self.deaths_in_all.discard(epoch)
+
+    def outlive(self) -> None:
+        """What its workers died of lies behind it."""
+        self.deaths.clear()
+        self.died_at, self.long_lived, self.outlived_by = None, False, self.epoch
+        if self.job.sequences < self.taken:
+            self.taken = self.job.sequences
+        self.alone = self.taken == CAPACITY
 
     @property
     def ended(self) -> bool:
@@ -180,6 +211,7 @@ class History(RuleBasedStateMachine):
         self.kept = 0
         self.dead_letters = DeadLetters(self.redis, self.broker.keys)
         self.kept_free: tuple[Worker, Known] | None = None
+        self.last_suspect: Known | None = None
         self.late: list[tuple[tuple[Any, ...], Callable[[Any], None]]] = []
 
     def teardown(self) -> None:
@@ -367,6 +399,12 @@ class History(RuleBasedStateMachine):
     def append(self, chance: int, count: int, final: bool, overlap: int, again: bool) -> None:
         self._say(*self._some_lease(chance), count, final, overlap, again)
 
+    @precondition(lambda self: any(known.died_at is not None for known in self._leased()))
+    @rule()
+    def all_say_more_than_those_that_died(self) -> None:
+        for worker, lease in self._held():
+            self._say(worker, lease, FURTHER + 1, letters=1)
+
     @precondition(lambda self: len(self._held()) > 1)
     @rule()
     def all_say_something(self) -> None:
@@ -374,11 +412,18 @@ class History(RuleBasedStateMachine):
             self._say(worker, lease, 1)
 
     def _say(
-        self, worker: Worker, lease: Lease, count: int, final: bool = False, overlap: int = 0, again: bool = False
+        self,
+        worker: Worker,
+        lease: Lease,
+        count: int,
+        final: bool = False,
+        overlap: int = 0,
+        again: bool = False,
+        letters: int = 99,
     ) -> None:
         known = self.known[lease.job.id]
         still = known.held_by(lease.epoch)
-        new = [f"d{lease.epoch}:{len(known.log) + i}".encode() for i in range(count)]
+        new = [f"d{lease.epoch}:{len(known.log) + i}"[:letters].encode() for i in range(count)]
         if final:
             new.append(End().encode())
         offset = max(len(known.log) - overlap, 0) if still else 0
@@ -400,6 +445,7 @@ class History(RuleBasedStateMachine):
         if still:
             known.log += new
             known.steps += [steps] if steps else []
+            self._outlive_by_words(known, new)
             if final:
                 known.end("finished")
         if final or not still:
@@ -413,11 +459,42 @@ class History(RuleBasedStateMachine):
         assert set(lost) == {i for i, lease in worker.held.items() if not self.known[i].held_by(lease.epoch)}
         for job_id in lost:
             del worker.held[job_id]
+        held = {job_id: self.known[job_id] for job_id in worker.held}
+        for known in held.values():
+            if known.long_lived and known.died_at is not None:
+                known.outlive()
+        assert lost.widths == {i: known.taken for i, known in held.items() if known.outlived_by == known.epoch}
+        for job_id, width in lost.widths.items():
+            worker.held[job_id] = replace(worker.held[job_id], width=width)
+
+    @precondition(lambda self: any(known.died_at is not None for known in self._leased()))
+    @rule(chance=CHANCE, heard_of=st.booleans())
+    def a_job_runs_longer_than_with_those_that_died(self, chance: int, heard_of: bool) -> None:
+        mortal = [known for known in self._leased() if known.died_at is not None]
+        known = mortal[chance % len(mortal)]
+        known.long_lived = True
+        self.run(self.redis.hset(self.broker.keys.job(MODEL, known.id), "lived_ms", -(10**9)))
+        if heard_of and self._held():
+            self.renew(next((i for i, (w, _) in enumerate(self._held()) if w is known.holder), 0))
 
     @precondition(lambda self: self._held())
     @rule(chance=CHANCE, failed=st.booleans())
     def release(self, chance: int, failed: bool) -> None:
-        worker, _ = self._some_lease(chance)
+        self._release(self._some_lease(chance)[0], failed)
+
+    @precondition(lambda self: self._waiting())
+    @rule(
+        order=st.permutations(range(3)), rounds=st.integers(1, 2), outliving=st.booleans(), most=st.sampled_from([1, 4])
+    )
+    def engines_fail_one_after_the_other(self, order: list[int], rounds: int, outliving: bool, most: int) -> None:
+        for which in order * rounds:
+            worker = self.workers[which]
+            self._lease(worker, most, "")
+            for lease in list(worker.held.values()) if outliving else ():
+                self._say(worker, lease, FURTHER, letters=1)
+            self._release(worker, failed=True)
+
+    def _release(self, worker: Worker, failed: bool) -> None:
         requeued = self.run(self.broker.release(MODEL, worker.held.values(), failed=failed))
         expected = 0
         for job_id, lease in worker.held.items():
@@ -425,7 +502,7 @@ class History(RuleBasedStateMachine):
             if known.epoch != lease.epoch or known.state not in {"queued", "leased"}:
                 continue
             if not failed:
-                known.deaths.discard(lease.epoch)
+                known.forgive(lease.epoch)
             if known.state == "leased":
                 known.attempts -= not failed
                 self._give_back(known, object() if failed else None)
@@ -461,6 +538,7 @@ class History(RuleBasedStateMachine):
             self._check_that_there_is_no_room(written)
         elif still:
             known.log += [b"dlate"]
+            self._outlive_by_words(known, [b"dlate"])
         if still:
             self._lapse(self._holder(known))
 
@@ -470,7 +548,7 @@ class History(RuleBasedStateMachine):
         lease = self.dead[chance % len(self.dead)]
         known = self.known[lease.job.id]
         if known.epoch != lease.epoch or known.state not in {"queued", "leased"}:
-            known.deaths.discard(lease.epoch)
+            known.forgive(lease.epoch)
             assert self.run(self.broker.renew(MODEL, [lease])) == [known.id]
             assert self.run(self.broker.release(MODEL, [lease], failed=failed)) == 0
 
@@ -486,7 +564,7 @@ class History(RuleBasedStateMachine):
         assert (letter.reason, letter.sequences, len(letter.deaths)) == (
             known.failure,
             known.job.sequences,
-            self.settings.max_attempts,
+            len(known.deaths_in_all),
         )
         if retry:
             again = self._new(letter.sequences, known.gateway)
@@ -620,9 +698,9 @@ class History(RuleBasedStateMachine):
         suspect = next((k for k in self._waiting() if k.suspect and k not in given), None)
         if suspect is not None:
             suspect.front = True
-            if suspect.passed_enough and free == CAPACITY:
+            if free == CAPACITY and (suspect.passed_enough or not self._one_runs_alone()):
                 return [suspect], False
-            if suspect.passed_enough and self.kept_free is None:
+            if free < CAPACITY and suspect.passed_enough and self.kept_free is None:
                 self.kept_free = (worker, suspect)
                 return given, True
         front: Known | None = None
@@ -657,7 +735,17 @@ class History(RuleBasedStateMachine):
         given, expected = self._given(worker, call)
         assert ([row[0].decode() for row in rows], bool(kept_free)) == ([known.id for known in given], expected)
 
+    def _one_runs_alone(self) -> bool:
+        last = self.last_suspect
+        return last is not None and last.state == "leased" and last.alone
+
+    def _outlive_by_words(self, known: Known, new: list[bytes]) -> None:
+        if new and known.died_at is not None and len(known.log) >= known.died_at + FURTHER:
+            known.outlive()
+
     def _give(self, known: Known, worker: Worker) -> None:
+        if known.suspect:
+            self.last_suspect = known
         epoch = self.run(self._epoch(known))
         assert all(epoch > earlier for earlier in known.epochs)
         known.taken = known.width
@@ -670,12 +758,17 @@ class History(RuleBasedStateMachine):
     def _give_back(self, known: Known, death: object | None) -> None:
         if death is not None:
             known.deaths.add(death)
-        if len(known.deaths) == known.most_deaths:
+            known.deaths_in_all.add(death)
+        if len(known.deaths) == known.most_deaths or len(known.deaths_in_all) == OUTLIVED * known.most_deaths:
             assert known.alone
             known.end("evicted", "poison_request")
             self.kept = min(self.kept + 1, MOST_DEAD)
-        else:
-            known.state = "queued"
+            return
+        known.state = "queued"
+        if known.has_no_more_to_outlive:
+            known.died_at = None
+        elif death is not None:
+            known.died_at, known.long_lived = max(len(known.log), known.died_at or 0), False
 
     def _lapse(self, worker: Worker) -> None:
         """All of a worker's leases run out, and somebody looks."""

@@ -27,6 +27,10 @@ async def failure_of(broker: Broker, job: Job) -> str:
     return failure.code
 
 
+async def say(broker: Broker, lease: Lease, entries: int, *, at: int = 0) -> None:
+    assert await broker.append(MODEL, [entries_of(lease, at, *[b"d"] * entries)]) == []
+
+
 async def finish(broker: Broker, lease: Lease) -> None:
     assert await broker.append(MODEL, [entries_of(lease, 0, HEAD, End().encode(), final=True)]) == []
 
@@ -83,11 +87,11 @@ async def test_a_suspect_lets_others_pass_for_a_while_and_runs_alone(
     assert (await broker.census(MODEL)).suspects == 1
     passing = [await add() for _ in range(2)]
     taken = []
-    for _ in passing:
-        taken += await take(CAPACITY - len(taken), capacity=CAPACITY, most=1, by=patient)
+    for beside in (1, 2):
+        taken += await take(CAPACITY - beside, capacity=CAPACITY, most=1, by=patient)
     assert [lease.job for lease in taken] == passing
     await add()
-    held_back = await take(CAPACITY - 2, capacity=CAPACITY, by=patient)
+    held_back = await take(CAPACITY - 3, capacity=CAPACITY, by=patient)
     assert (held_back, held_back.kept_free) == ([], True)
     assert (await broker.census(MODEL)).kept_free == 1
     if other == "runs":
@@ -152,6 +156,105 @@ async def test_a_suspect_waits_no_longer_than_any_other(
     else:
         assert await broker.reap(MODEL) == (0, 1, 0)
     assert await failure_of(broker, job) == "queue_timeout"
+
+
+# --- what a job has outlived
+
+
+async def test_deaths_count_no_longer_once_a_stream_has_got_further(broker: Broker, add: Add, take: Take) -> None:
+    await add()
+    written = 0
+    for _ in range(4):
+        [lease] = await take(CAPACITY)
+        assert (lease.width, lease.written) == (1, written)
+        await say(broker, lease, 8, at=written)
+        written += 8
+        assert await engine_dies(broker, [lease]) == 1
+    assert (await broker.census(MODEL)).suspects == 0
+
+
+async def test_what_a_dying_worker_had_not_yet_written_is_no_progress(broker: Broker, add: Add, take: Take) -> None:
+    job = await add()
+    for written in (0, 7):
+        [lease] = await take(CAPACITY)
+        await say(broker, lease, 7, at=written)
+        await engine_dies(broker, [lease])
+    [alone] = await take(CAPACITY)
+    assert alone.width == CAPACITY
+    assert await engine_dies(broker, [alone]) == 0
+    assert await failure_of(broker, job) == "poison_request"
+
+
+@pytest.mark.parametrize("by", ["words", "time"])
+async def test_a_suspect_is_joined_by_others_once_it_has_outlived_its_deaths(
+    broker: Broker, redis_client: aioredis.Redis, add: Add, take: Take, by: str
+) -> None:
+    job = await add(sequences=2)
+    for _ in range(2):
+        await engine_dies(broker, await take(CAPACITY))
+    [alone] = await take(CAPACITY)
+    assert (await broker.renew(MODEL, [alone])).widths == {}
+    assert alone.width == CAPACITY
+    if by == "words":
+        await say(broker, alone, 8)
+    else:
+        await redis_client.hset(broker.keys.job(MODEL, job.id), "lived_ms", -(10**9))
+    for _ in range(2):
+        assert (await broker.renew(MODEL, [alone])).widths == {job.id: 2}
+    assert await engine_dies(broker, [alone]) == 1, "that was the first death that counts"
+    [again] = await take(CAPACITY)
+    assert (again.job, again.width) == (job, 2)
+
+
+async def test_one_that_kills_a_little_later_each_time_comes_to_an_end(
+    broker: Broker, redis_client: aioredis.Redis, add: Add, take: Take
+) -> None:
+    job = await add()
+    for turn in range(5):
+        [lease] = await take(CAPACITY)
+        assert lease.width == 1
+        await say(broker, lease, 10, at=10 * turn)
+        assert await engine_dies(broker, [lease]) == 1
+    [alone] = await take(CAPACITY)
+    assert alone.width == CAPACITY
+    await say(broker, alone, 10, at=50)
+    assert (await broker.renew(MODEL, [alone])).widths == {}
+    assert await engine_dies(broker, [alone]) == 0
+    assert await failure_of(broker, job) == "poison_request"
+    [letter] = await DeadLetters(redis_client, broker.keys).of(MODEL)
+    assert len(letter.deaths) == 6
+
+
+async def test_a_worker_that_is_heard_of_late_gives_back_the_death_that_it_was(
+    broker: Broker, redis_client: aioredis.Redis, add: Add, take: Take
+) -> None:
+    job = await add()
+    [slow] = await take(CAPACITY, worker="slow")
+    await lapse(redis_client, broker)
+    assert await broker.reap(MODEL) == (1, 0, 0)
+    [other] = await take(CAPACITY, worker="other")
+    await say(broker, other, 8)
+    assert await engine_dies(broker, [other]) == 1
+    assert await broker.renew(MODEL, [slow]) == [job.id]
+    [third] = await take(CAPACITY)
+    assert await engine_dies(broker, [third]) == 1
+    assert (await broker.census(MODEL)).suspects == 1, "two have died since"
+
+
+async def test_an_idle_worker_takes_one_suspect_at_once_and_the_others_wait(
+    broker: Broker, add: Add, take: Take
+) -> None:
+    suspects = [await add() for _ in range(2)]
+    for _ in range(2):
+        await engine_dies(broker, await take(CAPACITY))
+    fresh = [await add() for _ in range(2)]
+    [first] = await take(CAPACITY, worker="a")
+    assert (first.job, first.width) == (suspects[0], CAPACITY)
+    [passing] = await take(CAPACITY, worker="b", most=1)
+    assert passing.job == fresh[0]
+    await say(broker, first, 8)
+    [second] = await take(CAPACITY, worker="c")
+    assert (second.job, second.width) == (suspects[1], CAPACITY)
 
 
 # --- what is kept

@@ -31,7 +31,9 @@ async def keep_alive(broker: Broker, gateway_id: str) -> None:
 
 async def lapse(broker: Broker, job: Job) -> None:
     """Let a job's lease run out, and have somebody notice."""
-    await broker._redis.delete(broker.keys.watch(MODEL))  # however long it took to get here: no outage
+    # However long it took to get here, there was no outage, and no worker looks by itself just now.
+    seconds, micros = await broker._redis.time()
+    await broker._redis.set(broker.keys.watch(MODEL), seconds * 1000 + micros // 1000)
     await broker._redis.zadd(broker.keys.leases(MODEL), {job.id: 1})
     assert await broker.reap(MODEL) == (1, 0, 0)
 

@@ -71,6 +71,25 @@ async def test_a_worker_that_is_kept_free_for_a_wide_job_runs_it_next_and_wakes_
     await eventually(lambda: app.begun[small.id] == 1, "and then the small one")
 
 
+async def test_others_join_a_suspect_once_it_has_outlived_its_deaths(
+    floor: Floor, broker: Broker, redis_client: aioredis.Redis
+) -> None:
+    app = Application()
+    suspect = await enqueue(broker)
+    for _ in range(2):
+        leases = await broker.lease(MODEL, "dying", free=4, capacity=4, most=1)
+        await broker.release(MODEL, leases, failed=True)
+    others = [await enqueue(broker) for _ in range(3)]
+    floor.start(app, sequences=4)
+    await eventually(lambda: app.begun[suspect.id] == 1, "it runs")
+    assert app.running == 1
+    assert await depth_of(broker, MODEL) == (3, 1)
+    await redis_client.hset(broker.keys.job(MODEL, suspect.id), "lived_ms", -(10**9))
+    await eventually(lambda: app.running == 4, "the others run beside it")
+    app.go.set()
+    await all_answered(broker, [suspect, *others])
+
+
 @pytest.mark.parametrize("what", ["the engine", "the worker"])
 async def test_a_job_that_fails_alone_is_answered_with_that_and_not_run_again(
     floor: Floor, broker: Broker, monkeypatch: pytest.MonkeyPatch, what: str
@@ -321,12 +340,10 @@ async def test_a_process_that_is_killed_loses_its_leases(
     app.first_piece = bool(part)
     app.go.set()
     floor.start(app)
-    requeued = 0
 
     async def reaped() -> bool:
-        nonlocal requeued
-        requeued += (await broker.reap(MODEL))[0]
-        return requeued == 4
+        await broker.reap(MODEL)
+        return (await broker.census(MODEL)).counts.get("reaped:requeued") == 4
 
     await eventually(reaped, "its leases ran out")
     await all_answered(broker, jobs)

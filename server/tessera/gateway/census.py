@@ -33,13 +33,14 @@ async def tell_census(services: Services) -> None:
             gauge.labels(model).set(getattr(census, field))
     for name, counter in _COUNTERS.items():
         counter.set({(model,): census.counts.get(name, 0) for model, census in taken.items()})
-    corrupt: dict[tuple[str, ...], int] = {
-        (model, name.removeprefix("corrupt:")): count
-        for model, census in taken.items()
-        for name, count in census.counts.items()
-        if name.startswith("corrupt:")
-    }
-    metrics.CORRUPT_RECORDS.set(corrupt)
+    for kind, counter in {"corrupt:": metrics.CORRUPT_RECORDS, "reaped:": metrics.REAPED}.items():
+        counts: dict[tuple[str, ...], int] = {
+            (model, name.removeprefix(kind)): count
+            for model, census in taken.items()
+            for name, count in census.counts.items()
+            if name.startswith(kind)
+        }
+        counter.set(counts)
 
 
 async def _take(services: Services) -> dict[str, Census]:

@@ -8,18 +8,19 @@ import structlog
 
 from tessera.errors import QueueUnavailable
 from tessera.gateway.catalogue import Catalogue
-from tessera.queue import Broker, Reaped
+from tessera.queue import Broker
 from tessera.settings import Settings
-from tessera.telemetry import metrics
 
 log = structlog.get_logger()
 
-# So that the work of a dead worker goes on soon after its lease, however long leases are.
+# So that what waited too long is answered soon, however long leases are.
 LONGEST_PAUSE_S = 0.5
+# Redis' milliseconds are whole ones.
+ROUNDING_S = 0.002
 
 
 class Upkeep:
-    """Reaps every quarter of a lease, and at least twice a second."""
+    """Reaps every quarter of a lease, at least twice a second, and whenever a lease runs out that was not renewed."""
 
     def __init__(self, broker: Broker, catalogue: Catalogue, settings: Settings, gateway_id: str):
         self._broker = broker
@@ -30,16 +31,18 @@ class Upkeep:
     async def run(self) -> None:
         """Reap until cancelled."""
         while True:
-            await asyncio.sleep(min(self._settings.lease_s / 4, LONGEST_PAUSE_S))
-            for model in self._catalogue.names():
-                try:
-                    _tell(model, await self._broker.reap(model, gateway_id=self._gateway_id))
-                except QueueUnavailable:
-                    break  # the catalogue tells
+            pause_s = await self._reap_all()
+            await asyncio.sleep(pause_s)
 
-
-def _tell(model: str, reaped: Reaped) -> None:
-    if any(reaped):
-        log.warning("jobs_reaped", model=model, **reaped._asdict())
-        for outcome, count in reaped._asdict().items():
-            metrics.REAPED.labels(model, outcome).inc(count)
+    async def _reap_all(self) -> float:
+        """Returns for how long there is nothing to do."""
+        pause_s = min(self._settings.lease_s / 4, LONGEST_PAUSE_S)
+        for model in self._catalogue.names():
+            try:
+                reaped = await self._broker.reap(model, gateway_id=self._gateway_id)
+            except QueueUnavailable:
+                break  # the catalogue tells
+            if any(reaped):
+                log.warning("jobs_reaped", model=model, **reaped._asdict())
+            pause_s = min(pause_s, reaped.next_s + ROUNDING_S)
+        return pause_s

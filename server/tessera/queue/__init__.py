@@ -1,15 +1,16 @@
 """The queue between gateways and workers, in Redis: jobs, leases, reply logs, and who serves what."""
 
-from tessera.queue.broker import Broker, Reaped
+from tessera.queue.broker import Broker
 from tessera.queue.census import Census
 from tessera.queue.channel import listen
 from tessera.queue.connection import REDIS_UNAVAILABLE, connect
 from tessera.queue.dead_letters import DeadLetter, DeadLetters, Death
 from tessera.queue.directory import Directory, ModelCard, ServedModel
 from tessera.queue.entry import Data, End, Entry, Failure, Head, decode
-from tessera.queue.job import Job, JobName, Lease, Leases, Named, new_job_id
+from tessera.queue.job import Job, JobName, Lease, Leases, Lost, Named, new_job_id
 from tessera.queue.log import Append, Part, Place, Unwritten
 from tessera.queue.once import Once
+from tessera.queue.reaped import Reaped
 from tessera.queue.record import Record, Records
 from tessera.queue.replies import ReplyHub
 from tessera.queue.stream import ReplyStream
@@ -33,6 +34,7 @@ __all__ = [
     "JobName",
     "Lease",
     "Leases",
+    "Lost",
     "ModelCard",
     "Named",
     "Once",

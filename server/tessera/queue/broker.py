@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import redis.asyncio as aioredis
 from redis.exceptions import ResponseError
@@ -15,10 +16,11 @@ from tessera.errors import IdempotencyKeyReused, Overloaded, QueueBytesFull, Que
 from tessera.queue.census import Census, take_census
 from tessera.queue.connection import reach
 from tessera.queue.dead_letters import tell_set_aside
-from tessera.queue.job import Job, Lease, Leases
+from tessera.queue.job import Job, Lease, Leases, Lost
 from tessera.queue.keys import Keys
 from tessera.queue.log import ENTRY_COST_BYTES, Append, Part, Place, Unwritten
 from tessera.queue.once import Once
+from tessera.queue.reaped import Reaped
 from tessera.queue.scripts import Script, script
 from tessera.settings import Settings
 
@@ -29,20 +31,6 @@ REAPED_AT_ONCE = 128
 HELD_AT_ONCE = 256
 # What `enqueue.lua` returns where the bodies take all the room.
 _FULL, _BYTES_FULL, _OTHER_REQUEST = -1, -2, -3
-
-
-class Reaped(NamedTuple):
-    """Jobs that nobody looked after any more.
-
-    Attributes:
-        requeued: put back into the queue, since their workers went silent.
-        evicted: given up and answered, since that happened too often or too late, or since they waited too long.
-        orphaned: ended, since their gateways went silent.
-    """
-
-    requeued: int
-    evicted: int
-    orphaned: int
 
 
 class Broker:
@@ -170,16 +158,18 @@ class Broker:
             unwritten.held_back = [*unwritten.held_back, *(job_id.decode() for job_id in held_back)]
         return unwritten
 
-    async def renew(self, model: str, leases: Iterable[Lease]) -> list[str]:
+    async def renew(self, model: str, leases: Iterable[Lease]) -> Lost:
         """Keep leases for another ``TESSERA_LEASE_S``. Returns the ids of those that are lost.
 
         One that has run out is kept too, as long as no other worker has taken its job.
         """
-        lost: list[bytes] = []
+        lost = Lost()
         for some in _batches(leases):
             held = [part for lease in some for part in (lease.job.id, lease.epoch)]
-            lost += await self._call(self._renew, model, self._lease_ms, self._reply_ttl_ms, *held)
-        return [job_id.decode() for job_id in lost]
+            gone, widths = await self._call(self._renew, model, self._lease_ms, self._reply_ttl_ms, *held)
+            lost += [job_id.decode() for job_id in gone]
+            lost.widths |= {job_id.decode(): width for job_id, width in zip(widths[::2], widths[1::2], strict=True)}
+        return lost
 
     async def release(self, model: str, leases: Iterable[Lease], *, failed: bool) -> int:
         """Give jobs back before their leases run out.
@@ -216,16 +206,17 @@ class Broker:
 
         Args:
             gateway_id: the gateway that asks: it keeps its own jobs by that, to be repeated every quarter of a lease.
-            stand_in: do it only where no gateway lives.
+            stand_in: do it only where nobody else has just done it.
         """
         limits = (*self._limits, REAPED_AT_ONCE, self._lease_ms)
         arguments = (*limits, gateway_id, int(stand_in), self.keys.worker(""))
         total = Reaped(0, 0, 0)
         while True:
-            reaped, letters = await self._call(self._reap, model, *arguments)
+            reaped, letters, next_ms = await self._call(self._reap, model, *arguments)
             tell_set_aside(model, letters)
             total = Reaped(*map(sum, zip(total, reaped, strict=True)))
             if max(reaped) < REAPED_AT_ONCE:
+                total.next_s = math.inf if next_ms < 0 else next_ms / 1000
                 return total
 
     async def follow(self, model: str, job_id: str, channel: str) -> None:

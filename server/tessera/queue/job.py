@@ -131,3 +131,15 @@ class Leases(list[Lease]):
             except (KeyError, TypeError, ValueError):
                 leases.unreadable.append((row[0], row[1]))
         return leases
+
+
+class Lost(list[str]):
+    """Ids of jobs that a worker no longer holds, though it asked to.
+
+    Attributes:
+        widths: sequences that some of the others take up from now on, by id: they need not run alone any more.
+    """
+
+    def __init__(self, job_ids: Iterable[str] = ()):
+        super().__init__(job_ids)
+        self.widths: dict[str, int] = {}

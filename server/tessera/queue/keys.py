@@ -17,6 +17,7 @@ All keys of one model share the hash tag ``{model}``, so that one script can tou
 ``P:{M}:dead:ID``                     hash        what is kept of one: reason, deaths, body, …
 ``P:{M}:counts``                      hash        what all gateways count together
 ``P:{M}:reserved``                    hash        the job that does not fit, and the worker that is kept free for it
+``P:{M}:alone``                       string      the suspect that was last given to a worker of its own
 ``P:{M}:order``                       integer     the last order given out
 ``P:{M}:gateways``                    sorted set  ids of gateways with jobs of the model, by expiry (ms)
 ``P:{M}:gateway:ID``                  set         ids of the jobs that end with a gateway

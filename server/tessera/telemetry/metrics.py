@@ -55,9 +55,9 @@ REDELIVERED = Counter("tessera_jobs_redelivered", "Jobs answered after more than
 RESUMED = Counter(
     "tessera_streams_resumed", "Streams that another worker went on with, or could not (failed).", ["model", "outcome"]
 )
-REAPED = Counter(
+REAPED = SharedCounter(
     "tessera_jobs_reaped",
-    "Jobs of silent workers (requeued, evicted) or gateways (orphaned), or overdue.",
+    "Jobs of silent workers (requeued, evicted) or gateways (orphaned), or overdue, whoever found them.",
     ["model", "outcome"],
 )
 FOLLOWERS = Gauge("tessera_request_followers", "Readers of answers of requests that were sent before.")

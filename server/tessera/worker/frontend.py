@@ -76,7 +76,8 @@ class Frontend:
         self._running: dict[str, _Running] = {}
         self._sequences = 0
         self._changed = asyncio.Event()
-        self._jobs: set[asyncio.Task[None]] = set()
+        # With the sequences that each takes up.
+        self._jobs: dict[asyncio.Task[None], int] = {}
         self._leasing: asyncio.Task[None] | None = None
         self._renewed = time.monotonic()
         self._stopped = False
@@ -156,13 +157,12 @@ class Frontend:
         task = asyncio.create_task(self._run(lease, replay, stale))
         self._running[lease.job.id] = _Running(lease, replay, task)
         self._sequences += lease.width
-        self._jobs.add(task)
+        self._jobs[task] = lease.width
         task.add_done_callback(partial(self._ended, lease))
 
     def _ended(self, lease: Lease, task: asyncio.Task[None]) -> None:
         # A callback, not a context manager in the task: it also runs for a task that is cancelled before it starts.
-        self._jobs.discard(task)
-        self._sequences -= lease.width
+        self._sequences -= self._jobs.pop(task)
         if self._holds(lease):
             del self._running[lease.job.id]
         self._changed.set()
@@ -219,12 +219,23 @@ class Frontend:
         began = time.monotonic()
         held = [running.lease for running in self._running.values()]
         if held:
-            lost = set(await self._broker.renew(self._card.model, held))
+            renewed = await self._broker.renew(self._card.model, held)
+            lost = set(renewed)
             self._abort([lease.job.id for lease in held if lease.job.id in lost and self._holds(lease)])
+            for lease in held:
+                if (width := renewed.widths.get(lease.job.id)) is not None and self._holds(lease):
+                    self._make_room(self._running[lease.job.id].task, width)
         self._renewed = began
 
+    def _make_room(self, task: asyncio.Task[None], width: int) -> None:
+        """A job takes up no more than so many sequences from now on."""
+        if width < self._jobs.get(task, 0):
+            self._sequences -= self._jobs[task] - width
+            self._jobs[task] = width
+            self._changed.set()
+
     async def _reap(self) -> None:
-        # Where the last gateway has died, nobody else would end what it left.
+        # Where gateways are gone, or too busy, nobody else would give back what dead workers left.
         reaped = await self._broker.reap(self._card.model, stand_in=True)
         if any(reaped):
             log.warning("jobs_reaped", model=self._card.model, **reaped._asdict())

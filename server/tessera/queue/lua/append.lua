@@ -67,7 +67,7 @@ while i <= #ARGV do
   local offset, number, log_bytes, steps_bytes = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), ARGV[i + 5], ARGV[i + 6]
   local steps, first = ARGV[i + 7], i + 8
   i = first + number
-  local job = fields_of(prefix, id, 'epoch', 'state', 'reply_to', 'followers')
+  local job = fields_of(prefix, id, 'epoch', 'state', 'reply_to', 'followers', 'died_at')
   local log = log_key(prefix, id)
   local still, length = holds(prefix, id, job, epoch, lease_ms), log_length(prefix, id)
   local fresh = length and length < offset + number
@@ -83,6 +83,7 @@ while i <= #ARGV do
       redis.call('RPUSH', log, unpack(entries))
       if steps ~= '' then push(prefix, 'steps', steps_key(prefix, id), steps) end
       if bytes > 0 then weigh(id, tonumber(log_bytes), tonumber(steps_bytes)) end
+      if int(job[5]) and offset + number >= job[5] + FURTHER then outlive(prefix, id, epoch) end
       if job[3] then tell(job[3], id, length, entries) end
       if job[4] then
         for _, channel in ipairs(unpacked(job[4])) do tell(channel, id, length, entries) end

@@ -17,9 +17,9 @@ end
 
 local DAY_MS = 86400000
 
--- Counts what the metrics of all gateways tell.
-function count(prefix, what)
-  redis.call('HINCRBY', prefix .. 'counts', what, 1)
+-- Counts what the metrics of all gateways tell, once or several times.
+function count(prefix, what, times)
+  redis.call('HINCRBY', prefix .. 'counts', what, times or 1)
   keep(prefix .. 'counts', 30 * DAY_MS)
 end
 
@@ -128,12 +128,43 @@ end
 -- Jobs under which all but the last of the workers that may die have died wait behind all others, in their own order.
 local SUSPECT = 2 ^ 40
 
+-- Of those that a job has outlived, so many times as many may die under it as of others: one that ends its workers a
+-- little later each time must come to an end as well.
+local OUTLIVED = 2
+
+-- Whether a job's last chance has come: all but one of the workers that may die under it have.
+local function has_last_chance(deaths, in_all, most)
+  return (deaths > 0 and deaths == most - 1) or (in_all > 0 and in_all >= OUTLIVED * most - 1)
+end
+
+-- A job has outlived those who died under it when its reply has got so many entries further than under any of them (what
+-- they had not yet written is less), or when it runs longer than it ever did with them, by a lease: whatever they died of
+-- lies behind it. Where it was to run alone, it need not any more.
+-- `epoch`: of the worker that it runs with. Deaths of earlier ones count no longer, but for `deaths_in_all`.
+local FURTHER = 8
+local function outlive(prefix, id, epoch)
+  local key = job_key(prefix, id)
+  redis.call('HDEL', key, 'deaths', 'died_at', 'lived_ms')
+  redis.call('HSET', key, 'cleared', epoch)
+  local job = redis.call('HMGET', key, 'alone', 'sequences', 'width')
+  local sequences, width = int(job[2]), int(job[3])
+  if job[1] == '1' and sequences and width and sequences < width then
+    redis.call('HSET', key, 'alone', 0, 'width', sequences)
+  end
+end
+
 -- A worker that was silent and is heard of again has not died under its job.
 local function forgive(prefix, id, epoch)
   local key = job_key(prefix, id)
   if redis.call('HDEL', key, 'silent:' .. epoch) == 0 then return end
-  redis.call('HINCRBY', key, 'deaths', -1)
-  redis.call('ZADD', prefix .. 'queue', 'XX', redis.call('HGET', key, 'order'), id)
+  local job = redis.call('HMGET', key, 'deaths', 'deaths_in_all', 'cleared', 'most_deaths', 'order')
+  local deaths, in_all, cleared, most, order = int(job[1]) or 0, int(job[2]) or 0, int(job[3]) or 0, int(job[4]), int(job[5])
+  if tonumber(epoch) >= cleared then deaths = deaths - 1 end
+  redis.call('HSET', key, 'deaths', deaths, 'deaths_in_all', in_all - 1)
+  if most and order then
+    local last_chance = has_last_chance(deaths, in_all - 1, most)
+    redis.call('ZADD', prefix .. 'queue', 'XX', order + (last_chance and SUSPECT or 0), id)
+  end
 end
 
 -- Whether a job is still with the worker that has this epoch; `job` is the job's {epoch, state, …}. A lease that ran

@@ -84,24 +84,33 @@ end
 -- Returns 'requeued' or 'evicted'.
 local function give_back(prefix, id, how, limits, letters)
   local key = job_key(prefix, id)
-  local job = fields_of(prefix, id, 'epoch', 'order', 'worker', 'deadline_ms', 'enqueued_ms', 'attempts', 'deaths')
+  local job = fields_of(prefix, id, 'epoch', 'order', 'worker', 'deadline_ms', 'enqueued_ms', 'attempts', 'deaths',
+    'deaths_in_all')
   redis.call('ZREM', prefix .. 'leases', id)
-  if not (int(job[1]) and int(job[2]) and job[3] and int(job[4]) and int(job[5]) and int(job[6]) and int(job[7] or '0')) then
+  local deaths, in_all, length = int(job[7] or '0'), int(job[8] or job[7] or '0'), log_length(prefix, id)
+  if not (int(job[1]) and int(job[2]) and job[3] and int(job[4]) and int(job[5]) and int(job[6]) and deaths and in_all) then
     set_aside_damaged(prefix, id, 'job', limits, letters)
     return 'evicted'
   end
   if how ~= 'silent' then redis.call('HINCRBY', key, 'epoch', 1) end
-  local deaths
   if how == 'unused' then
     redis.call('HINCRBY', key, 'attempts', -1)
-    deaths = tonumber(redis.call('HGET', key, 'deaths') or 0)
   else
-    redis.call('HSET', key, how .. ':' .. job[1], now_ms() .. ' ' .. job[3])
-    deaths = redis.call('HINCRBY', key, 'deaths', 1)
+    deaths, in_all = deaths + 1, in_all + 1
+    redis.call('HSET', key, how .. ':' .. job[1], now_ms() .. ' ' .. job[3], 'deaths', deaths, 'deaths_in_all', in_all,
+      'most_deaths', limits.deaths)
   end
-  if deaths >= limits.deaths then
-    give_up(prefix, id, deaths, limits, letters)
+  if deaths >= limits.deaths or in_all >= OUTLIVED * limits.deaths then
+    give_up(prefix, id, in_all, limits, letters)
     return 'evicted'
+  end
+  local last_chance = has_last_chance(deaths, in_all, limits.deaths)
+  if in_all >= OUTLIVED * limits.deaths - 1 then
+    redis.call('HDEL', key, 'died_at', 'lived_ms')  -- it is not to be outlived any more
+  elseif how ~= 'unused' then
+    local earlier = redis.call('HMGET', key, 'died_at', 'lived_ms')
+    redis.call('HSET', key, 'died_at', math.max(length or 0, int(earlier[1]) or 0),
+      'lived_ms', math.max(now_ms() - job[1], int(earlier[2]) or 0))
   end
   local deadline_ms, begun = tonumber(job[4]), redis.call('EXISTS', log_key(prefix, id)) == 1
   -- It has waited for its first worker; for the next one it may wait as long again.
@@ -114,9 +123,9 @@ local function give_back(prefix, id, how, limits, letters)
     redis.call('PEXPIRE', steps_key(prefix, id), ttl_ms)
   end
   redis.call('PEXPIRE', key, ttl_ms)
-  local suspect = deaths > 0 and deaths == limits.deaths - 1
-  redis.call('ZADD', prefix .. 'queue', job[2] + (suspect and SUSPECT or 0), id)
-  redis.call('RPUSH', prefix .. 'wake', '1')
+  redis.call('ZADD', prefix .. 'queue', job[2] + (last_chance and SUSPECT or 0), id)
+  -- Two: the worker that has waited longest may be one that stands still.
+  redis.call('RPUSH', prefix .. 'wake', '1', '1')
   keep(prefix .. 'queue', ttl_ms)
   keep(prefix .. 'wake', ttl_ms)
   return 'requeued'

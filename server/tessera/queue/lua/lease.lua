@@ -6,7 +6,8 @@
 -- set aside, since its record is damaged.
 -- The answer to a claim may be lost, and the claim itself delayed until its worker has long made it again: made twice
 -- it gives the same jobs twice, and made after a later one it gives none.
--- A suspect (see `give_back`) needs all of an engine, to run alone, and is passed by all others.
+-- A suspect (see `give_back`) needs all of an engine, to run alone, and is passed by all others; but for one at a time,
+-- which the next idle worker takes.
 -- A job that does not fit is passed by those behind it that do. Once that has gone on for long enough, one worker is
 -- kept free: it takes nothing else until the job fits, or another worker has taken it.
 local prefix, limits, worker, claim, again = ARGV[1], limits_from(2), ARGV[7], tonumber(ARGV[8]), ARGV[9] == '1'
@@ -64,6 +65,7 @@ local function take(id, job)
   if job.front_ms then redis.call('HDEL', key, 'passed', 'front_ms') end
   -- By the clock: a failover may lose the last epochs that were given out, and none may be given out twice.
   local epoch = math.max(job.epoch + 1, now)
+  if job.suspect then redis.call('SET', prefix .. 'alone', id, 'PX', lease_ms + reply_ttl_ms) end
   redis.call('HSET', key, 'state', 'leased', 'worker', worker, 'epoch', epoch, 'width', width, 'alone',
     width >= capacity and 1 or 0)
   give(id, epoch, redis.call('HINCRBY', key, 'attempts', 1), width, content, job)
@@ -97,6 +99,12 @@ local function passed_enough(id)
   return (int(front[1]) or 0) >= most_passed or now - (int(front[2]) or now) >= longest_ms
 end
 
+local function one_runs_alone()
+  local id = redis.call('GET', prefix .. 'alone')
+  local job = id and fields_of(prefix, id, 'state', 'alone') or {}
+  return job[1] == 'leased' and job[2] == '1'
+end
+
 local function keep_free_for(id)
   redis.call('HSET', reserved, 'worker', worker, 'job', id)
   redis.call('PEXPIRE', reserved, lease_ms)
@@ -122,14 +130,13 @@ local function take_what_fits()
   end
   local suspect, order = unpack(redis.call('ZRANGEBYSCORE', queue, SUSPECT, '+inf', 'WITHSCORES', 'LIMIT', 0, 1))
   local suspected = suspect and waiting(suspect, order)
-  if suspected and passed_enough(suspect) then
-    if free == capacity then
-      take(suspect, suspected)
-      suspected = nil
-    elseif not holder[1] then
-      keep_free_for(suspect)
-      return
-    end
+  local enough = suspected and passed_enough(suspect)
+  if suspected and free == capacity and (enough or not one_runs_alone()) then
+    take(suspect, suspected)
+    suspected = nil
+  elseif enough and free < capacity and not holder[1] then
+    keep_free_for(suspect)
+    return
   end
   local front, skipped, passing, passing_suspects = nil, 0, 0, 0
   for _ = 1, most + MOST_SKIPPED do
