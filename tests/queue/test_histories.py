@@ -24,6 +24,7 @@
 - What replies and the steps that led to them take is counted. Beyond the budget replies of jobs that have ended are
   dropped, and no other; where that is not enough, running jobs have to wait, all but one, and any can end.
 - What is damaged is forgotten, and nothing else: here the record of a worker's last claim; `test_damage` has the rest.
+- A key of the queue that is overwritten, or deleted, is made anew, and no job is lost by that or loses its place.
 - Any call may be repeated, may have its answer lost, and may arrive late, when it changes nothing any more.
 - Whatever happened, one worker brings what is left to its end.
 """
@@ -387,6 +388,16 @@ class History(RuleBasedStateMachine):
         worker = self.workers[which]
         self.run(self.redis.set(f"{self.broker.keys.model(MODEL)}claim:{worker.id}", "garbage", px=60_000))
         worker.record = (0, {})
+
+    @rule(what=st.sampled_from(["queue", "leases", "wake", "order"]))
+    def a_key_is_overwritten(self, what: str) -> None:
+        self.run(self.redis.set(f"{self.broker.keys.model(MODEL)}{what}", "garbage"))
+
+    @rule(what=st.sampled_from(["queue", "leases", "order"]))
+    def a_key_is_deleted(self, what: str) -> None:
+        self.run(self.redis.delete(f"{self.broker.keys.model(MODEL)}{what}"))
+        # The few there are here are all looked up at once.
+        self.run(self.broker.reap(MODEL))
 
     @precondition(lambda self: self.late)
     @rule(chance=CHANCE)

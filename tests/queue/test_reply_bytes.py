@@ -143,6 +143,7 @@ async def test_replies_that_expired_are_found_free(small: Broker, redis_client: 
     await say(small, vanished, 0, 100)
     await redis_client.delete(small.keys.log(MODEL, gone.job.id))
     await redis_client.zrem(small.keys.leases(MODEL), vanished.job.id)
+    await redis_client.delete(small.keys.job(MODEL, vanished.job.id))
     await small.reap(MODEL)
     assert await reply_bytes(small) == 100
     [(name, score)] = await redis_client.zrange(small.keys.ended(MODEL), 0, -1, withscores=True)

@@ -7,6 +7,7 @@ import asyncio
 from tessera.errors import QueueUnavailable
 from tessera.gateway.services import Services
 from tessera.queue import Census
+from tessera.queue.keys import Keys
 from tessera.telemetry import metrics
 
 _COUNTERS = {"set_aside": metrics.SET_ASIDE, "replies_dropped": metrics.REPLIES_DROPPED}
@@ -29,10 +30,11 @@ async def tell_census(services: Services) -> None:
     for served in services.catalogue.known():
         metrics.WORKERS.labels(served.card.model).set(served.workers)
     for model, census in taken.items():
-        for field, gauge in _GAUGES.items():
+        # Of the directory there are counts alone.
+        for field, gauge in _GAUGES.items() if model != Keys.DIRECTORY else ():
             gauge.labels(model).set(getattr(census, field))
     for name, counter in _COUNTERS.items():
-        counter.set({(model,): census.counts.get(name, 0) for model, census in taken.items()})
+        counter.set({(m,): census.counts.get(name, 0) for m, census in taken.items() if m != Keys.DIRECTORY})
     for kind, counter in {"corrupt:": metrics.CORRUPT_RECORDS, "reaped:": metrics.REAPED}.items():
         counts: dict[tuple[str, ...], int] = {
             (model, name.removeprefix(kind)): count
@@ -47,7 +49,7 @@ async def _take(services: Services) -> dict[str, Census]:
     # A Redis that hangs must not take the gateway's own metrics with it.
     if not services.catalogue.reachable:
         return {}
-    names = [served.card.model for served in services.catalogue.known()]
+    names = [Keys.DIRECTORY, *(served.card.model for served in services.catalogue.known())]
     try:
         return dict(zip(names, await asyncio.gather(*map(services.broker.census, names)), strict=True))
     except QueueUnavailable:

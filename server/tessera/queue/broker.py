@@ -13,8 +13,9 @@ import redis.asyncio as aioredis
 from redis.exceptions import ResponseError
 
 from tessera.errors import IdempotencyKeyReused, Overloaded, QueueBytesFull, QueueUnavailable
-from tessera.queue.census import Census, take_census
+from tessera.queue.census import Census, number_of, take_census
 from tessera.queue.connection import reach
+from tessera.queue.damage import sound, tell_damaged
 from tessera.queue.dead_letters import tell_set_aside
 from tessera.queue.job import Job, Lease, Leases, Lost
 from tessera.queue.keys import Keys
@@ -212,8 +213,9 @@ class Broker:
         arguments = (*limits, gateway_id, int(stand_in), self.keys.worker(""))
         total = Reaped(0, 0, 0)
         while True:
-            reaped, letters, next_ms = await self._call(self._reap, model, *arguments)
+            reaped, letters, next_ms, damaged = await self._call(self._reap, model, *arguments)
             tell_set_aside(model, letters)
+            tell_damaged(self.keys.model(model), damaged)
             total = Reaped(*map(sum, zip(total, reaped, strict=True)))
             if max(reaped) < REAPED_AT_ONCE:
                 total.next_s = math.inf if next_ms < 0 else next_ms / 1000
@@ -259,7 +261,8 @@ class Broker:
         async with reach(self._settings), self._redis.pipeline(transaction=False) as pipe:
             for model in names:
                 pipe.hget(self.keys.bodies(model), self.keys.SUM)
-            return {model: int(held or 0) for model, held in zip(names, await pipe.execute(), strict=True)}
+            found = await pipe.execute(raise_on_error=False)
+        return {model: number_of(sound(held)) for model, held in zip(names, found, strict=True)}
 
     async def census(self, model: str) -> Census:
         """What there is of a model's jobs."""

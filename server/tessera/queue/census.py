@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import redis.asyncio as aioredis
 
+from tessera.queue.damage import sound
 from tessera.queue.keys import Keys
 
 # From this place in the queue on jobs are to run alone (`SUSPECT` in lua/common.lua).
@@ -45,7 +46,16 @@ async def take_census(redis: aioredis.Redis, keys: Keys, model: str) -> Census:
         pipe.zcard(keys.dead(model))
         pipe.exists(keys.reserved(model))
         pipe.hgetall(keys.counts(model))
-        waiting, running, queued_bytes, reply_bytes, suspects, dead, kept_free, counts = await pipe.execute()
-    told = {name.decode(): int(count) for name, count in counts.items()}
-    taken = (int(queued_bytes or 0), int(reply_bytes or 0))
-    return Census(waiting, running, *taken, suspects, dead, kept_free, told)
+        found = [sound(answer) for answer in await pipe.execute(raise_on_error=False)]
+    *numbers, counts = found
+    told = {name.decode(errors="replace"): number_of(count) for name, count in (counts or {}).items()}
+    waiting, running, queued_bytes, reply_bytes, suspects, dead, kept_free = map(number_of, numbers)
+    return Census(waiting, running, queued_bytes, reply_bytes, suspects, dead, kept_free, told)
+
+
+def number_of(stored: Any) -> int:
+    """A number in Redis; 0 where there is none, or something else."""
+    try:
+        return int(stored or 0)
+    except ValueError:
+        return 0

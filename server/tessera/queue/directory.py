@@ -8,9 +8,13 @@ from typing import Any
 
 import orjson
 import redis.asyncio as aioredis
+import structlog
 
+from tessera.queue.damage import tell_damaged
 from tessera.queue.keys import Keys
 from tessera.queue.scripts import script
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ class Directory:
     def __init__(self, redis: aioredis.Redis, keys: Keys):
         self._redis = redis
         self._keys = [keys.workers, keys.cards, keys.models]
+        self._prefix = keys.model(keys.DIRECTORY)
+        self._damaged: set[bytes] = set()
         self._announce, self._models = script(redis, "announce"), script(redis, "models")
 
     async def announce(self, worker_id: str, card: ModelCard, *, ttl_s: float) -> None:
@@ -91,10 +97,28 @@ class Directory:
 
     async def models(self) -> list[ServedModel]:
         """All models that are served now, or were before and not retired, by name."""
-        live, seen = await self._models(keys=self._keys)
-        serving = Counter(ModelCard.decode(card).model for card in live)
+        live, seen, damaged = await self._models(keys=self._keys)
+        tell_damaged(self._prefix, damaged)
+        cards = {raw: _card(raw) for raw in (*live, *seen[2::3])}
+        self._tell_damaged({raw for raw, card in cards.items() if card is None})
+        serving = Counter(card.model for raw in live if (card := cards[raw]) is not None)
         found = []
-        for name, silent_ms, card in zip(seen[::3], seen[1::3], seen[2::3], strict=True):
-            workers = serving[name.decode()]
-            found.append(ServedModel(ModelCard.decode(card), workers, 0.0 if workers else silent_ms / 1000))
+        for name, silent_ms, raw in zip(seen[::3], seen[1::3], seen[2::3], strict=True):
+            if (card := cards[raw]) is not None:
+                workers = serving[name.decode()]
+                found.append(ServedModel(card, workers, 0.0 if workers else silent_ms / 1000))
         return sorted(found, key=lambda m: m.card.model)
+
+    def _tell_damaged(self, cards: set[bytes]) -> None:
+        """Log cards that cannot be read, each once: their workers announce them again."""
+        for raw in cards - self._damaged:
+            log.error("card_damaged", card=raw[:200])
+        self._damaged = cards
+
+
+def _card(raw: bytes) -> ModelCard | None:
+    try:
+        card = ModelCard.decode(raw)
+    except (TypeError, ValueError):
+        return None
+    return card if isinstance(card.model, str) else None

@@ -24,10 +24,13 @@ All keys of one model share the hash tag ``{model}``, so that one script can tou
 ``P:{M}:once:KEY``                    string      what was sent with an idempotency key, and the job's id
 ``P:{M}:once``                        sorted set  those keys, by when their jobs began (ms)
 ``P:{M}:watch``                       integer     when silent ones were last looked for, or are to be next (ms)
+``P:{M}:damaged:NAME``                any         what stood at another key and is not of its type
+``P:{M}:damaged``                     set         names of those, until somebody has logged them
 ``P:{M}:claim:WORKER``                string      what a worker was given last, in case the answer was lost
 ``P:{directory}:workers``             sorted set  ids of workers, by expiry (ms)
 ``P:{directory}:cards``               hash        worker id to the card it announced
 ``P:{directory}:models``              hash        model to when a worker last served it (ms), and its card
+``P:{directory}:counts``              hash        as of a model, and `damaged` as well
 ``P:gateway:ID``                      channel     reply entries for one gateway
 ``P:worker:ID``                       channel     ids of jobs that one worker is to abort
 ====================================  ==========  ====================================================
@@ -45,6 +48,8 @@ class Keys:
 
     # In a hash of bytes, the name of their sum; a job's id is longer.
     SUM: ClassVar[str] = "="
+    # What stands in the place of a model in the keys of the directory.
+    DIRECTORY: ClassVar[str] = "directory"
 
     prefix: str
 

@@ -17,7 +17,7 @@ _PASSING = ("READONLY", "OOM", "MISCONF", "LOADING", "MASTERDOWN", "NOREPLICAS",
 
 
 # What is prepended to every script, and to some.
-_COMMON = ("bytes", "common")
+_COMMON = ("damage", "bytes", "common")
 _FURTHER = {
     "enqueue": ("once",),
     "begun": ("once",),

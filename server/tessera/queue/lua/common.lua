@@ -1,4 +1,4 @@
--- Prepended to every script, after `bytes.lua`. All keys of one model share a hash tag, so they live in one cluster slot;
+-- Prepended to every script, after `damage.lua` and `bytes.lua`. All keys of one model share a hash tag, so they live in one cluster slot;
 -- job keys that a script meets only in a sorted set are built from that same prefix.
 
 local function now_ms()
@@ -14,8 +14,6 @@ local function steps_key(prefix, id) return prefix .. 'steps:' .. id end
 local function keep(key, ms)
   if redis.call('PTTL', key) < ms then redis.call('PEXPIRE', key, ms) end
 end
-
-local DAY_MS = 86400000
 
 -- Counts what the metrics of all gateways tell, once or several times.
 function count(prefix, what, times)
@@ -135,6 +133,25 @@ local OUTLIVED = 2
 -- Whether a job's last chance has come: all but one of the workers that may die under it have.
 local function has_last_chance(deaths, in_all, most)
   return (deaths > 0 and deaths == most - 1) or (in_all > 0 and in_all >= OUTLIVED * most - 1)
+end
+
+-- Puts a job that waits or runs to where such jobs are looked for, unless it is there. Returns whether it waits or runs.
+-- only: 'queue' or 'leases' where the others are to be left alone; in the middle of a script they may be on their way.
+function put_in_place(prefix, id, only)
+  -- Whoever runs it renews its lease; how long leases are is not known here.
+  local LONG_MS = 30000
+  local job = fields_of(prefix, id, 'state', 'order', 'deaths', 'deaths_in_all', 'most_deaths')
+  if job[1] == 'leased' and only ~= 'queue' then
+    redis.call('ZADD', prefix .. 'leases', 'NX', now_ms() + LONG_MS, id)
+    keep(prefix .. 'leases', DAY_MS)
+    return true
+  elseif job[1] == 'queued' and int(job[2]) and only ~= 'leases' then
+    local last_chance = int(job[5]) and has_last_chance(int(job[3]) or 0, int(job[4]) or 0, int(job[5]))
+    redis.call('ZADD', prefix .. 'queue', 'NX', job[2] + (last_chance and SUSPECT or 0), id)
+    keep(prefix .. 'queue', DAY_MS)
+    return true
+  end
+  return false
 end
 
 -- A job has outlived those who died under it when its reply has got so many entries further than under any of them (what

@@ -17,6 +17,13 @@ if length >= tonumber(ARGV[3]) then return -1 end
 local bodies = held(prefix, 'bodies')
 if bodies > 0 and bodies + #ARGV[11] > tonumber(ARGV[12]) then return -2 end
 local order = redis.call('INCR', prefix .. 'order')
+if order == 1 then
+  -- Where it was lost, what waits or runs came before.
+  for _, other in ipairs(redis.call('HKEYS', prefix .. 'bodies')) do
+    order = math.max(order, (int(fields_of(prefix, other, 'order')[1]) or 0) + 1)
+  end
+  if order > 1 then redis.call('SET', prefix .. 'order', order) end
+end
 redis.call('HSET', key, 'state', 'queued', 'epoch', 0, 'attempts', 0, 'order', order, 'enqueued_ms', now,
   'arrived_ms', now, 'deadline_ms', now + ARGV[4], 'reply_to', ARGV[8], 'sequences', ARGV[9], 'meta', ARGV[10],
   'body', ARGV[11])

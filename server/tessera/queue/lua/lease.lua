@@ -112,12 +112,7 @@ local function keep_free_for(id)
 end
 
 local function take_what_fits()
-  local holder = redis.pcall('HMGET', reserved, 'worker', 'job')
-  if holder.err then
-    count(prefix, 'corrupt:reserved')
-    redis.call('DEL', reserved)
-    holder = {}
-  end
+  local holder = redis.call('HMGET', reserved, 'worker', 'job')
   if holder[1] == worker and holder[2] then
     local job = waiting(holder[2], redis.call('ZSCORE', queue, holder[2]))
     if job and width_of(job) > free then

@@ -21,7 +21,7 @@ end
 
 -- The job that a key began, where that stands; OTHER_REQUEST where something else was sent with it; nil: there is none.
 local function begun(prefix, name, digest)
-  local known = redis.pcall('GET', once_key(prefix, name))
+  local known = redis.call('GET', once_key(prefix, name))
   local sent, id = string.match(type(known) == 'string' and known or '', '^(%S+) (.*)$')
   if not sent then return nil end
   if sent ~= digest then return OTHER_REQUEST end

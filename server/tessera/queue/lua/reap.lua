@@ -4,7 +4,7 @@
 -- Keeps the asking gateway alive, gives back the jobs of workers that went silent, answers those that waited too long,
 -- and ends those of gateways that went silent.
 -- Returns {requeued, evicted, orphaned}, what `keep_letter` returns for each of the evicted that is set aside, and in how
--- many ms the next lease runs out if it is not renewed, -1: there is none.
+-- many ms the next lease runs out if it is not renewed, -1: there is none; and names of keys that were set aside.
 local prefix, limits, most, lease_ms = ARGV[1], limits_from(2), tonumber(ARGV[7]), tonumber(ARGV[8])
 local gateway, stand_in, control, reply_ttl_ms = ARGV[9], ARGV[10] == '1', ARGV[11], limits.reply_ttl_ms
 local now, gateways = now_ms(), prefix .. 'gateways'
@@ -19,14 +19,15 @@ end
 -- Where nobody has looked for a while, Redis was away or could not be written to, and nobody could renew a lease either
 -- (what executes here first may be a call from before the outage). All get the time of one lease to do so.
 local watch = prefix .. 'watch'
-local seen = tonumber(redis.pcall('GET', watch))
+local seen = tonumber(redis.call('GET', watch))
 local last = seen or now
 local away = now - last > lease_ms / 2 or last - now > lease_ms
-if stand_in and seen and now >= last and now - last < lease_ms / 8 then return {{0, 0, 0}, {}, -1} end
+if stand_in and seen and now >= last and now - last < lease_ms / 8 then return {{0, 0, 0}, {}, -1, {}} end
 if away or now >= last then
   redis.call('SET', watch, away and now + lease_ms or now, 'PX', 2 * lease_ms + reply_ttl_ms)
 end
-if away or now < last then return {{0, 0, 0}, {}, away and lease_ms or last - now} end
+look_over()
+if away or now < last then return {{0, 0, 0}, {}, away and lease_ms or last - now, untold()} end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'leases', '-inf', now, 'LIMIT', 0, most)) do
   if redis.call('EXISTS', job_key(prefix, id)) == 0 then
@@ -90,4 +91,4 @@ for outcome, times in pairs({requeued = requeued, evicted = evicted, orphaned = 
   if times > 0 then count(prefix, 'reaped:' .. outcome, times) end
 end
 local next = redis.call('ZRANGE', prefix .. 'leases', 0, 0, 'WITHSCORES')[2]
-return {{requeued, evicted, orphaned}, letters, next and math.max(next - now, 0) or -1}
+return {{requeued, evicted, orphaned}, letters, next and math.max(next - now, 0) or -1, untold()}
