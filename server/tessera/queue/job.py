@@ -72,6 +72,8 @@ class Job:
             KeyError, TypeError, ValueError: ``meta`` is not what ``meta()`` gives.
         """
         known = orjson.loads(meta)
+        if not isinstance(known, dict):
+            raise TypeError("a job's description is an object")
         stream, tenant = known.get("stream", False), known.get("tenant", DEFAULT_TENANT)
         return cls(job_id, model, known["path"], body, sequences, known["hide_usage"], stream, tenant)
 
