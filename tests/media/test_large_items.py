@@ -15,6 +15,10 @@ LARGE = bytes(range(256)) * (WHOLE_BYTES // 256) + b"and a bit"
 PARTS = 3
 
 
+def part(number):
+    return f"{PREFIX}part:{A}:{number}"
+
+
 @pytest.fixture
 async def open_store(redis, make_settings):
     opened = []
@@ -49,14 +53,12 @@ async def test_no_value_is_above_eight_mebibytes_and_everything_expires(redis, s
         assert 590 < await redis.ttl(key) <= 660
         if await redis.type(key) == b"string":
             largest = max(largest, await redis.strlen(key))
-        elif b":parts:" in key:
-            largest = max(largest, *[len(value) for value in await redis.hvals(key)])
     assert PART_BYTES <= largest <= WHOLE_BYTES == 8 << 20
 
 
 async def test_what_is_only_half_there_is_not_there(redis, store, wait_for):
     for number in range(PARTS - 1):
-        await redis.hset(f"{PREFIX}parts:{A}", str(number), LARGE[number * PART_BYTES : (number + 1) * PART_BYTES])
+        await redis.set(part(number), LARGE[number * PART_BYTES : (number + 1) * PART_BYTES])
     assert await store.get(A) is None
     assert not await store.touch(A, "r1")
     assert await store.put(A, LARGE, "r1")
@@ -73,8 +75,8 @@ async def test_what_a_gateway_left_half_written_goes_when_its_room_does(redis, s
     monkeypatch.setattr(store._ledger, "complete", stop)
     writing = asyncio.create_task(store.put(A, LARGE, "r1"))
     await stopped.wait()
-    assert await redis.hlen(f"{PREFIX}parts:{A}") == PARTS
-    assert 590 < await redis.ttl(f"{PREFIX}parts:{A}") <= 600, "it goes also where all who know of it die"
+    for number in range(PARTS):
+        assert 590 < await redis.ttl(part(number)) <= 600, "it goes also where all who know of it die"
     assert await store.get(A) is None
     assert (await check_books(redis)).sizes == {A: len(LARGE)}
     writing.cancel()
@@ -82,10 +84,10 @@ async def test_what_a_gateway_left_half_written_goes_when_its_room_does(redis, s
     store.release("r1")
     await store.settle()
     assert (await check_books(redis)).sizes == {}
-    assert not await redis.exists(f"{PREFIX}parts:{A}")
+    assert await redis.keys("*part*") == []
 
 
-@pytest.mark.parametrize("lost", [True, False])
+@pytest.mark.parametrize("lost", [slice(None), slice(1), slice(1, None)])
 async def test_an_item_whose_room_was_given_away_while_it_was_sent_is_sent_again(redis, store, monkeypatch, lost):
     complete, calls = store._ledger.complete, 0
 
@@ -93,8 +95,7 @@ async def test_an_item_whose_room_was_given_away_while_it_was_sent_is_sent_again
         nonlocal calls
         calls += 1
         if calls == 1:
-            key = f"{PREFIX}parts:{digest}"
-            await (redis.delete(key) if lost else redis.hdel(key, "0"))
+            await redis.delete(*(part(number) for number in range(PARTS)[lost]))
         return await complete(digest, receipt)
 
     monkeypatch.setattr(store._ledger, "complete", interrupted)
@@ -112,9 +113,10 @@ async def test_an_item_that_two_gateways_send_at_once_is_whole(redis, open_store
     assert (await check_books(redis)).sizes == {A: len(LARGE)}
 
 
-async def test_an_item_that_lost_its_parts_is_not_there_and_can_be_sent_again(redis, store):
+@pytest.mark.parametrize("number", range(PARTS))
+async def test_an_item_that_lost_a_part_is_not_there_and_can_be_sent_again(redis, store, number):
     await store.put(A, LARGE, "r1")
-    await redis.delete(f"{PREFIX}parts:{A}")
+    await redis.delete(part(number))
     assert await store.get(A) is None
     assert not await store.touch(A, "r2")
     assert await store.put(A, LARGE, "r2")
@@ -124,9 +126,9 @@ async def test_an_item_that_lost_its_parts_is_not_there_and_can_be_sent_again(re
 
 async def test_a_damaged_receipt_or_part_is_no_item(redis, store):
     await store.put(A, LARGE, "r1")
-    await redis.hset(f"{PREFIX}parts:{A}", "1", LARGE[: PART_BYTES + 1])
+    await redis.set(part(1), LARGE[: PART_BYTES + 1])
     assert await store.get(A) is None
-    await redis.hset(f"{PREFIX}parts:{A}", "1", b"short")
+    await redis.set(part(1), b"short")
     assert await store.get(A) is None
 
 
@@ -136,7 +138,7 @@ async def test_what_makes_room_takes_its_parts_with_it(redis, open_store):
     store.release("r1")
     await store.put(B, bytes(20), "r2")
     assert (await check_books(redis)).sizes == {B: 20}
-    assert await redis.keys("*parts*") == []
+    assert await redis.keys("*part*") == []
 
 
 async def test_a_large_item_of_a_gateway_of_an_earlier_version_is_read(redis, store):
@@ -154,6 +156,22 @@ async def test_an_item_that_came_after_its_room_was_given_away_counts_as_large_a
         await redis.delete(PREFIX + key)
     assert await store.touch(A, "r2")
     assert (await check_books(redis)).sizes == {A: len(LARGE)}
+
+
+async def test_redis_knows_the_same_sizes_as_we_do(redis, store):
+    """All parts of an item are kept alive with it, whatever its size."""
+    for size in (WHOLE_BYTES + 1, 3 * PART_BYTES, 3 * PART_BYTES + 1):
+        await store.put(A, (LARGE * 2)[:size], "r1")
+        keys = await redis.keys("*part*")
+        assert len(keys) == -(-size // PART_BYTES)
+        for key in keys:
+            await redis.pexpire(key, 5000)
+        assert await store.touch(A, "r1")
+        assert all([await redis.ttl(key) > 500 for key in keys])
+        store.release("r1")
+        await store.settle()
+        await store._ledger.evict(size)
+        assert await redis.keys("*part*") == []
 
 
 def test_a_receipt_is_no_payload_and_a_payload_no_receipt():

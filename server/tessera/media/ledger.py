@@ -110,7 +110,7 @@ class Ledger:
 
     async def complete(self, digest: str, receipt: Receipt) -> bool:
         """Have a payload be there whose parts are all sent; False where some have gone again."""
-        return bool(await self._call("complete", digest, receipt.encode(), receipt.parts))
+        return bool(await self._call("complete", digest, receipt.encode(), receipt.nbytes))
 
     async def begin(self, name: str, *, within_s: float) -> None:
         """An object is about to be written outside of Redis; what is not attached in time is to be deleted."""

@@ -1,6 +1,6 @@
 """What stands in Redis in place of a payload that is not one value there: how large it is, and where.
 
-``lua/common.lua`` reads its beginning. No packed item begins like this (see ``item.pack``).
+``lua/common.lua`` reads its beginning, and knows both sizes. No packed item begins like this (see ``item.pack``).
 """
 
 from __future__ import annotations

@@ -130,15 +130,12 @@ class RedisMediaStore:
 
     async def _send_parts(self, digest: str, payload: memoryview) -> bool:
         """Whether all parts are there. Others may send the same ones: what they write is the same."""
-        receipt, key = Receipt.of(payload), self._parts_key(digest)
+        receipt = Receipt.of(payload)
         for number in range(receipt.parts):
+            part = payload[number * PART_BYTES : (number + 1) * PART_BYTES]
             async with self._transfers:
                 with store_errors():
-                    # Together, or parts of a gateway that dies between the two would stay for ever.
-                    async with self._redis.pipeline(transaction=True) as pipe:
-                        pipe.hset(key, str(number), payload[number * PART_BYTES : (number + 1) * PART_BYTES])
-                        pipe.pexpire(key, self._ledger.lifetime_ms)
-                        await pipe.execute()
+                    await self._redis.set(self._part_key(digest, number), part, px=self._ledger.lifetime_ms)
         return await self._ledger.complete(digest, receipt)
 
     async def _get_parts(self, digest: str, receipt: Receipt) -> memoryview | None:
@@ -146,7 +143,7 @@ class RedisMediaStore:
         for number in range(receipt.parts):
             async with self._transfers:
                 with store_errors():
-                    part = cast("bytes | None", await self._redis.hget(self._parts_key(digest), str(number)))
+                    part = cast("bytes | None", await self._redis.get(self._part_key(digest, number)))
             if part is None or place + len(part) > receipt.nbytes:
                 return None
             payload[place : place + len(part)] = part
@@ -167,5 +164,5 @@ class RedisMediaStore:
     def _key(self, digest: str) -> str:
         return f"{self._ledger.prefix}data:{digest}"
 
-    def _parts_key(self, digest: str) -> str:
-        return f"{self._ledger.prefix}parts:{digest}"
+    def _part_key(self, digest: str, number: int) -> str:
+        return f"{self._ledger.prefix}part:{digest}:{number}"

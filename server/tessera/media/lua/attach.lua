@@ -10,7 +10,6 @@ else
   if before then doom(before) end
   redis.call('HSET', names, digest, name)
   redis.call('SET', data .. digest, receipt, 'PX', lifetime_ms)
-  redis.call('UNLINK', parts .. digest)
 end
 keep_books()
 return 1

@@ -1,6 +1,6 @@
 -- Prepended to every script. KEYS: any key of the store. ARGV: prefix, lease ms, lifetime ms, then what the script says.
--- Each payload is a string `data:<digest>`. Of a large one that is a receipt, written once all of it is there: its parts
--- are in a hash `parts:<digest>`, or it is an object outside of Redis. Beside them there are the books:
+-- Each payload is a string `data:<digest>`. Of a large one that is a receipt, written once all of it is there: in parts,
+-- strings `part:<digest>:<number>`, or as an object outside of Redis. Beside them there are the books:
 --
 --   sizes   hash         digest to bytes, of all that is stored or has its room kept
 --   bytes   hash         the sum of `sizes`: `total`, and the part of it that is `idle`
@@ -14,21 +14,42 @@
 -- with one that needs no memory (PEXPIRE, UNLINK, ZREM): room can be freed, and holds renewed, when there is none.
 
 local prefix, lease_ms, lifetime_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local data, parts, sizes, bytes = prefix .. 'data:', prefix .. 'parts:', prefix .. 'sizes', prefix .. 'bytes'
+local data, sizes, bytes = prefix .. 'data:', prefix .. 'sizes', prefix .. 'bytes'
 local holds, counts, idle = prefix .. 'holds', prefix .. 'counts', prefix .. 'idle'
 local names, objects = prefix .. 'names', prefix .. 'objects'
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
 
+-- As in `receipt.py`.
+local whole_bytes, part_bytes = 8388608, 4194304
+
 local function digest_of(hold) return string.sub(hold, 1, 64) end
 local function size_of(digest) return tonumber(redis.call('HGET', sizes, digest) or 0) end
+
+-- The keys of a payload's parts, where it is large enough to have some.
+local function part_keys(digest, size)
+  local keys = {}
+  if size > whole_bytes then
+    for number = 0, math.ceil(size / part_bytes) - 1 do keys[#keys + 1] = prefix .. 'part:' .. digest .. ':' .. number end
+  end
+  return keys
+end
+
+-- Prolongs the life of a payload's parts; false where not all of them are there.
+local function refresh_parts(digest, size)
+  local whole = true
+  for _, key in ipairs(part_keys(digest, size)) do
+    whole = redis.call('PEXPIRE', key, lifetime_ms) == 1 and whole
+  end
+  return whole
+end
 
 -- Bytes of a payload, whose life it prolongs; nil where there is none.
 local function refresh(digest)
   if redis.call('PEXPIRE', data .. digest, lifetime_ms) == 0 then return nil end
   local elsewhere, place = string.match(redis.call('GETRANGE', data .. digest, 0, 63), '^TSSRSEE1 (%d+) (%l+) ')
-  if place == 'parts' and redis.call('PEXPIRE', parts .. digest, lifetime_ms) == 0 then
-    -- Its parts have gone without it.
+  if place == 'parts' and not refresh_parts(digest, tonumber(elsewhere)) then
+    -- Parts of it have gone without it.
     redis.call('UNLINK', data .. digest)
     return nil
   end
@@ -46,7 +67,7 @@ end
 local function doom(name) redis.call('ZADD', objects, now, name) end
 
 local function forget(digest)
-  redis.call('UNLINK', data .. digest, parts .. digest)
+  redis.call('UNLINK', data .. digest, unpack(part_keys(digest, size_of(digest))))
   local name = redis.call('HGET', names, digest)
   if name then
     doom(name)
