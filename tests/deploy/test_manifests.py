@@ -16,7 +16,7 @@ from tests.deploy import ray_schema
 from tests.deploy.chart import EXAMPLES, TOOLS, VERSIONS, Object, example, render, values
 
 # What operators add to a cluster; the route is a standard that no schema of ours knows.
-CUSTOM = {"RayService", "ServiceMonitor", "PodMonitor", "ScaledObject", "HTTPRoute"}
+CUSTOM = {"RayService", "ServiceMonitor", "PodMonitor", "PrometheusRule", "ScaledObject", "HTTPRoute"}
 # What no example has.
 FURTHER = {
     "hpa": values(gateway={"autoscaling": {"kind": "hpa"}}),

@@ -21,6 +21,7 @@ from tessera.gateway.request_id import RequestIds
 from tessera.gateway.routes import HeadAsGet, match_exactly
 from tessera.gateway.services import open_services
 from tessera.settings import Settings
+from tessera.telemetry import metrics
 from tessera.tenants import KeyRing
 
 log = structlog.get_logger()
@@ -60,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="Tessera", version=__version__, description=DESCRIPTION, lifespan=lifespan, redirect_slashes=False
     )
     app.state.draining = False
+    metrics.BUILD.labels(__version__).set(1)
     for resource in (generation, requests, models, health):
         app.include_router(resource.router)
     match_exactly(app.routes)

@@ -6,13 +6,14 @@ import asyncio
 
 from tessera.errors import QueueUnavailable
 from tessera.gateway.services import Services
-from tessera.queue import Census
+from tessera.queue import Census, Reaped
 from tessera.queue.keys import Keys
 from tessera.telemetry import metrics
 
 _COUNTERS = {"set_aside": metrics.SET_ASIDE, "replies_dropped": metrics.REPLIES_DROPPED}
 _GAUGES = {
     "waiting": metrics.QUEUE_DEPTH,
+    "oldest_s": metrics.OLDEST_WAITING,
     "running": metrics.JOBS_RUNNING,
     "queued_bytes": metrics.QUEUED_BYTES,
     "reply_bytes": metrics.REPLY_BYTES,
@@ -29,6 +30,8 @@ async def tell_census(services: Services) -> None:
         gauge.clear()
     for served in services.catalogue.known():
         metrics.WORKERS.labels(served.card.model).set(served.workers)
+        # An alert looks for the first failure, which is an increase only from 0.
+        metrics.RESUMED.labels(served.card.model, "failed")
     for model, census in taken.items():
         # Of the directory there are counts alone.
         for field, gauge in _GAUGES.items() if model != Keys.DIRECTORY else ():
@@ -42,6 +45,8 @@ async def tell_census(services: Services) -> None:
             for name, count in census.counts.items()
             if name.startswith(kind)
         }
+        if counter is metrics.REAPED:
+            counts = {(m, outcome): 0 for m in taken if m != Keys.DIRECTORY for outcome in Reaped._fields} | counts
         counter.set(counts)
 
 

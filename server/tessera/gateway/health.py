@@ -29,7 +29,10 @@ async def version() -> dict[str, str]:
 
 
 _UNREADY: dict[int | str, dict[str, Any]] = {
-    503: {"description": "Redis does not answer, no worker serves a model, or the gateway is about to stop."}
+    503: {
+        "description": "Redis does not answer, or cannot be used as it is set up; no worker serves a model; or the "
+        "gateway is about to stop."
+    }
 }
 
 
@@ -46,13 +49,15 @@ async def readyz(request: Request) -> JSONResponse:
     try:
         await services.broker.ping()
         await services.catalogue.refresh()
-        redis = "ok"
+        redis = services.watch.problems.get("queue", "ok")
     except QueueUnavailable:
         redis = "unreachable"
     workers = {m.card.model: m.workers for m in services.catalogue.known()}
     ready = redis == "ok" and services.catalogue.ready
     told = {"ready": ready, "redis": redis, "workers": workers, "media_sandbox": services.stage.confinement}
-    return JSONResponse(told, 200 if ready else 503)
+    if problem := services.watch.problems.get("media"):
+        told |= {"ready": False, "media_redis": problem}
+    return JSONResponse(told, 200 if told["ready"] else 503)
 
 
 @router.get("/metrics", response_class=PlainTextResponse)

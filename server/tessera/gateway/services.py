@@ -16,6 +16,7 @@ from tessera.gateway.catalogue import Catalogue
 from tessera.gateway.disconnect import CANCEL_AGAIN_S
 from tessera.gateway.inherited_media import InheritedMedia
 from tessera.gateway.queued_bytes import QueuedBytes
+from tessera.gateway.redis_watch import RedisWatch
 from tessera.gateway.unattended import Unattended
 from tessera.gateway.upkeep import Upkeep
 from tessera.media import MediaStage, RedisMediaStore, SandboxDecoder, ThreadDecoder
@@ -46,6 +47,7 @@ class Services:
     queued: QueuedBytes
     bodies: BodyRoom
     unattended: Unattended
+    watch: RedisWatch
 
     def abandon(self, job: Named) -> None:
         """Nobody waits for a job any more: cancel it, soon."""
@@ -77,12 +79,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         queued = QueuedBytes(broker, catalogue, settings)
         records = Records(redis, settings)
         unattended = Unattended(records, stage)
+        watch = RedisWatch({"queue": redis, **({"media": media} if url else {})}, settings)
         inherited = InheritedMedia(store, records, settings)
-        work = (hub.run, catalogue.run, upkeep.run, abandoned.run, unattended.run, inherited.run, store.run, queued.run)
-        tasks = [asyncio.create_task(_keep_going(run)) for run in work]
+        kept = (hub, catalogue, upkeep, abandoned, unattended, inherited, store, queued, watch)
+        tasks = [asyncio.create_task(_keep_going(part.run)) for part in kept]
         stack.push_async_callback(_end, tasks)
         stack.push_async_callback(abandoned.settle, at_most_s=settings.redis_timeout_s)
-        shared = (abandoned, queued, bodies, unattended)
+        shared = (abandoned, queued, bodies, unattended, watch)
         yield Services(settings, gateway_id, broker, records, hub, catalogue, stage, *shared)
 
 

@@ -21,6 +21,7 @@ class Census(NamedTuple):
         reply_bytes: what their replies take, with those of jobs that have ended.
         suspects: those of the waiting that are to run alone.
         dead: set aside, and kept for the operator.
+        oldest_s: since when the first of the waiting has been here.
         kept_free: workers that take nothing until a job fits that was passed for long enough (0 or 1).
         counts: what all processes count together.
     """
@@ -31,6 +32,7 @@ class Census(NamedTuple):
     reply_bytes: int
     suspects: int
     dead: int
+    oldest_s: float
     kept_free: int
     counts: dict[str, int]
 
@@ -46,11 +48,13 @@ async def take_census(redis: aioredis.Redis, keys: Keys, model: str) -> Census:
         pipe.zcard(keys.dead(model))
         pipe.exists(keys.reserved(model))
         pipe.hgetall(keys.counts(model))
+        pipe.zrange(keys.queue(model), 0, 0)
         found = [sound(answer) for answer in await pipe.execute(raise_on_error=False)]
-    *numbers, counts = found
+    *numbers, counts, first = found
     told = {name.decode(errors="replace"): number_of(count) for name, count in (counts or {}).items()}
     waiting, running, queued_bytes, reply_bytes, suspects, dead, kept_free = map(number_of, numbers)
-    return Census(waiting, running, queued_bytes, reply_bytes, suspects, dead, kept_free, told)
+    oldest_s = await _age_s(redis, keys.job(model, first[0].decode(errors="replace"))) if first else 0.0
+    return Census(waiting, running, queued_bytes, reply_bytes, suspects, dead, oldest_s, kept_free, told)
 
 
 def number_of(stored: Any) -> int:
@@ -59,3 +63,16 @@ def number_of(stored: Any) -> int:
         return int(stored or 0)
     except ValueError:
         return 0
+
+
+async def _age_s(redis: aioredis.Redis, job: str) -> float:
+    """How long ago a job came, by Redis' clock; 0 where it has gone meanwhile."""
+    async with redis.pipeline(transaction=False) as pipe:
+        pipe.hget(job, "arrived_ms")
+        pipe.time()
+        arrived, now = [sound(answer) for answer in await pipe.execute(raise_on_error=False)]
+    arrived_ms = number_of(arrived)
+    if not 0 < arrived_ms < 2**53 or not now:
+        return 0.0
+    seconds, microseconds = map(int, now)
+    return max(0.0, seconds + microseconds / 1e6 - arrived_ms / 1e3)

@@ -14,3 +14,5 @@ connections_stalled = Counter(
 requests_refused = Counter(
     "tessera_http_requests_refused", "Connections and requests refused before they had an endpoint.", ["code"]
 )
+# Alerts look for the first one, which is an increase only from 0.
+requests_refused.labels("too_many_connections")

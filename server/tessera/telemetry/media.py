@@ -47,6 +47,8 @@ sandbox_ends = Counter(
     "Ends of processes that decode: crash, deadline, cancelled (nobody waited), replaced (after many tasks, or large).",
     ["reason"],
 )
+# Alerts look for the first one, which is an increase only from 0.
+sandbox_ends.labels("crash")
 fork_server_starts = Counter(
     "tessera_media_fork_server_starts", "Starts of the process that starts those that decode; it should be one."
 )

@@ -8,6 +8,7 @@ from tessera.telemetry.shared_counter import SharedCounter
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
+BUILD = Gauge("tessera_build_info", "1, and what this gateway is.", ["version"])
 REQUESTS = Counter(
     "tessera_requests", "Requests answered, by HTTP status and error code.", ["model", "endpoint", "status", "code"]
 )
@@ -27,6 +28,9 @@ TOKENS = Counter(
 TENANT_REQUESTS = Counter("tessera_tenant_requests", "Requests answered, by tenant.", ["tenant", "status"])
 TENANT_TOKENS = Counter("tessera_tenant_tokens", "Tokens by kind, as in tessera_tokens, by tenant.", ["tenant", "kind"])
 QUEUE_DEPTH = Gauge("tessera_queue_depth", "Jobs waiting, over all gateways.", ["model"])
+OLDEST_WAITING = Gauge(
+    "tessera_oldest_waiting_job_seconds", "How long the job that is next has waited, over all gateways.", ["model"]
+)
 JOBS_RUNNING = Gauge("tessera_jobs_running", "Jobs leased by workers, over all gateways.", ["model"])
 BODY_BYTES = Gauge("tessera_body_bytes", "Bodies of requests in this gateway's memory, until they are queued.")
 BODIES_WAITING = Gauge("tessera_bodies_waiting", "Bodies of requests that wait for room in this gateway's memory.")
