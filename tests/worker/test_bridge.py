@@ -170,3 +170,22 @@ def test_vllm_takes_what_gateways_let_through(arguments: dict[str, bool]) -> Non
     args = Namespace(**arguments)
     assert bridge.trust_gateways(args) is any(arguments.values())
     assert args.trust_request_mm_kwargs is True
+
+
+@pytest.mark.parametrize(("pruned", "family"), [(None, "llava"), (0.0, "llava"), (0.3, None)])
+def test_a_plan_is_announced_unless_tokens_are_dropped(
+    no_vllm: None, monkeypatch: pytest.MonkeyPatch, pruned: float | None, family: str | None
+) -> None:
+    vision = {"model_type": "clip_vision_model", "image_size": 336, "patch_size": 14}
+    config = {"model_type": "llava", "vision_config": vision, "vision_feature_select_strategy": "default"}
+    info = SimpleNamespace(get_hf_processor=lambda: SimpleNamespace())
+    install(
+        monkeypatch,
+        "vllm.multimodal",
+        MULTIMODAL_REGISTRY=SimpleNamespace(get_processing_info=lambda _: info),
+    )
+    model_config = SimpleNamespace(
+        hf_config=SimpleNamespace(to_dict=lambda: config),
+        get_multimodal_config=lambda: SimpleNamespace(mm_processor_kwargs=None, video_pruning_rate=pruned),
+    )
+    assert bridge.plan(model_config).get("family") == family

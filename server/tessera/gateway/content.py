@@ -23,7 +23,7 @@ from tessera.errors import (
 from tessera.gateway.body import Document, Path, written
 from tessera.gateway.media_options import MediaOptions
 from tessera.gateway.part import MEDIA, TEXT, check_text, kind_of
-from tessera.media import MediaSource, MediaStage, Modality
+from tessera.media import MediaItem, MediaSource, MediaStage, Modality
 from tessera.queue import ModelCard
 
 
@@ -86,24 +86,29 @@ def check_media(parts: list[MediaPart], card: ModelCard, *, sound_of_videos: boo
 
 async def prepare_media(
     document: Document, parts: list[MediaPart], options: MediaOptions, stage: MediaStage, holder: str
-) -> None:
+) -> list[MediaItem]:
     """Fetch, decode and store all media at once, and put references in its place in what goes on.
 
     Args:
         holder: whose media it is, from ``stage.hold``.
+
+    Returns:
+        The items, one for each part.
 
     Raises:
         TesseraError: of the first part that failed, with its path as ``param``.
     """
     try:
         async with asyncio.TaskGroup() as tasks:
-            for p in parts:
-                tasks.create_task(_prepare(document, p, options, stage, holder))
+            preparing = [tasks.create_task(_prepare(document, p, options, stage, holder)) for p in parts]
     except* TesseraError as failed:
         raise failed.exceptions[0] from None
+    return [task.result() for task in preparing]
 
 
-async def _prepare(document: Document, p: MediaPart, options: MediaOptions, stage: MediaStage, holder: str) -> None:
+async def _prepare(
+    document: Document, p: MediaPart, options: MediaOptions, stage: MediaStage, holder: str
+) -> MediaItem:
     with _naming(p.path):
         with_audio = options.sound_of_videos and p.modality is Modality.VIDEO
         item = await stage.prepare(p.modality, p.source, options.spec, holder=holder, with_audio=with_audio)
@@ -114,6 +119,7 @@ async def _prepare(document: Document, p: MediaPart, options: MediaOptions, stag
     kept = {"detail": detail["detail"]} if isinstance(detail, dict) and "detail" in detail else {}
     # vLLM caches by `uuid`; one that a client chose could name somebody else's image.
     document.set(p.at, {"type": kind, kind: {"url": item.url, **kept}, "uuid": item.digest})
+    return item
 
 
 def _parts(messages: list[Any]) -> Iterator[tuple[Path, Any]]:

@@ -33,10 +33,16 @@ class MediaOptions:
     Attributes:
         spec: what the model takes, with the request's own sampling of videos and size of images.
         sound_of_videos: each video's sound goes with it.
+        min_pixels: the request's own bound of the size of images, where it has one.
+        max_pixels: the same.
+        known: nothing else is asked of the model's processor, so that its work can be planned.
     """
 
     spec: MediaSpec
     sound_of_videos: bool
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    known: bool = True
 
 
 def read_media_options(document: Document, card: ModelCard, modalities: Collection[Modality]) -> MediaOptions:
@@ -58,7 +64,8 @@ def read_media_options(document: Document, card: ModelCard, modalities: Collecti
     if card.any_media_options:
         # A rule that the request changes is not known any more.
         resize = None if processor.values.keys() - _SIZE_IS_KEPT else spec.image_resize
-        return MediaOptions(replace(spec, **_sampling(spec, video), image_resize=resize), sound)
+        known = not processor.values.keys() - {_SOUND}
+        return MediaOptions(replace(spec, **_sampling(spec, video), image_resize=resize), sound, known=known)
     io.refuse_others("video")
     video.refuse_others(_FPS, _FRAMES)
     processor.refuse_others(_SOUND, _FPS, _FRAMES, *((_SMALLEST, _LARGEST) if spec.image_resize else ()))
@@ -70,7 +77,7 @@ def read_media_options(document: Document, card: ModelCard, modalities: Collecti
         needed |= {name: value for name, value in given.items() if value}
     _pass_on(document, needed)
     resize = replace(spec.image_resize, **sizes) if spec.image_resize else None
-    return MediaOptions(replace(spec, **sampling, image_resize=resize), sound)
+    return MediaOptions(replace(spec, **sampling, image_resize=resize), sound, **sizes)
 
 
 @dataclass(frozen=True, slots=True)

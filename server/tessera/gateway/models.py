@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from tessera.gateway.planning import family_of
 from tessera.gateway.schema import ERRORS
 from tessera.queue import ServedModel
 from tessera.settings import VLLM
@@ -26,6 +27,10 @@ class Model(BaseModel):
     modalities: list[str] = Field(description="What its messages may hold.")
     engine: str = Field(description="What runs it: `vllm`, or `simulated`, whose answers come from no model.")
     limits: dict[str, int] = Field(description="Most parts of each modality in one request.")
+    planned_as: str | None = Field(
+        description="The family by whose rules the tokens of its media are known before a request runs; null: only its "
+        "own processor knows them."
+    )
     workers: int = Field(description="Workers that serve it now; 0: they are expected back, and requests wait.")
 
 
@@ -54,4 +59,6 @@ def _describe(served: ServedModel) -> Model:
     known: dict[str, Any] = {"created": card.created, "root": card.root, "max_model_len": card.max_model_len}
     known["engine"] = card.engine or VLLM  # which all workers ran that did not say
     modalities = ["text", *card.limits]
+    family = family_of(card)
+    known["planned_as"] = family and family.name
     return Model(id=card.model, modalities=modalities, limits=card.limits, workers=served.workers, **known)

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from tessera.errors import Cancelled, StreamNotResumed, TesseraError
+from tessera.gateway.planning import Expectation
 from tessera.queue import End, Head
 from tessera.settings import DEFAULT_TENANT
 from tessera.telemetry import metrics
@@ -28,6 +29,7 @@ class Observation:
         tenant: who asks.
         model: ``unknown`` until the model was found, so that clients cannot make up label values.
         ended: the end of the answer was seen, and what it took is counted.
+        expected: what an engine is to count of its media, where that is known.
     """
 
     def __init__(self, endpoint: str, tenant: str):
@@ -36,6 +38,7 @@ class Observation:
         self.model = "unknown"
         self.job_id = ""
         self.ended = False
+        self.expected: Expectation | None = None
         self.status = 200
         self.code = ""
         self._started = self._last = time.perf_counter()
@@ -71,6 +74,8 @@ class Observation:
         if end.resumed:
             metrics.RESUMED.labels(self.model, "resumed").inc()
         count_tokens(self.model, end.usage, self.tenant)
+        if self.expected is not None:
+            self.expected.compare(end.usage)
         self.ended = True
 
     def failed(self, error: TesseraError) -> None:

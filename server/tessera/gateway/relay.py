@@ -119,7 +119,8 @@ class Relay(Response):
         media_options = read_media_options(document, card, {p.modality for p in parts})
         if parts:
             check_media(parts, card, sound_of_videos=media_options.sound_of_videos)
-            await prepare_media(document, parts, media_options, services.stage, holder_of(name))
+            items = await prepare_media(document, parts, media_options, services.stage, holder_of(name))
+            self._seen.expected = services.planner.expect(card, items, media_options)
         # A job that is wider than its engine is only as wide as it: it needs all of it, whatever number was asked for.
         width = min(self._options.sequences, card.sequences)
         body = await document.run(Document.encode)

@@ -15,6 +15,7 @@ from tessera.gateway.body import BodyRoom
 from tessera.gateway.catalogue import Catalogue
 from tessera.gateway.disconnect import CANCEL_AGAIN_S
 from tessera.gateway.inherited_media import InheritedMedia
+from tessera.gateway.planning import Planner
 from tessera.gateway.queued_bytes import QueuedBytes
 from tessera.gateway.redis_watch import RedisWatch
 from tessera.gateway.unattended import Unattended
@@ -48,6 +49,7 @@ class Services:
     bodies: BodyRoom
     unattended: Unattended
     watch: RedisWatch
+    planner: Planner
 
     def abandon(self, job: Named) -> None:
         """Nobody waits for a job any more: cancel it, soon."""
@@ -85,7 +87,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         tasks = [asyncio.create_task(_keep_going(part.run)) for part in kept]
         stack.push_async_callback(_end, tasks)
         stack.push_async_callback(abandoned.settle, at_most_s=settings.redis_timeout_s)
-        shared = (abandoned, queued, bodies, unattended, watch)
+        shared = (abandoned, queued, bodies, unattended, watch, Planner())
         yield Services(settings, gateway_id, broker, records, hub, catalogue, stage, *shared)
 
 

@@ -98,6 +98,7 @@ class MediaItem:
         metadata: video: ``total_num_frames``, ``fps``, ``duration`` (s), ``video_backend``,
             ``frames_indices`` and ``do_sample_frames`` as vLLM's ``VideoMediaIO`` returns them, and
             ``audio_digest`` if the audio track was asked for; audio: ``sample_rate`` (Hz), ``duration`` (s).
+        sound: of a video, if that was asked for and is there.
     """
 
     modality: Modality
@@ -105,6 +106,7 @@ class MediaItem:
     shape: tuple[int, ...]
     nbytes: int
     metadata: dict[str, Any]
+    sound: MediaItem | None = None
 
     @property
     def url(self) -> str:

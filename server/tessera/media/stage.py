@@ -6,6 +6,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from tessera.errors import TesseraError
 from tessera.media import frame_list, inline
@@ -174,7 +175,8 @@ class MediaStage:
             # The sound first: a video that is in the store must not refer to sound that is not.
             for piece in reversed(decoded):
                 await self._put(piece, holder)
-            return decoded[0].item
+            sound = decoded[1].item if len(decoded) > 1 else None
+            return replace(decoded[0].item, sound=sound)
 
     async def _put(self, piece: Decoded, holder: str) -> None:
         modality = piece.item.modality.value

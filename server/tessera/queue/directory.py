@@ -30,6 +30,8 @@ class ModelCard:
         sequences: sequences that one worker runs at once.
         created: Unix time in seconds.
         any_media_options: its operator lets requests set whatever vLLM takes (``--trust-request-mm-kwargs``).
+        plan: how the tokens of its media are counted (``plan.Family`` as a dictionary); empty: only its own processor
+            knows.
         engine: what runs it; empty: a worker of a version that did not say.
     """
 
@@ -42,6 +44,7 @@ class ModelCard:
     created: int = 0
     engine: str = ""
     any_media_options: bool = False
+    plan: dict[str, Any] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """As stored."""

@@ -27,6 +27,11 @@ TOKENS = Counter(
 )  # fmt: skip
 TENANT_REQUESTS = Counter("tessera_tenant_requests", "Requests answered, by tenant.", ["tenant", "status"])
 TENANT_TOKENS = Counter("tessera_tenant_tokens", "Tokens by kind, as in tessera_tokens, by tenant.", ["tenant", "kind"])
+PLANS = Counter(
+    "tessera_plans",
+    "Answers whose tokens of media were planned, by what the engine counted: the same (exact), or not (contradicted).",
+    ["model", "outcome"],
+)
 QUEUE_DEPTH = Gauge("tessera_queue_depth", "Jobs waiting, over all gateways.", ["model"])
 OLDEST_WAITING = Gauge(
     "tessera_oldest_waiting_job_seconds", "How long the job that is next has waited, over all gateways.", ["model"]

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from tessera.media import ImageResize
 from tessera.worker import processor, torch_compat
+from tessera.worker.family import announce_family
 
 # Where each name lives, newest vLLM first.
 _HOMES = {
@@ -172,6 +173,17 @@ def image_resize(model_config: Any) -> ImageResize | None:
         return None
     size = images.size
     return ImageResize(images.patch_size * images.merge_size, size["shortest_edge"], size["longest_edge"])
+
+
+def plan(model_config: Any) -> dict[str, Any]:
+    """How the tokens of the model's media are counted (``plan.Family`` as a dictionary); empty where nobody knows."""
+    from vllm.multimodal import MULTIMODAL_REGISTRY
+
+    configured = model_config.get_multimodal_config()
+    if getattr(configured, "video_pruning_rate", None):
+        return {}  # of a video's tokens it keeps a share
+    info = MULTIMODAL_REGISTRY.get_processing_info(model_config)
+    return announce_family(model_config.hf_config, info.get_hf_processor, configured.mm_processor_kwargs)
 
 
 def system_fingerprint(app: Any) -> str | None:

@@ -91,6 +91,7 @@ class VllmEngine:
             created=int(time.time()),
             any_media_options=any_media_options,
             engine=VLLM,
+            plan=bridge.plan(config.model_config) if limits else {},
         )
 
 
