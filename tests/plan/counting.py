@@ -45,3 +45,11 @@ def info(module: str, name: str, config: Any, processor: Any = None) -> Any:
     made = object.__new__(kind)
     made.ctx = context(config, processor)
     return made
+
+
+def merged_kwargs(kwargs: Any, tokenizer: dict[str, Any], **processors: Any) -> dict[str, Any]:
+    """What a processor asks of those within it, where a request asks for nothing."""
+    from transformers import ProcessorMixin
+
+    within = SimpleNamespace(tokenizer=SimpleNamespace(), **processors)
+    return ProcessorMixin._merge_kwargs(within, kwargs, tokenizer_init_kwargs=tokenizer)

@@ -74,6 +74,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "image": read("preprocessor_config.json"),
         "video": read("video_preprocessor_config.json"),
         "audio": read("preprocessor_config.json"),
+        "tokenizer": read("tokenizer_config.json"),
     },
     "qwen3_omni": {
         "model": {"model_type": "qwen3_omni_moe"},

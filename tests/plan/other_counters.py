@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from tests.plan.counting import REFUSED, Call, Counter, Letters, info
+from tests.plan.counting import REFUSED, Call, Counter, Letters, info, merged_kwargs
 
 import numpy as np  # isort: skip
 
@@ -36,8 +36,7 @@ def gemma3(files: dict[str, Any]) -> dict[str, Counter]:
     boi, soft, eoi = "<start_of_image>", "<image_soft_token>", "<end_of_image>"
     letters = Letters(soft)
     letters.init_kwargs, letters.image_token, letters.get_vocab = {}, soft, lambda: {soft: -1}
-    # As `ProcessorMixin._merge_kwargs`: the processor's defaults, and what was asked for.
-    merged = {**Gemma3ProcessorKwargs._defaults["images_kwargs"], **files.get("options", {})}
+    merged = {**merged_kwargs(Gemma3ProcessorKwargs, {})["images_kwargs"], **files.get("options", {})}
     processor = SimpleNamespace(
         image_processor=SimpleNamespace(**dict.fromkeys(merged)),
         image_seq_length=tokens,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from tests.plan.counting import REFUSED, Call, Counter
+from tests.plan.counting import REFUSED, Call, Counter, merged_kwargs
 
 import numpy as np  # isort: skip
 import torch  # isort: skip
@@ -153,7 +153,9 @@ def omni(
     from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
     image, video = Qwen2VLImageProcessor(**files["image"]), Qwen2VLVideoProcessor(**files["video"])
-    size = processor_size(video, **kwargs._defaults["videos_kwargs"]["size"])
+    asked = merged_kwargs(kwargs, files.get("tokenizer", {}), image_processor=image, video_processor=video)
+    size = processor_size(video, **asked["videos_kwargs"]["size"])
+    image.size = processor_size(image, **asked["images_kwargs"].get("size", {}))
 
     def with_sound(call: Call) -> Any:
         count, width, height, samples = call

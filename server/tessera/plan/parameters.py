@@ -105,6 +105,7 @@ class Configuration:
         image, video, audio: the processors of ``preprocessor_config.json``, ``video_preprocessor_config.json`` and
             ``processor_config.json``; empty where the model has none.
         processor: ``processor_config.json``: of all modalities together.
+        tokenizer: ``tokenizer_config.json``, of which transformers' processors take over what they know by name.
         options: what the operator tells the processor (``--mm-processor-kwargs``).
     """
 
@@ -113,6 +114,7 @@ class Configuration:
     video: Parameters = field(default_factory=lambda: Parameters("the video processor", {}))
     audio: Parameters = field(default_factory=lambda: Parameters("the audio feature extractor", {}))
     processor: Parameters = field(default_factory=lambda: Parameters("the processor", {}))
+    tokenizer: Parameters = field(default_factory=lambda: Parameters("the tokenizer", {}))
     options: Parameters = field(default_factory=lambda: Parameters("--mm-processor-kwargs", {}))
 
     @classmethod
@@ -124,6 +126,7 @@ class Configuration:
         video: Mapping[str, Any] | None = None,
         audio: Mapping[str, Any] | None = None,
         processor: Mapping[str, Any] | None = None,
+        tokenizer: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> Configuration:
         """From JSON objects."""
@@ -133,5 +136,6 @@ class Configuration:
             Parameters("the video processor", video or {}),
             Parameters("the audio feature extractor", audio or {}),
             Parameters("the processor", processor or {}),
+            Parameters("the tokenizer", tokenizer or {}),
             Parameters("--mm-processor-kwargs", options or {}),
         )

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from tessera.plan.family import AUDIO, IMAGE, VIDEO
-from tessera.plan.parameters import Configuration
+from tessera.plan.parameters import Configuration, Parameters
 from tessera.plan.plans import AudioPlan, VideoPlan
 from tessera.plan.qwen_vl import QwenVL, bounds, cap_tokens
 from tessera.plan.whisper import halved_twice, mel_frames, sound
 
 # The processors' own defaults, in squares of one token: they use them whatever the video processor's files say, until
-# a request or the operator names a size.
+# the tokenizer's file or a request names a size.
 _LEAST_SQUARES, _MOST_SQUARES = 128, 768
 # Qwen3-Omni's encoder takes windows of a second.
 _FRAMES_OF_WINDOW, _TOKENS_OF_WINDOW = 100, 13
@@ -51,15 +51,16 @@ class Qwen25Omni(QwenVL):
         for side in ("patch_size", "merge_size", "temporal_patch_size"):
             video.expect(side, image.whole(side))
         square = cls.default_factor**2
+        defaults = Parameters("default", _sizes(_LEAST_SQUARES * square, _MOST_SQUARES * square))
         return cls(
             image.whole("patch_size"),
             image.whole("merge_size"),
             image.whole("temporal_patch_size"),
-            *bounds(image),
-            _LEAST_SQUARES * square,
-            _MOST_SQUARES * square,
+            *bounds(configuration, image),
+            *bounds(configuration, defaults),
             cap_tokens(video),
-            *bounds(video),
+            video.whole("size.shortest_edge"),
+            video.whole("size.longest_edge"),
             audio.whole("hop_length"),
             audio.whole("n_samples"),
         )
@@ -105,3 +106,7 @@ class Qwen3Omni(Qwen25Omni):
         rest = (frames % _FRAMES_OF_WINDOW - 1) // 2 + 1
         tokens = ((rest - 1) // 2 + 1 - 1) // 2 + 1 + frames // _FRAMES_OF_WINDOW * _TOKENS_OF_WINDOW
         return sound(tokens, heard)
+
+
+def _sizes(least: int, most: int) -> dict[str, dict[str, int]]:
+    return {"size": {"shortest_edge": least, "longest_edge": most}}

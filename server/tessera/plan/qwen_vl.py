@@ -49,8 +49,8 @@ class QwenVL(Family):
             image.whole("patch_size"),
             image.whole("merge_size"),
             image.whole("temporal_patch_size"),
-            *bounds(image),
-            *bounds(video),
+            *bounds(configuration, image),
+            *bounds(configuration, video),
             cap_tokens(video),
         )
 
@@ -90,9 +90,10 @@ class QwenVL(Family):
         return VideoPlan(frames=groups * self.temporal_patch_size, size=size, embedded=tokens, tokens=tokens)
 
 
-def bounds(processor: Parameters) -> tuple[int, int]:
-    """Least and most pixels of a processor."""
-    return processor.whole("size.shortest_edge"), processor.whole("size.longest_edge")
+def bounds(configuration: Configuration, processor: Parameters) -> tuple[int, int]:
+    """Least and most pixels of a processor; a size that stands in the tokenizer's file wins."""
+    source = configuration.tokenizer if configuration.tokenizer.has("size") else processor
+    return source.whole("size.shortest_edge"), source.whole("size.longest_edge")
 
 
 def cap_tokens(video: Parameters) -> int:

@@ -33,6 +33,7 @@ def announce_family(
             video=_values(processor, _VIDEO),
             audio=_values(processor, _AUDIO),
             processor=_plain(vars(processor)),
+            tokenizer=_plain(getattr(getattr(processor, "tokenizer", None), "init_kwargs", {})),
             options=options,
         )
         return read_family(configuration).to_json()
