@@ -113,6 +113,7 @@ def test_the_description_has_every_path_and_resolves():
     assert set(described["paths"]) == {
         "/v1/chat/completions",
         "/v1/completions",
+        "/v1/estimate",
         "/v1/requests/{request_id}",
         "/v1/requests/{request_id}/events",
         "/v1/models",

@@ -139,3 +139,21 @@ completions = _operation(
     {},
     {"model": "tessera-nano", "prompt": "Once upon a time", "max_tokens": 32},
 )
+
+
+def _body_of(operation: dict[str, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = operation["openapi_extra"]["requestBody"]["content"]["application/json"]
+    return content
+
+
+estimate = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"anyOf": [_body_of(chat_completions)["schema"], _body_of(completions)["schema"]]},
+                "example": _body_of(chat_completions)["example"],
+            }
+        },
+    }
+}

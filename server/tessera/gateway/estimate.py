@@ -1,0 +1,234 @@
+"""``POST /v1/estimate``: what a request would be to its model, in tokens, without asking the model anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.requests import ClientDisconnect
+
+from tessera.errors import Cancelled
+from tessera.gateway import schema
+from tessera.gateway.body import CHAT, COMPLETION, Document, Share, read_body, read_options
+from tessera.gateway.content import MediaPart, check_media, find_media, prepare_media
+from tessera.gateway.conversation import check_conversation
+from tessera.gateway.disconnect import cancel_on_disconnect
+from tessera.gateway.media_options import MediaOptions, read_media_options
+from tessera.gateway.observation import observe
+from tessera.gateway.part import TEXT
+from tessera.gateway.planning import Planner, family_of, plan_item, times_s
+from tessera.gateway.services import Services
+from tessera.media import MediaItem, Modality
+from tessera.plan import ImagePlan, Plan, Unplannable, VideoPlan
+from tessera.queue import ModelCard
+
+router = APIRouter(tags=["Generation"])
+
+# Of most texts in most tokenizers.
+_BYTES_PER_TOKEN = 4
+
+
+class Pixels(BaseModel):
+    """A size in pixels."""
+
+    width: int
+    height: int
+
+
+class Tiles(BaseModel):
+    """How an image is cut."""
+
+    columns: int
+    rows: int
+    thumbnail: bool = Field(description="The whole image goes along as a tile of its own.")
+
+
+class PartEstimate(BaseModel):
+    """One part of the request's messages with media."""
+
+    path: str = Field(description="Where it stands, as `messages[0].content[2]`.")
+    modality: str
+    digest: str = Field(description="Of its decoded content: equal pixels and samples have the same.")
+    size: Pixels | None = Field(description="Of an image or of a video's frames, as the engine would get them.")
+    duration_s: float | None = Field(description="Of a video or a sound.")
+    planned_size: Pixels | None = Field(description="As the model's processor would resize it, all tiles together.")
+    tiles: Tiles | None = None
+    times_s: list[float] | None = Field(None, description="When each frame that is sent of a video is shown.")
+    frames: int | None = Field(None, description="Frames that the model's encoder gets.")
+    tokens: int | None = Field(
+        description="In the prompt in its place, a video's sound included; null: only the model's processor knows."
+    )
+    exact: bool = Field(description="They are as many as the engine will count.")
+    reason: str | None = Field(None, description="Why they are not known.")
+
+
+class TextEstimate(BaseModel):
+    """Everything but the media."""
+
+    tokens: int
+    exact: bool = Field(description="False: guessed from its length.")
+
+
+class Estimate(BaseModel):
+    """What a request would be to its model."""
+
+    object: str = "estimate"
+    model: str
+    planned_as: str | None = Field(
+        description="The family by whose rules media is counted, as `GET /v1/models` has it."
+    )
+    exact: bool = Field(description="`prompt_tokens` is what `usage` would say.")
+    prompt_tokens: int = Field(description="Text and media together, of what is known.")
+    media_tokens: dict[str, int] = Field(description="By modality; the sound of a video counts to it.")
+    text: TextEstimate
+    parts: list[PartEstimate]
+    max_model_len: int
+    max_tokens: int = Field(description="Room for the answer that the request asks for; 1 where it does not say.")
+    fits: bool | None = Field(description="Prompt and answer fit the model's context; null: that cannot be told.")
+
+
+@router.post("/v1/estimate", responses=schema.ERRORS, openapi_extra=schema.estimate)
+async def estimate(request: Request) -> Estimate:
+    """Tell what a request would be to its model, part by part, in tokens: nothing is queued.
+
+    Takes the body of `POST /v1/chat/completions` or of `POST /v1/completions`. Media is fetched and decoded for it.
+    """
+    services: Services = request.app.state.services
+    with observe("/v1/estimate", request.state.tenant) as seen, services.bodies.enter() as share:
+        document = await _read(request, services, share)
+        async with cancel_on_disconnect(request.receive):
+            endpoint = CHAT if "messages" in document.value else COMPLETION
+            most = services.settings.max_sequences
+            options = await document.run(lambda read: read_options(read, endpoint, most))
+            card = services.catalogue.require(options.model).card
+            seen.model = card.model
+            return await _estimate(document, card, services)
+
+
+async def _read(request: Request, services: Services, share: Share) -> Document:
+    settings = services.settings
+    try:
+        raw = await read_body(request, share, most_bytes=settings.max_body_bytes, limit_s=settings.body_timeout_s)
+    except ClientDisconnect as error:
+        raise Cancelled("The client closed the connection before its request was complete.") from error
+    return await Document.read(raw, settings.max_body_values)
+
+
+async def _estimate(document: Document, card: ModelCard, services: Services) -> Estimate:
+    further_roles = services.settings.further_roles()
+    await document.run(lambda read: check_conversation(read, further_roles))
+    parts = await document.run(find_media)
+    options = read_media_options(document, card, {p.modality for p in parts})
+    check_media(parts, card, sound_of_videos=options.sound_of_videos)
+    async with services.stage.hold() as holder:
+        items = await prepare_media(document, parts, options, services.stage, holder)
+    estimated = [_part(card, p, item, options, services.planner) for p, item in zip(parts, items, strict=True)]
+    text = await document.run(_text)
+    return _sum(document, card, estimated, text)
+
+
+def _part(card: ModelCard, part: MediaPart, item: MediaItem, options: MediaOptions, planner: Planner) -> PartEstimate:
+    plan, reason = _plan(card, item, options)
+    shown = item.modality is not Modality.AUDIO
+    tokens, exact = None, False
+    if plan is not None:
+        # What stands there as text is known to its tokenizer alone.
+        tokens = plan.tokens + sum(math.ceil(len(text) / _BYTES_PER_TOKEN) for text in plan.texts)
+        family = family_of(card)
+        exact = not plan.texts and family is not None and not family.joined and planner.trusts(card.model)
+    made = PartEstimate(
+        path=part.path,
+        modality=item.modality.value,
+        digest=item.digest,
+        size=Pixels(width=item.shape[-2], height=item.shape[-3]) if shown else None,
+        duration_s=item.metadata.get("duration"),
+        planned_size=None,
+        tokens=tokens,
+        exact=exact,
+        reason=reason,
+    )
+    if item.modality is Modality.VIDEO:
+        made.times_s = times_s(item)
+    if isinstance(plan, ImagePlan | VideoPlan):
+        made.planned_size = Pixels(width=plan.size.width, height=plan.size.height)
+    if isinstance(plan, ImagePlan):
+        made.tiles = Tiles(columns=plan.grid.columns, rows=plan.grid.rows, thumbnail=plan.thumbnail)
+    if isinstance(plan, VideoPlan):
+        made.frames = plan.frames
+    return made
+
+
+def _plan(card: ModelCard, item: MediaItem, options: MediaOptions) -> tuple[Plan | None, str | None]:
+    family = family_of(card)
+    if family is None:
+        return None, "Only the processor of this model knows how it counts media."
+    if not options.known:
+        return None, "The request's `mm_processor_kwargs` decide it."
+    try:
+        return plan_item(family, item, options), None
+    except Unplannable as error:
+        return None, str(error)
+
+
+def _sum(document: Document, card: ModelCard, parts: list[PartEstimate], text: TextEstimate) -> Estimate:
+    media: dict[str, int] = {}
+    for part in parts:
+        media[part.modality] = media.get(part.modality, 0) + (part.tokens or 0)
+    prompt, known = text.tokens + sum(media.values()), all(part.tokens is not None for part in parts)
+    exact = known and text.exact and all(part.exact for part in parts)
+    body = document.value
+    answer = body.get("max_completion_tokens") or body.get("max_tokens") or 1
+    family = family_of(card)
+    return Estimate(
+        model=card.model,
+        planned_as=family and family.name,
+        exact=exact,
+        prompt_tokens=prompt,
+        media_tokens=media,
+        text=text,
+        parts=parts,
+        max_model_len=card.max_model_len,
+        max_tokens=answer,
+        fits=_fits(card.max_model_len, sum(media.values()), prompt, answer, exact=exact),
+    )
+
+
+def _fits(most: int, media: int, prompt: int, answer: int, *, exact: bool) -> bool | None:
+    if exact:
+        return prompt + answer <= most
+    # What is known exceeds it already, whatever the rest is.
+    return False if media + answer > most else None
+
+
+def _text(document: Document) -> TextEstimate:
+    """Of several prompts all together."""
+    body = document.value
+    given = [len(prompt) for prompt in _token_prompts(body.get("prompt"))]
+    if given:
+        return TextEstimate(tokens=sum(given), exact=True)
+    nbytes = sum(len(document.string(text).encode("utf-8", "replace")) for text in _texts(body))
+    return TextEstimate(tokens=math.ceil(nbytes / _BYTES_PER_TOKEN), exact=False)
+
+
+def _token_prompts(prompt: Any) -> list[list[int]]:
+    """Prompts that are tokens already."""
+    if not isinstance(prompt, list) or not prompt:
+        return []
+    if isinstance(prompt[0], int):
+        return [prompt]
+    return prompt if isinstance(prompt[0], list) else []
+
+
+def _texts(body: dict[str, Any]) -> Iterator[str]:
+    prompt = body.get("prompt") or []
+    yield from [prompt] if isinstance(prompt, str) else prompt
+    for message in body.get("messages") or []:
+        content = message.get("content") or []
+        for part in [content] if isinstance(content, str) else content:
+            if isinstance(part, str):
+                yield part
+            elif (kind := part.get("type", "text")) in TEXT:
+                yield part[TEXT[kind]]
