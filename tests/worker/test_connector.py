@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from tessera.errors import InvalidMedia, MediaStoreUnavailable, Unavailable
-from tessera.media import URL_SCHEME, MemoryMediaStore, Modality, pack
+from tessera.media import URL_SCHEME, MemoryMediaStore, Modality, RedisMediaStore, pack
 from tessera.worker.connector import MediaReader
 
 
@@ -158,3 +158,22 @@ async def test_the_sound_of_a_video_is_read_by_its_url() -> None:
     assert samples.shape == (50,)
     assert metadata["sample_rate"] == 16000
     assert (await reader.read(video, Modality.VIDEO))[0].shape == (2, 4, 4, 3)
+
+
+@pytest.mark.parametrize("outside", [False, True])
+async def test_a_large_item_comes_whole_from_wherever_it_was_put(redis_client, settings, tmp_path, outside) -> None:
+    where = {"media_store_url": tmp_path.as_uri(), "media_redis_max_item_bytes": 0} if outside else {}
+    gateway, worker = (RedisMediaStore(redis_client, settings.model_copy(update=where)) for _ in range(2))
+    samples = np.arange(3 << 20, dtype=np.float32)
+    payload = pack(samples, Modality.AUDIO, {"sample_rate": 16000})
+    digest = hashlib.sha256(payload).hexdigest()
+    await gateway.put(digest, payload, "request")
+    reader = MediaReader(worker)
+    for _ in range(2):
+        array, metadata = await reader.read(URL_SCHEME + digest, Modality.AUDIO)
+        assert (array == samples).all()
+        assert not array.flags.writeable
+        assert metadata == {"sample_rate": 16000}
+    assert bool(list(tmp_path.rglob(f"{digest}*"))) == outside
+    gateway.release("request")
+    await gateway.settle()
