@@ -98,7 +98,7 @@ class ThreadDecoder:
 
         def work(deadline: Deadline) -> list[Decoded]:
             with metrics.decode_seconds.labels(job.modality.value).time():
-                payloads = decode(job, self._settings, deadline)
+                payloads = [b"".join(packed) for packed in decode(job, self._settings, deadline)]
                 return [Decoded(describe(payload), payload) for payload in payloads]
 
         return await self._run(work, small=small)

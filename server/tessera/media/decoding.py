@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tessera.media import audio, frame_list, image, video
-from tessera.media.item import MediaSpec, Modality, pack
+from tessera.media.item import MediaSpec, Modality, lay_out
 from tessera.media.limits import Deadline, max_item_bytes
 from tessera.media.sniff import Kind
 from tessera.settings import Settings
 
-# Bytes held for one pixel of an image in decode: Pillow's 4, the array's 3 and the packed 3.
+# Bytes held for one pixel of an image in decode: Pillow's 4, the array's 3, and 3 in the file by which it goes out.
 _BYTES_PER_PIXEL = 10
 # Bytes of decoded sound for an encoded byte, at 16 kHz: speech codecs go down to 8 kbit/s. An estimate; the hard
 # bound is the duration limit.
@@ -19,6 +20,10 @@ _EXPANSION = {"audio/wav": 8, "audio/aiff": 8, "audio/flac": 16}
 _LOSSY_EXPANSION = 64
 _EXPANSION_RATE_HZ = 16_000
 _BYTES_PER_SAMPLE = 4
+
+
+Packed = Sequence[bytes | memoryview]
+"""A packed item, in pieces that follow one another: pixels are not copied only to have something in front of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ def measure(job: DecodeJob, settings: Settings, deadline: Deadline) -> int:
     return size
 
 
-def decode(job: DecodeJob, settings: Settings, deadline: Deadline) -> list[bytes]:
+def decode(job: DecodeJob, settings: Settings, deadline: Deadline) -> list[Packed]:
     """Decode and pack one job: the item first; with ``with_audio`` the audio track second, if there is one.
 
     Raises:
@@ -71,20 +76,27 @@ def decode(job: DecodeJob, settings: Settings, deadline: Deadline) -> list[bytes
     """
     if job.modality is Modality.IMAGE:
         picture, metadata = image.decode(job.data, job.kind, settings, deadline, job.spec.image_resize)
-        return [pack(picture, job.modality, metadata)]
+        return [lay_out(picture, job.modality, metadata)]
     arguments = (job.data, job.kind, job.spec, settings, deadline)
     if job.modality is Modality.AUDIO:
         samples, metadata = audio.decode(*arguments)
-        return [pack(samples, job.modality, metadata)]
+        return [lay_out(samples, job.modality, metadata)]
     listed = job.kind == frame_list.KIND
     if listed:
         frames, metadata = frame_list.decode(job.data, job.spec, settings, deadline)
     else:
         frames, metadata = video.decode(*arguments)
     if not job.with_audio:
-        return [pack(frames, job.modality, metadata)]
+        return [lay_out(frames, job.modality, metadata)]
     track = None if listed else audio.decode_track(*arguments)
-    sound = [] if track is None else [pack(track[0], Modality.AUDIO, track[1])]
+    sound = [] if track is None else [lay_out(track[0], Modality.AUDIO, track[1])]
     # In the packed header too: a worker that is asked for the sound of a video knows only the video.
-    metadata["audio_digest"] = hashlib.sha256(sound[0]).hexdigest() if sound else None
-    return [pack(frames, job.modality, metadata), *sound]
+    metadata["audio_digest"] = _digest(sound[0]) if sound else None
+    return [lay_out(frames, job.modality, metadata), *sound]
+
+
+def _digest(packed: Packed) -> str:
+    hasher = hashlib.sha256()
+    for piece in packed:
+        hasher.update(piece)
+    return hasher.hexdigest()

@@ -131,8 +131,8 @@ def digest_of(url: str) -> str | None:
     return digest
 
 
-def pack(array: npt.NDArray[Any], modality: Modality, metadata: Mapping[str, Any]) -> bytes:
-    """Lay out an array and its metadata as bytes; equal content gives equal bytes.
+def lay_out(array: npt.NDArray[Any], modality: Modality, metadata: Mapping[str, Any]) -> tuple[bytes, memoryview]:
+    """The bytes of an array with its metadata: a head, and the array itself. Equal content gives equal bytes.
 
     Args:
         array: uint8 RGB ``[h, w, 3]`` (image), uint8 RGB ``[n, h, w, 3]`` (video), float32 ``[samples]`` (audio).
@@ -150,7 +150,12 @@ def pack(array: npt.NDArray[Any], modality: Modality, metadata: Mapping[str, Any
     header = orjson.dumps(fields_, option=orjson.OPT_SORT_KEYS)
     padding = b" " * (-(_PREFIX.size + len(header)) % _ALIGNMENT)
     prefix = _PREFIX.pack(_MAGIC, len(header) + len(padding))
-    return b"".join((prefix, header, padding, np.ascontiguousarray(array).data))
+    return prefix + header + padding, np.ascontiguousarray(array).data.cast("B")
+
+
+def pack(array: npt.NDArray[Any], modality: Modality, metadata: Mapping[str, Any]) -> bytes:
+    """The same in one piece, which copies the array."""
+    return b"".join(lay_out(array, modality, metadata))
 
 
 def check_finite(array: npt.NDArray[Any]) -> None:

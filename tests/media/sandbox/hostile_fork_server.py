@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from tessera.media import decoding
-from tessera.media.item import Modality, pack
+from tessera.media.item import Modality, lay_out, pack
 from tessera.media.sandbox import child, fork_server
 
 
@@ -38,15 +38,15 @@ def decode(job, settings, deadline):
     if deed in DEEDS:
         DEEDS[deed]()
     if deed == b"another modality":
-        return [pack(np.zeros((2, 2, 3), np.uint8), Modality.IMAGE, {})]
+        return [lay_out(np.zeros((2, 2, 3), np.uint8), Modality.IMAGE, {})]
     if deed == b"another's sound":
-        sound = pack(np.zeros(4, np.float32), Modality.AUDIO, {})
-        return [pack(np.zeros((1, 2, 2, 3), np.uint8), Modality.VIDEO, {"audio_digest": "0" * 64}), sound]
+        sound = lay_out(np.zeros(4, np.float32), Modality.AUDIO, {})
+        return [lay_out(np.zeros((1, 2, 2, 3), np.uint8), Modality.VIDEO, {"audio_digest": "0" * 64}), sound]
     if deed in (b"another size", b"garbage", b"another shape"):
-        return [pack(np.zeros(4, np.float32), Modality.AUDIO, {})]
+        return [lay_out(np.zeros(4, np.float32), Modality.AUDIO, {})]
     if deed == b"not finite":
         sound = pack(np.zeros(4, np.float32), Modality.AUDIO, {})
-        return [sound[:-4] + np.float32(np.nan).tobytes()]
+        return [(sound[:-4], np.float32(np.nan).tobytes())]
     return decoding.decode(job, settings, deadline)
 
 

@@ -86,8 +86,8 @@ class _Worker:
         except TesseraError as error:
             return Answer(error=describe_error(error))
         for descriptor, payload in zip(files, payloads, strict=False):
-            memory_file.write(descriptor, payload)
-        return Answer(payload_bytes=[len(payload) for payload in payloads])
+            memory_file.write(descriptor, *payload)
+        return Answer(payload_bytes=[sum(map(len, payload)) for payload in payloads])
 
     def _note(self, _: Any, __: str, event: MutableMapping[str, Any]) -> NoReturn:
         """Keep what is logged for the answer: this process has nowhere else to say it."""

@@ -22,11 +22,13 @@ def create(data: bytes | None = None) -> int:
     return descriptor
 
 
-def write(descriptor: int, data: bytes) -> None:
-    """Write all of ``data`` at the beginning."""
-    view, written = memoryview(data), 0
-    while written < len(view):
-        written += os.pwrite(descriptor, view[written:], written)
+def write(descriptor: int, *pieces: bytes | memoryview) -> None:
+    """Write pieces one after the other, from the beginning on."""
+    place = 0
+    for piece in pieces:
+        view, end = memoryview(piece), place + len(piece)
+        while place < end:
+            place += os.pwrite(descriptor, view[place - end :], place)
 
 
 def read(descriptor: int) -> bytes:
