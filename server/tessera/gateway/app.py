@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from tessera import __version__
 from tessera.errors import MethodNotAllowed, RouteNotFound, TesseraError
-from tessera.gateway import estimate, generation, health, models, requests
+from tessera.gateway import estimate, files, generation, health, models, requests, uploads
 from tessera.gateway.authentication import Authentication, describe_keys, open_paths
 from tessera.gateway.failsafe import Failsafe
 from tessera.gateway.request_id import RequestIds
@@ -62,7 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.draining = False
     metrics.BUILD.labels(__version__).set(1)
-    for resource in (generation, estimate, requests, models, health):
+    for resource in (generation, estimate, requests, files, uploads, models, health):
         app.include_router(resource.router)
     match_exactly(app.routes)
     app.add_exception_handler(TesseraError, _tessera_error)

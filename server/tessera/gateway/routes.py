@@ -25,5 +25,6 @@ class HeadAsGet:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request (ASGI)."""
         if scope["type"] == "http" and scope["method"] == "HEAD":
-            scope = {**scope, "method": "GET"}
+            # Who would have to work for a body is told.
+            scope = {**scope, "method": "GET", "tessera.head": True}
         await self._app(scope, receive, send)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from tessera.errors import FilesNotConfigured
+from tessera.files import Files, open_files
 from tessera.gateway.abandoned import Abandoned
 from tessera.gateway.body import BodyRoom
 from tessera.gateway.catalogue import Catalogue
@@ -35,6 +37,7 @@ class Services:
 
     Attributes:
         gateway_id: where replies to this process are announced.
+        files: None where the settings name no store for any.
     """
 
     settings: Settings
@@ -50,6 +53,13 @@ class Services:
     unattended: Unattended
     watch: RedisWatch
     planner: Planner
+    files: Files | None
+
+    def require_files(self) -> Files:
+        """The files. Raises ``FilesNotConfigured`` where there is no place for any."""
+        if self.files is None:
+            raise FilesNotConfigured("This server keeps no files: its operator has not set TESSERA_FILES_STORE_URL.")
+        return self.files
 
     def abandon(self, job: Named) -> None:
         """Nobody waits for a job any more: cancel it, soon."""
@@ -83,11 +93,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         unattended = Unattended(records, stage)
         watch = RedisWatch({"queue": redis, **({"media": media} if url else {})}, settings)
         inherited = InheritedMedia(store, records, settings)
+        files = open_files(redis, settings)
         kept = (hub, catalogue, upkeep, abandoned, unattended, inherited, store, queued, watch)
-        tasks = [asyncio.create_task(_keep_going(part.run)) for part in kept]
+        runs = [part.run for part in kept] + ([files.run] if files is not None else [])
+        tasks = [asyncio.create_task(_keep_going(run)) for run in runs]
         stack.push_async_callback(_end, tasks)
         stack.push_async_callback(abandoned.settle, at_most_s=settings.redis_timeout_s)
-        shared = (abandoned, queued, bodies, unattended, watch, Planner())
+        shared = (abandoned, queued, bodies, unattended, watch, Planner(), files)
         yield Services(settings, gateway_id, broker, records, hub, catalogue, stage, *shared)
 
 

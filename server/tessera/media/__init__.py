@@ -20,12 +20,14 @@ from tessera.media.redis_store import RedisMediaStore
 from tessera.media.resize import ImageResize
 from tessera.media.sampling import MOST_FRAMES
 from tessera.media.sandbox import SandboxDecoder
+from tessera.media.sniff import SNIFF_BYTES, sniff
 from tessera.media.source import MediaSource
 from tessera.media.stage import MediaStage
 from tessera.media.store import MediaStore, MemoryMediaStore
 
 __all__ = [
     "MOST_FRAMES",
+    "SNIFF_BYTES",
     "URL_SCHEME",
     "DecodeJob",
     "Decoded",
@@ -46,5 +48,6 @@ __all__ = [
     "ThreadDecoder",
     "digest_of",
     "pack",
+    "sniff",
     "unpack",
 ]

@@ -3,7 +3,7 @@
 from tessera.queue.broker import Broker
 from tessera.queue.census import Census
 from tessera.queue.channel import listen
-from tessera.queue.connection import REDIS_UNAVAILABLE, connect
+from tessera.queue.connection import REDIS_UNAVAILABLE, connect, reach
 from tessera.queue.dead_letters import DeadLetter, DeadLetters, Death
 from tessera.queue.directory import Directory, ModelCard, ServedModel
 from tessera.queue.entry import Data, End, Entry, Failure, Head, decode
@@ -13,6 +13,7 @@ from tessera.queue.once import Once
 from tessera.queue.reaped import Reaped
 from tessera.queue.record import Record, Records
 from tessera.queue.replies import ReplyHub
+from tessera.queue.scripts import Script
 from tessera.queue.stream import ReplyStream
 from tessera.queue.wakeup import Wakeup
 
@@ -45,6 +46,7 @@ __all__ = [
     "Records",
     "ReplyHub",
     "ReplyStream",
+    "Script",
     "ServedModel",
     "Unwritten",
     "Wakeup",
@@ -52,4 +54,5 @@ __all__ = [
     "decode",
     "listen",
     "new_job_id",
+    "reach",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pydantic_settings import SettingsConfigDict
 
 from tessera.settings.fetch import FetchSettings
+from tessera.settings.files import FileSettings
 from tessera.settings.gateway import GatewaySettings
 from tessera.settings.http import HttpSettings
 from tessera.settings.media import MediaSettings
@@ -42,6 +43,7 @@ __all__ = [
 class Settings(
     TelemetrySettings,
     FetchSettings,
+    FileSettings,
     MediaSettings,
     MediaStoreSettings,
     MemorySettings,
