@@ -8,45 +8,24 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from tessera.errors import (
     InvalidMedia,
     InvalidRequest,
-    MissingField,
     TesseraError,
     TooManyParts,
     UnsupportedModality,
 )
 from tessera.gateway.body import Document, Path, written
 from tessera.gateway.media_options import MediaOptions
-from tessera.gateway.part import MEDIA, TEXT, check_text, kind_of
-from tessera.media import MediaItem, MediaSource, MediaStage, Modality
+from tessera.gateway.media_part import FilePart, MediaPart, naming, read_part
+from tessera.gateway.part import TEXT, check_text, kind_of
+from tessera.media import MediaItem, MediaStage, Modality
 from tessera.queue import ModelCard
 
 
-@dataclass(frozen=True, slots=True)
-class MediaPart:
-    """A media part, and where it stands.
-
-    Attributes:
-        part: the part itself.
-    """
-
-    at: Path
-    modality: Modality
-    source: MediaSource
-    part: dict[str, Any]
-
-    @property
-    def path(self) -> str:
-        """As error messages name it, such as ``messages[0].content[2]``."""
-        return written(self.at)
-
-
-def find_media(document: Document) -> list[MediaPart]:
+def find_media(document: Document) -> list[MediaPart | FilePart]:
     """All media parts of its messages, which were checked (see ``conversation``), in order.
 
     Raises:
@@ -109,14 +88,13 @@ async def prepare_media(
 async def _prepare(
     document: Document, p: MediaPart, options: MediaOptions, stage: MediaStage, holder: str
 ) -> MediaItem:
-    with _naming(p.path):
+    with naming(p.path):
         with_audio = options.sound_of_videos and p.modality is Modality.VIDEO
         item = await stage.prepare(p.modality, p.source, options.spec, holder=holder, with_audio=with_audio)
         if with_audio and item.metadata["audio_digest"] is None:
             raise InvalidMedia("The video has no sound, which `mm_processor_kwargs.use_audio_in_video` asks for.")
     kind = f"{p.modality}_url"
-    detail = p.part.get(kind)
-    kept = {"detail": detail["detail"]} if isinstance(detail, dict) and "detail" in detail else {}
+    kept = {} if p.detail is None else {"detail": p.detail}
     # vLLM caches by `uuid`; one that a client chose could name somebody else's image.
     document.set(p.at, {"type": kind, kind: {"url": item.url, **kept}, "uuid": item.digest})
     return item
@@ -133,7 +111,7 @@ def _parts(messages: list[Any]) -> Iterator[tuple[Path, Any]]:
             raise InvalidRequest("`content` must be a string or an array of parts.", param=path)
 
 
-def _media_part(document: Document, at: Path, part: Any) -> MediaPart | None:
+def _media_part(document: Document, at: Path, part: Any) -> MediaPart | FilePart | None:
     if isinstance(part, str):
         return None
     if not isinstance(part, dict):
@@ -147,27 +125,5 @@ def _media_part(document: Document, at: Path, part: Any) -> MediaPart | None:
         if "uuid" in part:
             document.remove((*at, "uuid"))
         return None
-    modality = MEDIA[kind]
-    value = part.get(kind)
-    if kind == "input_audio":
-        if not isinstance(value, dict) or not isinstance(value.get("data"), str) or not value["data"]:
-            raise MissingField("`input_audio` must have `data` (base64) and `format`.", param=written(at))
-        if not isinstance(value.get("format"), str | None):
-            raise InvalidRequest("`format` of `input_audio` must be a string.", param=written(at))
-        source = MediaSource.from_base64(document.string(value["data"]), value.get("format"))
-        return MediaPart(at, modality, source, part)
-    url = value.get("url") if isinstance(value, dict) else value
-    if not isinstance(url, str) or not url:
-        raise MissingField(f"`{kind}` must have a `url`.", param=written(at))
-    with _naming(written(at)):
-        return MediaPart(at, modality, MediaSource.from_url(document.string(url)), part)
-
-
-@contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Errors of the media stage do not know which part they are about."""
-    try:
-        yield
-    except TesseraError as error:
-        error.param = path
-        raise
+    with naming(written(at)):
+        return read_part(document, at, kind, part)

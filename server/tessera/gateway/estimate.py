@@ -13,10 +13,12 @@ from starlette.requests import ClientDisconnect
 from tessera.errors import Cancelled
 from tessera.gateway import schema
 from tessera.gateway.body import CHAT, COMPLETION, Document, Share, read_body, read_options
-from tessera.gateway.content import MediaPart, check_media, find_media, prepare_media
+from tessera.gateway.content import check_media, find_media, prepare_media
 from tessera.gateway.conversation import check_conversation
 from tessera.gateway.disconnect import cancel_on_disconnect
+from tessera.gateway.media_file import find_files
 from tessera.gateway.media_options import MediaOptions, read_media_options
+from tessera.gateway.media_part import MediaPart
 from tessera.gateway.observation import observe
 from tessera.gateway.part import TEXT
 from tessera.gateway.planning import Planner, family_of, plan_item, times_s
@@ -105,7 +107,7 @@ async def estimate(request: Request) -> Estimate:
             options = await document.run(lambda read: read_options(read, endpoint, most))
             card = services.catalogue.require(options.model).card
             seen.model = card.model
-            return await _estimate(document, card, services)
+            return await _estimate(document, card, services, seen.tenant)
 
 
 async def _read(request: Request, services: Services, share: Share) -> Document:
@@ -117,10 +119,10 @@ async def _read(request: Request, services: Services, share: Share) -> Document:
     return await Document.read(raw, settings.max_body_values)
 
 
-async def _estimate(document: Document, card: ModelCard, services: Services) -> Estimate:
+async def _estimate(document: Document, card: ModelCard, services: Services, tenant: str) -> Estimate:
     further_roles = services.settings.further_roles()
     await document.run(lambda read: check_conversation(read, further_roles))
-    parts = await document.run(find_media)
+    parts = await find_files(await document.run(find_media), card, services.files, tenant)
     options = read_media_options(document, card, {p.modality for p in parts})
     check_media(parts, card, sound_of_videos=options.sound_of_videos)
     async with services.stage.hold() as holder:

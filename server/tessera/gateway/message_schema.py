@@ -26,18 +26,49 @@ def _part(own: str, value: dict[str, Any], kinds: Collection[str], *, typed: boo
     }
 
 
-def _media(name: str, what: str) -> dict[str, Any]:
+_FILE_ID = {**_STRING, "description": "The id of a file that was uploaded before."}
+_FILE_DATA = {**_STRING, "description": "The file in base64, or as a data URL."}
+_NULL = {"type": "null"}
+
+
+def _object(own: dict[str, Any], *others: str) -> dict[str, Any]:
+    """An object with the first of its own members, and without others."""
+    return {
+        "type": "object",
+        "required": [next(iter(own))],
+        "properties": {**own, **dict.fromkeys(others, _NULL)},
+    }
+
+
+def _url(what: str) -> dict[str, Any]:
     url = {**_STRING, "description": f"{what}, as a data URL or an http(s) URL."}
-    return _part(name, {"anyOf": [url, {"type": "object", "required": ["url"], "properties": {"url": url}}]}, [name])
+    return {"anyOf": [url, _object({"url": url}, "file_id")]}
+
+
+def _media(name: str, what: str) -> dict[str, Any]:
+    by_url = _url(what)
+    return _part(name, {"anyOf": [*by_url["anyOf"], _object({"file_id": _FILE_ID}, "url", "data")]}, [name])
+
+
+def _file(kind: str, **fields: Any) -> list[dict[str, Any]]:
+    """A part of a type of its own, which has one of these fields."""
+    return [_part(name, value, [kind], typed=True) for name, value in fields.items()]
 
 
 _SOUND = {
-    "type": "object",
-    "required": ["data"],
-    "properties": {
-        "data": {**_STRING, "description": "Sound in base64."},
-        "format": {"type": ["string", "null"], "examples": ["wav", "mp3"]},
-    },
+    "anyOf": [
+        _object(
+            {
+                "data": {**_STRING, "description": "Sound in base64."},
+                "format": {"type": ["string", "null"], "examples": ["wav", "mp3"]},
+            },
+            "file_id",
+        ),
+        _object({"file_id": _FILE_ID}, "url", "data"),
+    ]
+}
+_UPLOADED = {
+    "anyOf": [_object({"file_id": _FILE_ID}, "file_data"), _object({"file_data": _FILE_DATA}, "file_id")],
 }
 _PART = {
     "anyOf": [
@@ -50,6 +81,9 @@ _PART = {
         _media("video_url", "MP4, WebM, MKV, MOV or AVI video"),
         _media("audio_url", "WAV, MP3, FLAC, OGG or M4A sound"),
         _part("input_audio", _SOUND, ["input_audio"]),
+        *_file("file", file=_UPLOADED),
+        *_file("input_file", file_id=_FILE_ID, file_data=_FILE_DATA),
+        *_file("input_image", image_url=_url("Image"), file_id=_FILE_ID),
     ]
 }
 _CONTENT = {"anyOf": [{"type": "string"}, {"type": "array", "items": _PART}, {"type": "null"}]}

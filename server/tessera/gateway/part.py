@@ -14,6 +14,10 @@ MEDIA = {
     "audio_url": Modality.AUDIO,
     "input_audio": Modality.AUDIO,
 }
+# Media that a client uploaded before, or sends without saying what it is: None where only the bytes tell.
+FILES: dict[str, Modality | None] = {"file": None, "input_file": None, "input_image": Modality.IMAGE}
+# Of the fields in which these hold what they hold, a part has one.
+OF_FILES = {"file": ("file",), "input_file": ("file_id", "file_data"), "input_image": ("image_url", "file_id")}
 # Passed through: vLLM renders them as text. By kind, the field that holds it.
 TEXT = {
     "text": "text",
@@ -24,14 +28,15 @@ TEXT = {
     "tool_reference": "name",
 }
 # What parts of other servers and of vLLM itself hold.
-_OTHERS = ("input_image", "image_pil", "image_embeds", "video_embeds", "audio_embeds", "prompt_embeds", "file")
+_OTHERS = ("input_image", "image_pil", "image_embeds", "video_embeds", "audio_embeds", "prompt_embeds")
+_OF_FILES = ("file", "file_id", "file_data", "file_url")
 # Of which a part has one, or none (`name` may be any part's).
-CONTENTS = frozenset([*MEDIA, *_OTHERS, *TEXT.values()]) - {"name"}
+CONTENTS = frozenset([*MEDIA, *_OTHERS, *_OF_FILES, *TEXT.values()]) - {"name"}
 _LONGEST_NAME = 64
 
 
 def kind_of(at: Path, part: dict[str, Any]) -> str:
-    """The part's type, a key of ``MEDIA`` or ``TEXT``; without one, what its fields say.
+    """The part's type, a key of ``MEDIA``, ``FILES`` or ``TEXT``; without one, what its fields say.
 
     Args:
         at: where it stands.
@@ -43,14 +48,14 @@ def kind_of(at: Path, part: dict[str, Any]) -> str:
     kind = part.get("type")
     if kind is None:
         kind = next((name for name in (*MEDIA, "text") if part.get(name) is not None), None)
-    if not isinstance(kind, str) or (kind not in MEDIA and kind not in TEXT):
-        known = ", ".join(("text", *MEDIA))
+    if not isinstance(kind, str) or not (kind in MEDIA or kind in FILES or kind in TEXT):
+        known = ", ".join(("text", *MEDIA, *FILES))
         shown = repr(kind)[:_LONGEST_NAME]
         message = f"Content parts of type {shown} are not supported. Supported: {known}."
         raise UnsupportedPart(message, param=written(at))
-    own = TEXT.get(kind, kind)
+    own = OF_FILES.get(kind) or (TEXT.get(kind, kind),)
     for name, value in part.items():
-        if name in CONTENTS and name != own and value is not None:
+        if name in CONTENTS and name not in own and value is not None:
             raise InvalidRequest(
                 f"A content part of type `{kind}` cannot have `{name}` too: send that in a part of its own.",
                 param=written(at),

@@ -20,6 +20,7 @@ from tessera.gateway.disconnect import cancel_on_disconnect
 from tessera.gateway.event_ids import BEGINNING
 from tessera.gateway.follower import follow
 from tessera.gateway.inherited_media import holder_of
+from tessera.gateway.media_file import find_files
 from tessera.gateway.media_options import read_media_options
 from tessera.gateway.observation import Observation
 from tessera.gateway.playback import Playback
@@ -115,7 +116,7 @@ class Relay(Response):
         assert document is not None, "it is read once"
         further_roles = services.settings.further_roles()
         await document.run(lambda read: check_conversation(read, further_roles))
-        parts = await document.run(find_media)
+        parts = await find_files(await document.run(find_media), card, services.files, self._seen.tenant)
         media_options = read_media_options(document, card, {p.modality for p in parts})
         if parts:
             check_media(parts, card, sound_of_videos=media_options.sound_of_videos)

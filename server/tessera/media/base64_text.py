@@ -37,6 +37,22 @@ def decode(text: str, max_bytes: int) -> bytes:
     return data
 
 
+def decode_head(text: str, nbytes: int) -> bytes:
+    """About the first bytes of ``text``, to see what it is; what cannot be decoded ends them."""
+    # Twice as long as it has to be, for line ends and what is percent-encoded.
+    start = text[: 2 * nbytes * 4 // 3]
+    if "%" in start[-2:]:
+        start = start[: start.rindex("%")]
+    try:
+        encoded = _tidy(start)
+    except InvalidMedia:
+        return b""
+    whole = len(encoded) - len(encoded.lstrip(_ALPHABET))
+    rest = encoded[: min(whole, nbytes * 4 // 3)]
+    rest = rest[: len(rest) - (len(rest) % 4 == 1)]
+    return pybase64.b64decode(rest + b"=" * (-len(rest) % 4))
+
+
 def _decode_untidy(encoded: bytes, max_bytes: int) -> bytes:
     _check_size(encoded, max_bytes)
     if encoded.translate(None, _ALPHABET):

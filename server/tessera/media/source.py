@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 from tessera.errors import InvalidMedia
 from tessera.media import base64_text
+from tessera.media.sniff import SNIFF_BYTES
 
 _ACCEPTED = "an http:// or https:// URL, or a data: URL in base64 (data:image/png;base64,…)"
 _MAX_URL_CHARS = 8192
@@ -21,21 +23,31 @@ _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}")
 _IN_HEADER = re.compile(r'"(?:[^"\\]|\\.)*"|(;\s*base64\s*,)|(,)', re.IGNORECASE)
 
 
+class Stored(NamedTuple):
+    """Bytes that are kept somewhere, and read when they are needed."""
+
+    sha256: bytes
+    nbytes: int
+    read: Callable[[int], Awaitable[bytes]]
+
+
 @dataclass(frozen=True, slots=True)
 class MediaSource:
-    """Use ``from_url`` or ``from_base64``.
+    """Use one of ``from_…``.
 
     Args:
         text: the URL, or the base64 data, as the client sent it.
         remote: it has to be fetched.
         start: where the base64 data starts in ``text`` (a data URL is not copied only to cut its head off).
         declared: media type that comes with the data, lower case and without parameters, or None.
+        stored: what was uploaded before; the text is empty then.
     """
 
     text: str
     remote: bool
     start: int = 0
     declared: str | None = None
+    stored: Stored | None = None
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -69,6 +81,27 @@ class MediaSource:
         return cls(data, remote=False, declared=_media_type(f"audio/{format or ''}"))
 
     @classmethod
+    def from_file_data(cls, data: str) -> Self:
+        """A source from ``file_data``: base64 data, or a data URL. What it holds, it has to tell itself (``head``).
+
+        Raises:
+            InvalidMedia: a malformed data URL.
+        """
+        source = cls._from_data_url(data) if data[: len("data:")].lower() == "data:" else cls(data, remote=False)
+        return replace(source, declared=None)
+
+    @classmethod
+    def from_store(cls, sha256: bytes, nbytes: int, read: Callable[[int], Awaitable[bytes]]) -> Self:
+        """A source from what was uploaded before.
+
+        Args:
+            sha256: digest of its bytes.
+            nbytes: their number.
+            read: gives them, up to a limit, or raises ``MediaTooLarge``.
+        """
+        return cls("", remote=False, stored=Stored(sha256, nbytes, read))
+
+    @classmethod
     def _from_data_url(cls, url: str) -> Self:
         comma = 0
         for found in _IN_HEADER.finditer(url, len("data:"), _MAX_DATA_HEADER_CHARS):
@@ -88,13 +121,19 @@ class MediaSource:
     @property
     def most_bytes(self) -> int:
         """The most that a source that is not remote can be when it is decoded."""
-        return (len(self.text) - self.start) * 3 // 4
+        return (len(self.text) - self.start) * 3 // 4 if self.stored is None else self.stored.nbytes
 
     def fingerprint(self) -> bytes:
-        """SHA-256 of what the client sent, without decoding it: equal texts are equal media."""
+        """SHA-256 of what the client sent, without decoding or reading it: equal texts are equal media."""
+        if self.stored is not None:
+            return self.stored.sha256
         hasher = hashlib.sha256(f"{self.declared}\n{self.start}\n".encode())
         hasher.update(self.text.encode("utf-8", "surrogatepass"))
         return hasher.digest()
+
+    def head(self) -> bytes:
+        """The first bytes of a source that is not remote; fewer where its text cannot be read."""
+        return base64_text.decode_head(self.text[self.start : self.start + 4 * SNIFF_BYTES], SNIFF_BYTES)
 
     def decode(self, max_bytes: int) -> bytes:
         """The data of a source that is not remote.

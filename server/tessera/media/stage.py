@@ -131,7 +131,7 @@ class MediaStage:
         listed = modality is Modality.VIDEO and source.declared == frame_list.KIND.mime
         async with self.memory.encoded.hold(min(source.most_bytes, self._max_bytes)):
             data = await self._read(source, spec if listed else None)
-            metrics.encoded_bytes.labels(modality.value, "inline").inc(len(data))
+            metrics.encoded_bytes.labels(modality.value, "inline" if source.stored is None else "file").inc(len(data))
             kind = frame_list.KIND if listed else identify(data, modality, source.declared)
             return await self._make(key, DecodeJob(modality, kind, data, spec, with_audio), holder)
 
@@ -159,6 +159,8 @@ class MediaStage:
 
     async def _read(self, source: MediaSource, list_spec: MediaSpec | None) -> bytes:
         """What a source carries; with ``list_spec``, of a list of frames those that are wanted."""
+        if source.stored is not None:
+            return await source.stored.read(self._max_bytes)
 
         def read() -> bytes:
             if list_spec is None:

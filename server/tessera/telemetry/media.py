@@ -14,7 +14,7 @@ fetch_seconds = Histogram(
 )
 encoded_bytes = Counter(
     "tessera_media_encoded_bytes",
-    "Bytes as clients gave them, by where they came from: fetched (a URL), inline (base64).",
+    "Bytes as clients gave them, by where they came from: fetched (a URL), inline (base64), file (uploaded before).",
     ["modality", "source"],
 )
 hosts = SlowestHosts("tessera_media_host", "downloads of media")

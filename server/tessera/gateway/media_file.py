@@ -1,0 +1,71 @@
+"""Media parts that are files: found among those of the tenant, and known for what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from tessera.errors import FileMissing, FilesNotConfigured, InvalidMedia, MediaTooLarge, TooManyParts
+from tessera.files import File, Files
+from tessera.gateway.media_part import FilePart, MediaPart
+from tessera.media import MediaSource, Modality, sniff
+from tessera.queue import ModelCard
+
+
+async def find_files(
+    parts: Sequence[MediaPart | FilePart], card: ModelCard, files: Files | None, tenant: str
+) -> list[MediaPart]:
+    """The parts, each with its modality and with what it is made from.
+
+    Raises:
+        TooManyParts: more files than the model takes parts.
+        FilesNotConfigured, FileMissing, InvalidMedia: naming the part.
+        QueueUnavailable
+    """
+    wanted = [p for p in parts if isinstance(p, FilePart)]
+    if not wanted:
+        return [p for p in parts if isinstance(p, MediaPart)]
+    # Before they are looked for: a request may name any number.
+    most = sum(card.limits.values())
+    if len(wanted) > most:
+        raise TooManyParts(
+            f"At most {most} media part(s) may be in one request to `{card.model}`.", param=wanted[most].path
+        )
+    by_id = [p for p in wanted if isinstance(p.file, str)]
+    if by_id and files is None:
+        raise FilesNotConfigured(
+            "This server keeps no files: its operator has not set TESSERA_FILES_STORE_URL.", param=by_id[0].path
+        )
+    found = await files.find_all(tenant, {str(p.file) for p in by_id}) if files is not None and by_id else {}
+    return [_of_file(p, found, files) if isinstance(p, FilePart) else p for p in parts]
+
+
+def _of_file(p: FilePart, found: dict[str, File], files: Files | None) -> MediaPart:
+    if isinstance(p.file, MediaSource):
+        return MediaPart(p.at, p.modality or _modality_of(p, p.file), p.file, p.detail)
+    file = found.get(p.file)
+    if file is None or files is None:
+        raise FileMissing("There is no file of this `file_id`, or no longer.", param=p.path)
+    modality = p.modality or (Modality(file.modality) if file.modality else None)
+    if modality is None:
+        raise _of_no_format(p)
+    source = MediaSource.from_store(bytes.fromhex(file.sha256), file.nbytes, partial(_read, files, file))
+    return MediaPart(p.at, modality, source, p.detail)
+
+
+async def _read(files: Files, file: File, max_bytes: int) -> bytes:
+    """All of a file, as long as a medium may be so large."""
+    if file.nbytes > max_bytes:
+        raise MediaTooLarge(f"The file has {file.nbytes} bytes; at most {max_bytes} are allowed for media.")
+    return b"".join([piece async for piece in files.read(file)])
+
+
+def _modality_of(p: FilePart, source: MediaSource) -> Modality:
+    kind = sniff(source.head())
+    if kind is None:
+        raise _of_no_format(p)
+    return kind.modality
+
+
+def _of_no_format(p: FilePart) -> InvalidMedia:
+    return InvalidMedia("The file is in no image, video or audio format that this server reads.", param=p.path)

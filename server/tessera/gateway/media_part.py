@@ -1,0 +1,119 @@
+"""One media part of a message, and what it points at: a URL, data, or a file that was uploaded before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tessera.errors import InvalidRequest, MissingField, TesseraError
+from tessera.gateway.body import Document, Path, written
+from tessera.gateway.part import FILES, MEDIA
+from tessera.media import MediaSource, Modality
+
+
+@dataclass(frozen=True, slots=True)
+class MediaPart:
+    """A media part, and where it stands.
+
+    Attributes:
+        detail: what the client says of how exactly it is to be looked at; it goes on as it is.
+    """
+
+    at: Path
+    modality: Modality
+    source: MediaSource
+    detail: Any = None
+
+    @property
+    def path(self) -> str:
+        """As error messages name it, such as ``messages[0].content[2]``."""
+        return written(self.at)
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """One of which more is to be found out: see ``media_file``.
+
+    Attributes:
+        modality: None: whatever the file is.
+        file: the id of a file, or what it is.
+    """
+
+    at: Path
+    modality: Modality | None
+    file: str | MediaSource
+    detail: Any = None
+
+    @property
+    def path(self) -> str:
+        """As error messages name it, such as ``messages[0].content[2]``."""
+        return written(self.at)
+
+
+def read_part(document: Document, at: Path, kind: str, part: dict[str, Any]) -> MediaPart | FilePart:
+    """A part of a kind in ``MEDIA`` or ``FILES``.
+
+    Raises:
+        InvalidRequest, MissingField, InvalidMedia: it does not say where the medium is, or in a wrong way.
+    """
+    if kind in FILES:
+        return _file_part(document, at, kind, part)
+    value = part.get(kind)
+    given = value if isinstance(value, dict) else {}
+    detail = given.get("detail")
+    if given.get("file_id") is not None:
+        if given.get("url") is not None or given.get("data") is not None:
+            raise InvalidRequest(f"`{kind}` must have `file_id` alone, without `url` or `data`.")
+        return FilePart(at, MEDIA[kind], _string(document, kind, given, "file_id"), detail)
+    if kind == "input_audio":
+        if not isinstance(value, dict) or not isinstance(value.get("data"), str) or not value["data"]:
+            raise MissingField("`input_audio` must have `data` (base64) and `format`.")
+        if not isinstance(value.get("format"), str | None):
+            raise InvalidRequest("`format` of `input_audio` must be a string.")
+        return MediaPart(at, MEDIA[kind], MediaSource.from_base64(document.string(value["data"]), value.get("format")))
+    return MediaPart(at, MEDIA[kind], _by_url(document, kind, value), detail)
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Errors of the media stage do not know which part they are about."""
+    try:
+        yield
+    except TesseraError as error:
+        error.param = path
+        raise
+
+
+def _file_part(document: Document, at: Path, kind: str, part: dict[str, Any]) -> MediaPart | FilePart:
+    modality, detail = FILES[kind], part.get("detail")
+    holder = part.get("file") if kind == "file" else part
+    if not isinstance(holder, dict):
+        raise MissingField("`file` must have a `file_id`, or `file_data`.")
+    data = "image_url" if kind == "input_image" else "file_data"
+    if holder.get("file_id") is None and holder.get(data) is None:
+        raise MissingField(f"A content part of type `{kind}` must have a `file_id`, or `{data}`.")
+    if holder.get("file_id") is not None and holder.get(data) is not None:
+        raise InvalidRequest(f"A content part of type `{kind}` must have `file_id` or `{data}`, not both.")
+    if holder.get("file_id") is not None:
+        return FilePart(at, modality, _string(document, kind, holder, "file_id"), detail)
+    if modality is not None:
+        given = holder[data]
+        detail = given.get("detail", detail) if isinstance(given, dict) else detail
+        return MediaPart(at, modality, _by_url(document, data, given), detail)
+    return FilePart(at, modality, MediaSource.from_file_data(_string(document, kind, holder, data)))
+
+
+def _by_url(document: Document, name: str, value: Any) -> MediaSource:
+    url = value.get("url") if isinstance(value, dict) else value
+    if not isinstance(url, str) or not url:
+        raise MissingField(f"`{name}` must have a `url`, or a `file_id`.")
+    return MediaSource.from_url(document.string(url))
+
+
+def _string(document: Document, kind: str, holder: dict[str, Any], name: str) -> str:
+    value = holder[name]
+    if not isinstance(value, str) or not value:
+        raise InvalidRequest(f"`{name}` of a content part of type `{kind}` must be a string.")
+    return document.string(value)
