@@ -81,6 +81,16 @@ async def test_every_format_is_read_where_no_file_can_be_opened(settings):
             assert await decoder.decode(one), name
 
 
+async def test_a_process_that_decodes_does_not_interrupt_the_gateway(settings):
+    processes = Processes(settings)
+    try:
+        child = await processes.start()
+        assert os.sched_getscheduler(child.identity) == os.SCHED_BATCH
+        assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    finally:
+        await processes.aclose()
+
+
 async def test_media_errors_are_told_as_in_a_thread(make_settings, samples):
     settings = make_settings(media_max_image_pixels=100)
     async with opened(settings) as decoder:
