@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
+from tessera.media import frames as frames_module
 from tessera.media.container import moving_pictures, open_container
 from tessera.media.frames import FrameReader
 from tessera.media.limits import Deadline
@@ -93,6 +94,39 @@ def test_frames_are_those_of_decoding_everything(settings, encoding):
         assert list(frames) == wanted
         for number, frame in frames.items():
             assert np.array_equal(frame, expected[number]), (wanted, number)
+
+
+@pytest.mark.parametrize("encoding", [name for name in ENCODINGS if name.split()[1].startswith(("mp4", "mkv", "webm"))])
+def test_frames_are_the_same_where_the_file_is_not_read_from_end_to_end(settings, monkeypatch, encoding):
+    data = make(ENCODINGS[encoding])
+    expected = all_frames(data)
+    monkeypatch.setattr(frames_module, "_WORTH_SEEKING", 1)
+    for wanted in WANTED:
+        skipped = count("skipped")
+        frames, decoded = read(data, wanted, settings)
+        assert list(frames) == wanted
+        for number, frame in frames.items():
+            assert np.array_equal(frame, expected[number]), (wanted, number)
+        # None is decoded twice: each place was found.
+        assert decoded + count("skipped") - skipped <= FRAMES
+
+
+def test_a_place_that_holds_something_else_is_not_believed(settings, monkeypatch):
+    data = make(ENCODINGS["h264 mp4"])
+    expected = all_frames(data)
+    monkeypatch.setattr(frames_module, "_WORTH_SEEKING", 1)
+    wrong = []
+
+    def astray(container, offset, **options):
+        wrong.append(offset)
+        container.seek(0, **options)
+
+    for wanted in WANTED:
+        monkeypatch.setattr(frames_module, "_go_to", astray)
+        frames, _ = read(data, wanted, settings)
+        assert list(frames) == wanted
+        assert all(np.array_equal(frame, expected[number]) for number, frame in frames.items())
+    assert wrong
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

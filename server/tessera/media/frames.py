@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
@@ -23,14 +25,20 @@ from tessera.telemetry import media as metrics
 # More threads hold more frames in memory and gain little: the pool already keeps every core busy.
 CODEC_THREADS = min(4, os.cpu_count() or 1)
 
+# Going to a place in a file costs as much as reading so many packets.
+_WORTH_SEEKING = 200
+# Formats with a table of their packets. Others look for the place, and may find another one.
+_TABLED = ("mov", "matroska")
+
 
 class FrameReader:
     """Decodes single frames of a video.
 
-    A file is read from end to end, which is cheap, but only those packets are decoded on which a wanted frame
-    depends: from the last keyframe before it on, as the index tells. That needs no seeking, which many files and
-    demuxers get wrong. Where a decoder does not take up at a keyframe as the index promises, as with intra refresh
-    or false flags, all is decoded from the start.
+    Only those packets are decoded on which a wanted frame depends: from the last keyframe before it on, as the index
+    tells. Those between are read and left out, or passed over where the format has a table of its packets; what is
+    found there has to be the packet of the index, or the file is read from end to end, since many files and demuxers
+    get it wrong. Where a decoder does not take up at a keyframe as the index promises, as with intra refresh or false
+    flags, all is decoded from the start.
 
     Args:
         data: the file.
@@ -64,7 +72,10 @@ class FrameReader:
         frames = dict(zip(order[wanted].tolist(), wanted, strict=True))
         runs = _plan(list(frames), self._index)
         with suppress(_NoEntry):
-            yield from self._decode(runs, frames)
+            try:
+                yield from self._decode(runs, frames, seek=self._kind.demuxer in _TABLED)
+            except _Astray:
+                yield from self._decode(_plan(list(frames), self._index), frames)
         if frames and runs[-1].start > 0:
             yield from self._decode([range(max(_end(packet, self._index) for packet in frames))], frames)
 
@@ -83,7 +94,9 @@ class FrameReader:
                 if shown >= wanted[-1]:
                     return
 
-    def _decode(self, runs: list[range], frames: dict[int, int]) -> Iterator[tuple[int, VideoFrame]]:
+    def _decode(
+        self, runs: list[range], frames: dict[int, int], *, seek: bool = False
+    ) -> Iterator[tuple[int, VideoFrame]]:
         """Decode runs of packets.
 
         Args:
@@ -93,11 +106,14 @@ class FrameReader:
 
         Raises:
             _NoEntry: the decoder did not begin at a run's first packet.
+            _Astray: with ``seek``, that was not found.
         """
         wanted = frozenset(frames) if self._index.leaves_out else None
         with self._decoder() as decoder:
             for run in runs:
                 entered, damaged = run.start == 0, False
+                if seek:
+                    decoder.seek(run.start)
                 for picture in decoder.decode(run, wanted):
                     if picture is None:
                         damaged = True
@@ -119,23 +135,55 @@ class FrameReader:
             stream = moving_pictures(container)
             stream.thread_type = "AUTO"
             stream.codec_context.thread_count = CODEC_THREADS
-            yield _Decoder(stream, container.demux(stream), self._settings, self._deadline)
+            yield _Decoder(container, stream, self._index, self._settings, self._deadline)
 
 
 class _NoEntry(Exception):
     """Decoding cannot begin where the index says that it can."""
 
 
+class _Astray(Exception):
+    """A place in the file holds another packet than the index says."""
+
+
 class _Decoder:
     """Decodes runs of packets of an open file, one after the other."""
 
     def __init__(
-        self, stream: VideoStream, packets: Iterator[Packet[VideoStream]], settings: Settings, deadline: Deadline
+        self,
+        container: InputContainer,
+        stream: VideoStream,
+        index: PacketIndex,
+        settings: Settings,
+        deadline: Deadline,
     ):
+        self._container = container
+        self._stream = stream
         self._codec = stream.codec_context
-        self._packets = enumerate(packet for packet in packets if packet.size)
+        self._index = index
+        self._packets = self._from(0)
+        # Of the packet that is read next.
+        self._next = 0
         self._settings = settings
         self._deadline = deadline
+
+    def seek(self, number: int) -> None:
+        """Go on with a keyframe that is far ahead; one that is near is read up to.
+
+        Raises:
+            _Astray: the file has something else there.
+        """
+        passed = number - self._next
+        if passed < _WORTH_SEEKING:
+            return
+        times, sizes = self._index.marks
+        _go_to(self._container, int(times[number]), stream=self._stream)
+        packets = self._from(number)
+        first = next(packets, None)
+        if first is None or (first[1].pts, first[1].size) != (times[number], sizes[number]):
+            raise _Astray
+        self._packets = chain([first], packets)
+        metrics.video_packets.labels("skipped").inc(passed)
 
     def decode(self, run: range, wanted: frozenset[int] | None) -> Iterator[VideoFrame | None]:
         """Pictures of a run, with their packet's number as ``pts``; None where the decoder complains.
@@ -147,6 +195,7 @@ class _Decoder:
         decoded, skipped = 0, 0
         try:
             for number, packet in self._packets:
+                self._next = number + 1
                 self._deadline.check()
                 if number < run.start:
                     skipped += 1
@@ -165,6 +214,10 @@ class _Decoder:
             metrics.video_packets.labels("decoded").inc(decoded)
             metrics.video_packets.labels("skipped").inc(skipped)
 
+    def _from(self, number: int) -> Iterator[tuple[int, Packet[VideoStream]]]:
+        """The packets that come, the first with a number."""
+        return enumerate((packet for packet in self._container.demux(self._stream) if packet.size), number)
+
     def _pictures(self, packet: Packet[VideoStream] | None) -> Iterator[VideoFrame | None]:
         try:
             pictures = self._codec.decode(packet)
@@ -176,6 +229,11 @@ class _Decoder:
             self._deadline.check()
             check_pixels(picture.width, picture.height, self._settings)
             yield picture
+
+
+def _go_to(container: InputContainer, time: int, *, stream: VideoStream) -> None:
+    """To the last keyframe that is not after a time, in the stream's unit."""
+    container.seek(time, stream=stream)
 
 
 def _plan(wanted: list[int], index: PacketIndex) -> list[range]:

@@ -45,6 +45,7 @@ class PacketIndex:
         moments: the same times, s, of pictures that are shown, ascending; None where the file does not say.
         tail_s: how long the last picture is shown, 0 where the file does not say.
         leaves_out: the decoder may leave out pictures that no other refers to.
+        marks: by which a packet is known again: its presentation time in the stream's unit, and its bytes.
     """
 
     shown: npt.NDArray[np.bool_]
@@ -54,6 +55,7 @@ class PacketIndex:
     moments: Seconds | None
     tail_s: float
     leaves_out: bool
+    marks: tuple[Numbers, Numbers]
 
     @property
     def frames(self) -> int:
@@ -88,9 +90,10 @@ def read_packets(container: InputContainer, stream: VideoStream, deadline: Deadl
     if not shown.any():
         raise InvalidMedia("The video has no frames.")
     leaves_out = codec in _LEAVES_OUT and not continues.any()
+    marks = packets.pts, packets.sizes
     unit_s = float(stream.time_base or 0)
     if not unit_s or np.any(pts[shown] == _MISSING):
-        return PacketIndex(shown, continues, packets.keys[:0], None, None, 0.0, leaves_out)
+        return PacketIndex(shown, continues, packets.keys[:0], None, None, 0.0, leaves_out, marks)
     times = pts * unit_s + _shifts(packets.dts, unit_s, clocked=clocked)
     times -= times[shown].min()
     last = np.flatnonzero(shown)[np.argmax(times[shown])]
@@ -105,6 +108,7 @@ def read_packets(container: InputContainer, stream: VideoStream, deadline: Deadl
         # Of the last in both orders the shorter: MP4's lengths are those of decoding, a gap's may be among them.
         tail_s=float(min(packets.durations[last], packets.durations[-1])) * unit_s,
         leaves_out=leaves_out,
+        marks=marks,
     )
 
 
@@ -114,6 +118,7 @@ class _Packets:
 
     Attributes:
         pts, dts, durations: in the stream's unit; ``_MISSING`` where there is no time.
+        sizes: bytes.
         shown: not hidden by an edit list, nor by the codec.
         keys: numbers of those that claim to be keyframes.
         changes: the decoder's parameters change on the way, which leaving packets out would miss.
@@ -122,17 +127,19 @@ class _Packets:
     pts: Numbers
     dts: Numbers
     durations: Numbers
+    sizes: Numbers
     shown: npt.NDArray[np.bool_]
     keys: Numbers
     changes: bool
 
 
 def _read(container: InputContainer, stream: VideoStream, codec: str, deadline: Deadline) -> _Packets:
-    pts, dts, durations, keys = array("q"), array("q"), array("q"), array("q")
+    pts, dts, durations, sizes, keys = (array("q") for _ in range(5))
     shown = bytearray()
     changes = False
     for packet in container.demux(stream):
-        if packet.size == 0:
+        size = packet.size
+        if size == 0:
             continue
         deadline.check()
         number = len(shown)
@@ -144,6 +151,7 @@ def _read(container: InputContainer, stream: VideoStream, codec: str, deadline: 
         pts.append(_stamp(packet.pts))
         dts.append(_stamp(packet.dts))
         durations.append(packet.duration or 0)
+        sizes.append(size)
         shown.append(not packet.is_discard and not _is_hidden(packet, codec))
     if not shown:
         raise InvalidMedia("The video has no frames.")
@@ -151,6 +159,7 @@ def _read(container: InputContainer, stream: VideoStream, codec: str, deadline: 
         np.array(pts, dtype=np.int64),
         np.array(dts, dtype=np.int64),
         np.array(durations, dtype=np.int64),
+        np.array(sizes, dtype=np.int64),
         np.array(shown, dtype=np.bool_),
         np.array(keys, dtype=np.int64),
         changes,
