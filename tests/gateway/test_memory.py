@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import io
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tessera.gateway.memory import keep_for_good
 from tessera.settings.units import MIB
 from tests.gateway.process import gateway_process
 from tests.gateway.raw import connected, post
@@ -70,3 +72,13 @@ async def test_a_gateway_does_not_stay_large_after_large_sounds(settings, worker
             await answered(minutes)
         # Decoded they have 61 and 69 MB.
         await eventually(lambda: gateway.resident_bytes < before + 48 * MIB, "memory is given back")
+
+
+def test_what_is_there_at_the_start_is_not_looked_at_again():
+    before = gc.get_freeze_count()
+    keep_for_good()
+    try:
+        assert gc.get_freeze_count() > before + 10_000
+        assert len(gc.get_objects()) < 1_000
+    finally:
+        gc.unfreeze()

@@ -19,7 +19,7 @@ from tessera.gateway.app import create_app
 from tessera.gateway.connections import Connections
 from tessera.gateway.descriptors import most_connections, raise_descriptor_limit
 from tessera.gateway.disconnect import CANCEL_AGAIN_S
-from tessera.gateway.memory import give_back_freed_memory
+from tessera.gateway.memory import give_back_freed_memory, keep_for_good
 from tessera.gateway.protocol import GatewayProtocol
 from tessera.media import SandboxDecoder
 from tessera.settings import Settings
@@ -50,7 +50,9 @@ def run_gateway(settings: Settings) -> None:
         asyncio.run(_require_sandbox(settings))
     raise_descriptor_limit()
     give_back_freed_memory()
-    GatewayServer(app, settings).run()
+    server = GatewayServer(app, settings)
+    keep_for_good()
+    server.run()
 
 
 def _is_loopback(host: str) -> bool:
