@@ -4,6 +4,7 @@ import asyncio
 import base64
 
 import pytest
+from aiohttp import web
 
 from tessera.local.samples import audio, image, video
 from tessera.media import RedisMediaStore, digest_of, unpack
@@ -124,6 +125,27 @@ async def test_the_role_does_not_matter(gateway, worker, role):
 async def test_messages_of_a_completion_are_no_way_around(gateway, worker):
     body = chat(worker.card.model, {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/"}}, prompt="x")
     assert (await gateway.post(body, "/v1/completions")).error["code"] == "media_fetch_failed"
+
+
+async def test_requests_that_wait_for_the_same_url_are_each_told_of_their_own_part(gateway, worker, media_server):
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def fail(request):
+        asked.set()
+        await answer.wait()
+        return web.Response(status=404)
+
+    media_server.handlers["/a.png"] = fail
+    part = {"type": "image_url", "image_url": {"url": f"{media_server.url}/a.png"}}
+    before = [["x"] * count for count in range(5)]
+    requests = [asyncio.create_task(gateway.post(chat(worker.card.model, *texts, part))) for texts in before]
+    await asked.wait()
+    flights = gateway.app.state.services.stage._fetcher._flights._flights
+    await eventually(lambda: [flight.passengers for flight in flights.values()] == [5], "all wait for it")
+    answer.set()
+    told = [answer.error["param"] for answer in await asyncio.gather(*requests)]
+    assert told == [f"messages[0].content[{count}]" for count in range(5)]
+    assert media_server.asked == ["/a.png"]
 
 
 async def test_a_client_that_leaves_while_media_is_fetched(gateway, worker, media_server):

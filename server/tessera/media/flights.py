@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -38,7 +39,12 @@ class Flights(Generic[_T]):
             flight.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         flight.passengers += 1
         try:
-            yield await asyncio.shield(flight.task)
+            try:
+                result = await asyncio.shield(flight.task)
+            except Exception as error:
+                # One of its own for each: they write into it which part of a request it is about.
+                raise copy(error) from error
+            yield result
         finally:
             flight.passengers -= 1
             if not flight.passengers:
