@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeVar
 
 import structlog
 
-from tessera.files.store import READ_BYTES, unavailable
+from tessera.files.store import BLOCK_BYTES, READ_BYTES, unavailable
 
 log = structlog.get_logger()
 
@@ -32,6 +32,8 @@ class DirectoryStore:
     Args:
         root: made where it is not there; it has to be on one file system.
     """
+
+    room_bytes = BLOCK_BYTES
 
     def __init__(self, root: Path):
         self._root = root

@@ -18,8 +18,9 @@ from tessera.errors import FileMissing, FilesQuotaExceeded, FilesUnavailable, Qu
 from tessera.files.directory import DirectoryStore
 from tessera.files.incoming import LEASE_S, Incoming, at_least, incoming
 from tessera.files.ledger import Ledger
+from tessera.files.objects import ObjectsStore
 from tessera.files.record import File, day_of, is_file_id, new_id, place_of
-from tessera.files.store import FileStore, unavailable
+from tessera.files.store import BLOCK_BYTES, FileStore, unavailable
 from tessera.files.uploads import Uploads
 from tessera.settings import MIB, Settings
 from tessera.telemetry import files as metrics
@@ -44,11 +45,13 @@ class Files:
         uploads: files that come in parts.
         most_bytes: of one file.
         longest_s: how long a file is kept, unless its client wants less.
+        room_bytes: what one takes of the memory while it comes.
     """
 
     def __init__(self, ledger: Ledger, store: FileStore, settings: Settings):
         self.most_bytes = settings.files_max_bytes
         self.longest_s = settings.files_ttl_s
+        self.room_bytes = BLOCK_BYTES + store.room_bytes
         self.uploads = Uploads(ledger, store, settings)
         self._ledger = ledger
         self._store = store
@@ -194,8 +197,15 @@ class Receipt:
 
 
 def open_files(redis: aioredis.Redis, settings: Settings) -> Files | None:
-    """The files that the settings name a store for, or None."""
-    if not settings.files_store_url:
+    """The files that the settings name a store for, or None.
+
+    Raises:
+        ValueError: it cannot be opened.
+    """
+    url = settings.files_store_url
+    if not url:
         return None
-    store = DirectoryStore(Path(unquote(urlsplit(settings.files_store_url).path)))
+    store: FileStore = DirectoryStore(Path(unquote(urlsplit(url).path)))
+    if not url.startswith("file://"):
+        store = ObjectsStore(url, timeout_s=settings.files_request_timeout_s)
     return Files(Ledger(redis, settings), store, settings)

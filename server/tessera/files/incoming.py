@@ -10,12 +10,10 @@ from contextlib import asynccontextmanager
 
 from tessera.errors import FileTooLarge
 from tessera.files.record import File
-from tessera.files.store import FileStore, Sink
+from tessera.files.store import BLOCK_BYTES, FileStore, Sink
 from tessera.media import SNIFF_BYTES, sniff
 from tessera.telemetry import files as metrics
 
-# So much of a file is in memory, and is hashed and written at once.
-BLOCK_BYTES = 1024 * 1024
 # What is reserved for a file holds so long, and is renewed after the first part of that.
 LEASE_S = 300.0
 _RENEW_AFTER_S = 30.0

@@ -11,6 +11,9 @@ from tessera.errors import FilesUnavailable
 READ_BYTES = 1024 * 1024
 """Most bytes of one piece that is read."""
 
+BLOCK_BYTES = 1024 * 1024
+"""So much of a file is collected in memory, and is hashed and written at once."""
+
 
 class Sink(Protocol):
     """Something that is being written, and is not there for anybody until it is complete."""
@@ -25,7 +28,13 @@ class Sink(Protocol):
 
 
 class FileStore(Protocol):
-    """Bytes by name, ``folder/name``; both are ours, and never a client's."""
+    """Bytes by name, ``folder/name``; both are ours, and never a client's.
+
+    Attributes:
+        room_bytes: what one file takes of the memory while it is written, besides the block that is collected for it.
+    """
+
+    room_bytes: int
 
     def create(self, name: str) -> AbstractAsyncContextManager[Sink]:
         """Write something; without ``commit`` nothing is left of it when the context ends."""

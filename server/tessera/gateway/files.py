@@ -17,8 +17,6 @@ from tessera.gateway.services import Services
 
 router = APIRouter(tags=["Files"])
 
-# What a file takes of the gateway's memory while it comes: the block that is collected, and the one that is written.
-ROOM_BYTES = 2 * 1024 * 1024
 _MOST_LISTED = 10_000
 _USUALLY_LISTED = 1000
 
@@ -56,7 +54,7 @@ async def create_file(request: Request) -> FileObject:
     services: Services = request.app.state.services
     files, limit_s = services.require_files(), services.settings.files_body_timeout_s
     with services.bodies.enter() as share:
-        await share.grow(ROOM_BYTES)
+        await share.grow(files.room_bytes)
         async with files.receiving(request.state.tenant, expected_bytes(request)) as receipt:
             take = receipt.content.write
             form = await read_form(request, "file", take, most_bytes=files.most_bytes, limit_s=limit_s)

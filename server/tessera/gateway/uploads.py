@@ -12,7 +12,7 @@ from tessera.errors import Cancelled, InvalidRequest, MissingField
 from tessera.files import MOST_PART_BYTES
 from tessera.gateway.body import Document, read_body
 from tessera.gateway.file_object import PURPOSES, PartObject, UploadObject, read_purpose, read_ttl
-from tessera.gateway.files import RESPONSES, ROOM_BYTES, ROOM_ERRORS, form_body
+from tessera.gateway.files import RESPONSES, ROOM_ERRORS, form_body
 from tessera.gateway.form import clean_filename, expected_bytes, read_form
 from tessera.gateway.schema import described
 from tessera.gateway.services import Services
@@ -85,7 +85,7 @@ async def add_part(request: Request, upload_id: str) -> PartObject:
     services: Services = request.app.state.services
     files, limit_s = services.require_files(), services.settings.files_body_timeout_s
     with services.bodies.enter() as share:
-        await share.grow(ROOM_BYTES)
+        await share.grow(files.room_bytes)
         async with files.uploads.receiving(request.state.tenant, upload_id, expected_bytes(request)) as receipt:
             take = receipt.content.write
             await read_form(request, "data", take, most_bytes=MOST_PART_BYTES, limit_s=limit_s)
@@ -104,7 +104,7 @@ async def complete_upload(request: Request, upload_id: str) -> UploadObject:
     if md5 is not None and not (isinstance(md5, str) and _MD5.fullmatch(md5)):
         raise InvalidRequest("`md5` must be 32 hexadecimal digits.", param="md5")
     with services.bodies.enter() as share:
-        await share.grow(ROOM_BYTES)
+        await share.grow(files.room_bytes)
         return UploadObject.of(await files.uploads.complete(request.state.tenant, upload_id, part_ids, md5 or ""))
 
 

@@ -13,10 +13,12 @@ class FileSettings(BaseSettings):
 
     files_store_url: str = Field(
         "",
-        pattern=r"^(file:///.+)?$",
-        description="Where files are kept: `file:///…`, a directory that all gateways see; empty: nowhere, but "
-        "`tessera up` has a directory of its own while it runs.",
+        pattern=r"^((file:///|s3://[^/]).+)?$",
+        description="Where files are kept: `file:///…`, a directory that all gateways see, or object storage as "
+        "`s3://bucket/prefix` (credentials and endpoint as usual, `AWS_…`); empty: nowhere, but `tessera up` has a "
+        "directory of its own while it runs.",
     )
+    files_request_timeout_s: float = Field(60.0, gt=0, description="Longest request to the object storage of files.")
     files_max_bytes: int = Field(512 * MIB, gt=0, description="Largest file.")
     files_max_bytes_per_tenant: int = Field(10_240 * MIB, gt=0, description="What a tenant's files may take together.")
     files_max_per_tenant: int = Field(10_000, gt=0, description="Most files and unfinished uploads of a tenant.")
