@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
+ROUTER := .venv-router
 # vLLM and its PyTorch have wheels for this one; override with `make PYTHON=…`.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
@@ -45,8 +46,14 @@ bench: install ## Compare the same engine called directly and through the gatewa
 	@$(BIN)/python -m loadtests.bench $(ARGS)
 
 .PHONY: bench-queue
-bench-queue: install ## Measure what a long queue costs, and what a token costs on its way, on simulated engines
-	@$(BIN)/python -m loadtests.bench_queue $(ARGS)
+bench-queue: install $(ROUTER)/installed ## Measure what a long queue, a token and more workers cost, on simulated engines, beside another router
+	@$(BIN)/python -m loadtests.bench_queue --router $(ROUTER)/bin/python $(ARGS)
+
+# Another project's router, to compare with; its dependencies are not ours.
+$(ROUTER)/installed:
+	@$(PYTHON) -m venv $(ROUTER)
+	@$(ROUTER)/bin/pip install --disable-pip-version-check --no-input --quiet sglang-router==0.3.2
+	@touch $@
 
 .PHONY: bench-slow-readers
 bench-slow-readers: install ## Measure what clients cost that do not read their answers, and whether others notice them
@@ -98,7 +105,7 @@ constraints: install ## Write down the exact versions that are installed
 
 .PHONY: clean
 clean: ## Remove what was built or installed
-	rm -rf $(VENV) models/nano/work build dist *.egg-info server/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(ROUTER) models/nano/work build dist *.egg-info server/*.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 .PHONY: chart
 chart: install ## Write the chart's schema and README anew, after a change of its values or of settings

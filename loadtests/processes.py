@@ -7,10 +7,13 @@ from contextlib import suppress
 import psutil
 
 CLIENT = "client"
+ROUTER = "router"
 # What a command line must contain, and what the process is then called; its children are counted with it.
 _PARTS = {
     "tessera gateway": "gateway",
     "redis-server": "redis",
+    # It gives itself this title.
+    "sglang::router": ROUTER,
     "ray::ServeReplica": "replica (vLLM's API server)",
     "VLLM::EngineCore": "vLLM engine core",
     "VLLM::Worker": "vLLM worker",

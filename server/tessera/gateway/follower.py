@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from starlette.types import Send
+from starlette.types import Scope, Send
 
+from tessera.gateway.direct import direct
 from tessera.gateway.event_ids import BEGINNING, EventId, beyond_end
 from tessera.gateway.observation import Observation, Retelling
 from tessera.gateway.playback import Playback
@@ -13,7 +14,9 @@ from tessera.queue import Head, Record, decode
 from tessera.telemetry import metrics
 
 
-async def follow(services: Services, record: Record, after: EventId, send: Send, seen: Observation) -> None:
+async def follow(
+    services: Services, record: Record, after: EventId, scope: Scope, send: Send, seen: Observation
+) -> None:
     """Answer as the request's own endpoint did or would have, from behind an event on.
 
     The request itself goes on whatever becomes of this reader.
@@ -27,7 +30,7 @@ async def follow(services: Services, record: Record, after: EventId, send: Send,
         await services.hub.follow(stream)
         if after != BEGINNING and stream.length <= after.entry:
             raise beyond_end()
-        with Wire(send, heartbeat_s=heartbeat_s) as wire:
+        with Wire(send, direct(scope, send), heartbeat_s=heartbeat_s) as wire:
             playback = Playback(stream, wire, Retelling(seen), numbered=True, on_failure=lambda _: None)
             if after != BEGINNING and stream.first is not None:
                 head = decode(stream.first)

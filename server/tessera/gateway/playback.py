@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -75,14 +76,17 @@ class Playback:
     async def run(self) -> None:
         """Write all of it."""
         try:
-            await self._relay()
+            # In a task of its own: who waits is woken from the bottom of its calls up, and here, for each token, those
+            # of the whole application would be in between.
+            await self._end(await asyncio.create_task(self._relay()))
         except Exception as error:
             if not (self._wire.started or self._begun):
                 raise
             self._on_failure(error)
             await self._fail(error)
 
-    async def _relay(self) -> None:
+    async def _relay(self) -> End | Failure:
+        """Write what comes before the last entry."""
         stream = self._stream
         while True:
             entries = await stream.next()
@@ -94,8 +98,7 @@ class Playback:
                 else:
                     self._last = at
                     self._begun = self._begun or self._resumed
-                    await self._end(entry)
-                    return
+                    return entry
             if self._resumed:
                 self._begun = True
             if self._head is not None and is_stream(self._head) and (body := self._pieces.take()):

@@ -15,6 +15,7 @@ from tessera.errors import QueueUnavailable, ReplyLost, WorkerLost
 from tessera.gateway.body import Document, Options, Share
 from tessera.gateway.content import check_media, find_media, prepare_media
 from tessera.gateway.conversation import check_conversation
+from tessera.gateway.direct import direct
 from tessera.gateway.directives import Directives
 from tessera.gateway.disconnect import cancel_on_disconnect
 from tessera.gateway.event_ids import BEGINNING
@@ -93,7 +94,7 @@ class Relay(Response):
                 del job
                 stream.enqueued = True
                 tell(scope, JOB_HEADER, stream.job.id)
-                await self._answer(stream, send, leave)
+                await self._answer(stream, scope, send, leave)
             except BaseException as error:
                 leave(error)
                 raise
@@ -109,7 +110,7 @@ class Relay(Response):
         metrics.JOINED.labels(record.model, record.state).inc()
         tell(scope, JOB_HEADER, record.id)
         tell(scope, b"idempotency-replayed", "true")
-        await follow(self._services, record, BEGINNING, send, self._seen)
+        await follow(self._services, record, BEGINNING, scope, send, self._seen)
 
     async def _job(self, name: JobName, card: ModelCard) -> Job:
         services, document = self._services, self._document
@@ -147,9 +148,9 @@ class Relay(Response):
         self._queued.set()
         self._share.give_back()
 
-    async def _answer(self, stream: ReplyStream, send: Send, leave: Callable[[Exception], None]) -> None:
+    async def _answer(self, stream: ReplyStream, scope: Scope, send: Send, leave: Callable[[Exception], None]) -> None:
         heartbeat_s = self._services.settings.stream_heartbeat_s if self._options.stream else 0
-        with Wire(send, heartbeat_s=heartbeat_s) as wire:
+        with Wire(send, direct(scope, send), heartbeat_s=heartbeat_s) as wire:
             await Playback(stream, wire, self._seen, numbered=self._numbered, on_failure=leave).run()
 
     def _leave(self, job: Named, media: ExitStack, error: BaseException) -> None:

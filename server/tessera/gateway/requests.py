@@ -121,7 +121,7 @@ class Events(Response):
                 record = await _find(self._services, self._request_id, seen.tenant)
                 seen.model, seen.job_id = record.model, record.id
                 tell(scope, JOB_HEADER, record.id)
-                await follow(self._services, record, after, send, seen)
+                await follow(self._services, record, after, scope, send, seen)
 
     def _place(self) -> EventId:
         if self._last_event_id:

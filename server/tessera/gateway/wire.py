@@ -20,6 +20,7 @@ class Wire:
     """One response, written by one task. A context manager, while which a stream is kept alive.
 
     Args:
+        send_piece: for what comes after the head.
         heartbeat_s: silence after which a comment is sent, the first with a head; 0: never. It costs one timer a
             response, not one a token.
 
@@ -27,9 +28,10 @@ class Wire:
         started: the head is out; what comes now can no longer have a status of its own.
     """
 
-    def __init__(self, send: Send, *, heartbeat_s: float):
+    def __init__(self, send: Send, send_piece: Send, *, heartbeat_s: float):
         self.started = False
         self._send = send
+        self._send_piece = send_piece
         self._heartbeat_s = heartbeat_s
         self._loop = asyncio.get_running_loop()
         self._last_write = self._loop.time()
@@ -56,7 +58,7 @@ class Wire:
         try:
             if not self.started:
                 await self._start(head, None if more or is_stream(head) else len(body))
-            await self._send({"type": "http.response.body", "body": body, "more_body": more})
+            await self._send_piece({"type": "http.response.body", "body": body, "more_body": more})
         finally:
             self._writing = False
             self._last_write = self._loop.time()
@@ -74,7 +76,7 @@ class Wire:
         try:
             if not self.started:
                 await self._start(STREAM_HEAD, None)
-            await self._send({"type": "http.response.body", "body": WAITING, "more_body": True})
+            await self._send_piece({"type": "http.response.body", "body": WAITING, "more_body": True})
         finally:
             self._comment = None
             self._last_write = self._loop.time()

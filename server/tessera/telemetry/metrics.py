@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 from tessera.telemetry.shared_counter import SharedCounter
+from tessera.telemetry.token_histogram import TokenHistogram
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
@@ -16,7 +17,7 @@ REQUESTS_OPEN = Gauge("tessera_requests_open", "Requests being answered by this 
 TTFT = Histogram(
     "tessera_time_to_first_token_seconds", "From request to first byte of the answer.", ["model"], buckets=_FAST
 )
-ITL = Histogram("tessera_inter_token_seconds", "Between two pieces of a streamed answer.", ["model"], buckets=_FAST)
+ITL = TokenHistogram("tessera_inter_token_seconds", "Between two pieces of a streamed answer.", "model", _FAST)
 E2E = Histogram(
     "tessera_request_seconds", "From request to the end of the answer.", ["model", "endpoint"], buckets=_FAST
 )

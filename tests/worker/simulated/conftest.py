@@ -33,6 +33,9 @@ class Client:
             body.setdefault("messages", [{"role": "user", "content": "Hello"}])
         return await self._http.post(path, json={"model": "m", **body}, headers={"x-request-id": "r"})
 
+    async def get(self, path: str) -> httpx.Response:
+        return await self._http.get(path)
+
     async def document(self, path: str = CHAT, **body: Any) -> dict[str, Any]:
         response = await self.post(path, **body)
         assert response.status_code == 200, response.text

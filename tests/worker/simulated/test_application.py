@@ -136,6 +136,13 @@ async def test_an_image_that_has_left_the_store(client: Client) -> None:
     assert "expired" in response.json()["error"]["message"]
 
 
+async def test_a_load_balancer_finds_out_what_it_serves(client: Client) -> None:
+    assert (await client.get("/health")).status_code == 200
+    [model] = (await client.get("/v1/models")).json()["data"]
+    assert (model["id"], model["object"], model["max_model_len"]) == (Settings().resolved_model_name(), "model", 32_768)
+    assert (await client.get(CHAT)).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
@@ -176,7 +183,7 @@ async def test_a_request_whose_client_leaves_frees_its_seat(client: Client, monk
         if message["type"] == "http.response.body":
             begun.set()
 
-    await client.engine.app({"type": "http", "path": CHAT, "headers": []}, receive, send)
+    await client.engine.app({"type": "http", "method": "POST", "path": CHAT, "headers": []}, receive, send)
     await eventually(lambda: len(dropped) == 1, "its sequence is dropped")
 
 

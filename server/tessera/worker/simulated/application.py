@@ -1,4 +1,7 @@
-"""The simulation's HTTP side: an ASGI application with the two endpoints of generating models, as vLLM's has them."""
+"""The simulation's HTTP side: an ASGI application with the endpoints of generating models, as vLLM's has them.
+
+Load balancers in front of ``TESSERA_ENGINE_PORT`` ask for ``/health`` and ``/v1/models`` too.
+"""
 
 from __future__ import annotations
 
@@ -45,10 +48,14 @@ class Application:
         self._usual = settings.simulated_answer_tokens
         self._read = read
         self._max_model_len = max_model_len
+        self._model, self._began = settings.resolved_model_name(), int(time.time())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI), or stop to when its client has gone."""
         assert scope["type"] == "http", scope["type"]
+        if scope["method"] == "GET":
+            await self._tell(scope["path"], send)
+            return
         raw = await _body(receive)
         answering = asyncio.create_task(self._answer(scope, raw, send))
         leaving = asyncio.create_task(_gone(receive))
@@ -61,10 +68,19 @@ class Application:
                 task.cancel()
             await asyncio.gather(answering, leaving, return_exceptions=True)
 
+    async def _tell(self, path: str, send: Send) -> None:
+        if path == "/health":
+            await _document(send, 200, {})
+        elif path == "/v1/models":
+            model = {"id": self._model, "object": "model", "created": self._began, "owned_by": "tessera"}
+            await _document(send, 200, {"object": "list", "data": [{**model, "max_model_len": self._max_model_len}]})
+        else:
+            await _no_endpoint(send)
+
     async def _answer(self, scope: Scope, raw: bytes, send: Send) -> None:
         endpoint = _ENDPOINTS.get(scope["path"])
         if endpoint is None:
-            await _refuse(send, 404, "The simulated engine has no such endpoint.")
+            await _no_endpoint(send)
             return
         schema, form = endpoint
         headers = dict(scope["headers"])
@@ -122,6 +138,10 @@ async def _body(receive: Receive) -> bytes:
 async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def _no_endpoint(send: Send) -> None:
+    await _refuse(send, 404, "The simulated engine has no such endpoint.")
 
 
 def _error(status: int, message: str, param: str | None = None) -> dict[str, Any]:
