@@ -75,10 +75,11 @@ async def test_a_gateway_does_not_stay_large_after_large_sounds(settings, worker
 
 
 def test_what_is_there_at_the_start_is_not_looked_at_again():
-    before = gc.get_freeze_count()
+    before, thresholds = gc.get_freeze_count(), gc.get_threshold()
     keep_for_good()
     try:
         assert gc.get_freeze_count() > before + 10_000
         assert len(gc.get_objects()) < 1_000
     finally:
         gc.unfreeze()
+        gc.set_threshold(*thresholds)
