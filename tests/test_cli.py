@@ -64,6 +64,15 @@ def test_a_gateway_does_not_start_with_keys_that_cannot_be_read(tmp_path):
     assert "Traceback" not in result.output
 
 
+def test_a_gateway_does_not_start_without_the_place_for_its_media(tmp_path):
+    (tmp_path / "file").touch()
+    url = f"file://{tmp_path}/file/folder"
+    result = run("gateway", TESSERA_REDIS_URL="redis://127.0.0.1:1", TESSERA_MEDIA_STORE_URL=url)
+    assert result.exit_code == 2
+    assert f"TESSERA_MEDIA_STORE_URL: {url} cannot be opened" in result.stderr
+    assert "Traceback" not in result.output
+
+
 def test_openapi():
     assert run("openapi").stdout == openapi_yaml()
 

@@ -55,14 +55,14 @@ Verbose = Annotated[
 def gateway(host: Host = None, port: Port = None, redis_url: RedisUrl = None) -> None:
     """Run a gateway: the HTTP side. Any number of them share one Redis."""
     from tessera.gateway.server import run_gateway
-    from tessera.media import SandboxIncomplete
+    from tessera.media import MediaStoreUnusable, SandboxIncomplete
     from tessera.tenants import KeysUnreadable
 
     settings = read_settings(host=host, port=port, redis_url=redis_url)
     require_redis(settings)
     try:
         run_gateway(settings)
-    except (SandboxIncomplete, KeysUnreadable) as error:
+    except (SandboxIncomplete, KeysUnreadable, MediaStoreUnusable) as error:
         raise refusal(str(error)) from None
 
 

@@ -21,7 +21,7 @@ from tessera.gateway.descriptors import most_connections, raise_descriptor_limit
 from tessera.gateway.disconnect import CANCEL_AGAIN_S
 from tessera.gateway.memory import give_back_freed_memory, keep_for_good
 from tessera.gateway.protocol import GatewayProtocol
-from tessera.media import SandboxDecoder
+from tessera.media import MediaObjects, SandboxDecoder
 from tessera.settings import Settings
 
 log = structlog.get_logger()
@@ -37,6 +37,7 @@ def run_gateway(settings: Settings) -> None:
     Raises:
         SandboxIncomplete: ``TESSERA_MEDIA_SANDBOX=strict``, and this machine cannot.
         KeysUnreadable: the settings name keys that cannot be read.
+        MediaStoreUnusable: the settings name a place for media that cannot be opened.
     """
     if not (settings.api_key or settings.api_keys_file or _is_loopback(settings.host)):
         log.warning(
@@ -46,6 +47,8 @@ def run_gateway(settings: Settings) -> None:
             meaning="Whoever reaches this port may use all of it. Set TESSERA_API_KEYS_FILE or TESSERA_API_KEY.",
         )
     app = create_app(settings)
+    if settings.media_store_url:
+        MediaObjects(settings)
     if settings.media_sandbox == "strict":
         asyncio.run(_require_sandbox(settings))
     raise_descriptor_limit()

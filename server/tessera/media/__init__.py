@@ -16,6 +16,7 @@ from tessera.media.item import (
     pack,
     unpack,
 )
+from tessera.media.objects import MediaObjects, MediaStoreUnusable
 from tessera.media.redis_store import RedisMediaStore
 from tessera.media.resize import ImageResize
 from tessera.media.sampling import MOST_FRAMES
@@ -36,10 +37,12 @@ __all__ = [
     "Header",
     "ImageResize",
     "MediaItem",
+    "MediaObjects",
     "MediaSource",
     "MediaSpec",
     "MediaStage",
     "MediaStore",
+    "MediaStoreUnusable",
     "MemoryMediaStore",
     "Modality",
     "RedisMediaStore",

@@ -29,6 +29,10 @@ _NAME = re.compile(r"([0-9a-f]{64})-[0-9a-f]{16}")
 _INCOMPLETE = re.compile(r"[0-9a-f]{64}-[0-9a-f]{16}#\d+")
 
 
+class MediaStoreUnusable(Exception):
+    """``TESSERA_MEDIA_STORE_URL`` names what cannot be opened; with the reason."""
+
+
 class MediaObjects:
     """One object for each time that a payload is sent: its name is never used again, so no deletion can hit another.
 
@@ -38,7 +42,7 @@ class MediaObjects:
         settings: ``media_store_url``, and the prefix of Redis, so that what stands in other books is left alone.
 
     Raises:
-        ValueError, OSError: there is no such place.
+        MediaStoreUnusable: there is no such place.
     """
 
     def __init__(self, settings: Settings):
@@ -46,7 +50,12 @@ class MediaObjects:
         self._folder = re.sub(r"[^A-Za-z0-9_-]", "_", settings.redis_prefix) + "-media"
         self._timeout_s = settings.redis_timeout_s + settings.media_transfer_timeout_s
         self._outage = Outage("media_objects_unreachable", "media_objects_reached")
-        self._store: ObjectStore = open_storage(self._url, timeout_s=self._timeout_s)
+        try:
+            self._store: ObjectStore = open_storage(self._url, timeout_s=self._timeout_s)
+        except (OSError, ValueError) as error:
+            raise MediaStoreUnusable(
+                f"TESSERA_MEDIA_STORE_URL: {self._url} cannot be opened: {_first_line(error)}"
+            ) from error
 
     @staticmethod
     def new_name(digest: str) -> str:
@@ -124,8 +133,12 @@ class MediaObjects:
                 yield
         except (BaseError, OSError, ValueError) as error:
             # What follows in an object storage's own words is for whoever debugs the library.
-            self._outage.failed("objects", MediaStoreUnavailable(str(error).partition("\n")[0] or type(error).__name__))
+            self._outage.failed("objects", MediaStoreUnavailable(_first_line(error)))
             raise MediaStoreUnavailable(
                 "The media store cannot be reached. Retry in a few seconds.", retry_after_s=_RETRY_S
             ) from error
         self._outage.works("objects")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
