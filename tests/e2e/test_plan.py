@@ -12,6 +12,7 @@ import pytest
 from tests.clips import video_with_sound
 from tests.e2e.media import audio_part, data_url, image_part, picture, text_part, user, video_part
 from tests.stack import RunningStack, metric
+from tests.stack import request as post
 
 pytestmark = pytest.mark.e2e
 REQUESTS = 100
@@ -54,3 +55,20 @@ def test_mixed_requests_are_planned_exactly(stack: RunningStack, client: openai.
     for _ in range(REQUESTS):
         client.chat.completions.create(model="tessera-nano", max_tokens=1, temperature=0, **request(chance))
     assert outcomes(stack) == (exact + REQUESTS, contradicted)
+
+
+def test_limits_of_an_image_change_usage_as_the_estimate_says(stack: RunningStack, client: openai.OpenAI) -> None:
+    counted = []
+    for detail, limit in [("high", {}), ("low", {}), ("auto", {"max_visual_tokens": 100})]:
+        part = image_part(picture("green", (640, 480))) | limit
+        part["image_url"]["detail"] = detail
+        messages = user(part, text_part("What colour is it?"))
+        body = {"model": "tessera-nano", "messages": messages}
+        estimate = json.loads(post(f"{stack.url}/v1/estimate", body)[2])
+        answer = client.chat.completions.create(model="tessera-nano", messages=messages, max_tokens=8, temperature=0)
+        details = answer.usage.prompt_tokens_details.model_extra["multimodal_tokens"]  # type: ignore[union-attr,index]
+        assert estimate["media_tokens"] == {"image": details["image"]}
+        assert "green" in answer.choices[0].message.content.lower()  # type: ignore[union-attr]
+        counted.append(details["image"])
+    high, low, limited = counted
+    assert low <= 64 < limited <= 100 < high

@@ -16,6 +16,7 @@ MALFORMED = {"invalid_json", "invalid_value", "missing_required_parameter", "uns
 UNSAID = [
     (r"n|prompt", "sequences are allowed"),
     (r"messages\[\d+\]\.tool_call_id", "a call that nobody made"),
+    (r"messages\[\d+\]\.content\[\d+\]\.max_visual_tokens", "cannot"),
     (r"(media_io|mm_processor)_kwargs\..*", "contradict each other"),
     (r"mm_processor_kwargs\.(min|max)_pixels", "cannot be set by a request to this model"),
 ]

@@ -75,6 +75,7 @@ from tessera.errors.rejections import (
     UnsupportedMediaType,
     UnsupportedModality,
     UnsupportedPart,
+    VisualBudgetTooSmall,
 )
 
 __all__ = [
@@ -142,5 +143,6 @@ __all__ = [
     "UploadIncomplete",
     "UploadMissing",
     "UploadNotPending",
+    "VisualBudgetTooSmall",
     "WorkerLost",
 ]

@@ -166,6 +166,12 @@ class TooManyParts(InvalidRequest):
     code = "too_many_media_parts"
 
 
+class VisualBudgetTooSmall(InvalidRequest):
+    """Fewer tokens are allowed for an image than its model can make of it."""
+
+    code = "visual_budget_too_small"
+
+
 class InvalidMedia(InvalidRequest):
     """Media bytes that are not what they say, are damaged, or cannot be decoded."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from tessera.errors import (
@@ -21,6 +22,7 @@ from tessera.gateway.body import Document, Path, written
 from tessera.gateway.media_options import MediaOptions
 from tessera.gateway.media_part import FilePart, MediaPart, naming, read_part
 from tessera.gateway.part import TEXT, check_text, kind_of
+from tessera.gateway.visual_tokens import MOST_TOKENS, VisualLimit, read_limit
 from tessera.media import MediaItem, MediaStage, Modality
 from tessera.queue import ModelCard
 
@@ -77,20 +79,27 @@ async def prepare_media(
     Raises:
         TesseraError: of the first part that failed, with its path as ``param``.
     """
+    rule = options.spec.image_resize
+    limits = [read_limit(p.at, p.modality, p.detail, p.most_tokens, rule) for p in parts]
     try:
         async with asyncio.TaskGroup() as tasks:
-            preparing = [tasks.create_task(_prepare(document, p, options, stage, holder)) for p in parts]
+            preparing = [
+                tasks.create_task(_prepare(document, p, limit, options, stage, holder))
+                for p, limit in zip(parts, limits, strict=True)
+            ]
     except* TesseraError as failed:
         raise failed.exceptions[0] from None
     return [task.result() for task in preparing]
 
 
 async def _prepare(
-    document: Document, p: MediaPart, options: MediaOptions, stage: MediaStage, holder: str
+    document: Document, p: MediaPart, limit: VisualLimit, options: MediaOptions, stage: MediaStage, holder: str
 ) -> MediaItem:
     with naming(p.path):
         with_audio = options.sound_of_videos and p.modality is Modality.VIDEO
-        item = await stage.prepare(p.modality, p.source, options.spec, holder=holder, with_audio=with_audio)
+        spec = limit.spec(options.spec)
+        item = await stage.prepare(p.modality, p.source, spec, holder=holder, with_audio=with_audio)
+        limit.check(item, p.path)
         if with_audio and item.metadata["audio_digest"] is None:
             raise InvalidMedia("The video has no sound, which `mm_processor_kwargs.use_audio_in_video` asks for.")
     kind = f"{p.modality}_url"
@@ -126,4 +135,4 @@ def _media_part(document: Document, at: Path, part: Any) -> MediaPart | FilePart
             document.remove((*at, "uuid"))
         return None
     with naming(written(at)):
-        return read_part(document, at, kind, part)
+        return replace(read_part(document, at, kind, part), most_tokens=part.get(MOST_TOKENS))

@@ -19,12 +19,14 @@ class MediaPart:
 
     Attributes:
         detail: what the client says of how exactly it is to be looked at; it goes on as it is.
+        most_tokens: what it says of how many tokens it may be (see ``visual_tokens``).
     """
 
     at: Path
     modality: Modality
     source: MediaSource
     detail: Any = None
+    most_tokens: Any = None
 
     @property
     def path(self) -> str:
@@ -45,6 +47,7 @@ class FilePart:
     modality: Modality | None
     file: str | MediaSource
     detail: Any = None
+    most_tokens: Any = None
 
     @property
     def path(self) -> str:

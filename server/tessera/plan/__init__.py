@@ -9,6 +9,7 @@ from tessera.plan.msac import TwoGrids, msac
 from tessera.plan.parameters import Configuration, Parameters, UnknownFamily
 from tessera.plan.plans import AudioPlan, Grid, ImagePlan, Plan, Size, Unplannable, VideoPlan
 from tessera.plan.registry import FAMILIES, announced_family, read_family
+from tessera.plan.smart_resize import smart_resize
 
 __all__ = [
     "AUDIO",
@@ -31,4 +32,5 @@ __all__ = [
     "hybrid_frame_tokens",
     "msac",
     "read_family",
+    "smart_resize",
 ]
