@@ -29,7 +29,7 @@ def harm(
     workers: Annotated[int, typer.Option(min=2, help="Simulated workers.")] = 12,
     gateways: Annotated[int, typer.Option(min=2, help="Gateways.")] = 2,
     lease: Annotated[float, typer.Option(min=0.5, help="TESSERA_LEASE_S.")] = 2.0,
-    attempts: Annotated[int, typer.Option(min=1, help="TESSERA_MAX_ATTEMPTS.")] = 10,
+    attempts: Annotated[int, typer.Option(min=1, help="TESSERA_MAX_ATTEMPTS.")] = 3,
     fsync: Annotated[Literal["always", "everysec"], typer.Option(help="Redis' appendfsync.")] = "always",
     seed: Annotated[int | None, typer.Option(help="Of all that is random; left out: another one each time.")] = None,
     logs: Annotated[Path | None, typer.Option(help="Folder for the logs, to be kept; must be short and empty.")] = None,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterable
+from functools import partial
+
+import aiohttp
 
 from loadtests.chaos.flight import Flight, Strike
 from loadtests.chaos.part import Part, RedisPart
@@ -34,8 +37,16 @@ class Faults:
         flights: requests under way, by the id that they were sent with.
     """
 
-    def __init__(self, server: Server, flights: dict[str, Flight], tally: Tally, chance: random.Random):
+    def __init__(
+        self,
+        server: Server,
+        http: aiohttp.ClientSession,
+        flights: dict[str, Flight],
+        tally: Tally,
+        chance: random.Random,
+    ):
         self._server = server
+        self._http = http
         self._flights = flights
         self._tally = tally
         self._chance = chance
@@ -79,28 +90,37 @@ class Faults:
 
     async def _worker(self, kind: str, what: str, number: int) -> None:
         worker, link = self._server.workers[number]
-        jobs = await self._server.jobs_of(worker)
-        self._tell(kind, worker, (f for request_id, f in self._flights.items() if _among(request_id, jobs)))
+        ids = worker.worker_ids
+        told = set(await self._server.jobs_of(ids))
+        self._tally.strikes[kind] += 1
+        began_s = self._tell(kind, worker, self._flights_of(told))
         if what == "killed":
             await asyncio.to_thread(_replace, worker)
         elif what == "stopped":
             worker.stop()
-            await asyncio.sleep(self._for_a_while_s())
-            worker.go_on()
         else:
             link.cut(silently=self._chance.random() < 0.5)
+        # What it was just given, it takes with it.
+        taken = set(await self._server.jobs_of(ids)) - told
+        self._tell(kind, worker, self._flights_of(taken), began_s)
+        if what in ("stopped", "cut off"):
             await asyncio.sleep(self._for_a_while_s())
+            worker.go_on()
             link.mend()
         await self._settled(worker)
 
+    def _flights_of(self, jobs: Iterable[str]) -> list[Flight]:
+        return [flight for request_id, flight in self._flights.items() if _among(request_id, jobs)]
+
     async def _gateway(self, kind: str, what: str, number: int) -> None:
         _, gateway = self._server.gateways[number]
+        self._tally.strikes[kind] += 1
         self._tell(kind, gateway, (f for f in self._flights.values() if f.gateway == number))
         if what == "killed":
             await asyncio.to_thread(gateway.kill)
             await asyncio.sleep(self._chance.uniform(*DOWN_S))
             await asyncio.to_thread(gateway.start)
-            await asyncio.sleep(REST_S)
+            await until(partial(self._server.gateway_answers, self._http, number))
         else:
             gateway.stop()
             await asyncio.sleep(self._for_a_while_s())
@@ -112,6 +132,7 @@ class Faults:
         if "redis" in self._harmed:
             return
         self._harmed.add("redis")
+        self._tally.strikes[kind] += 1
         self._tell(kind, redis, self._flights.values())
         if what == "killed":
             await asyncio.to_thread(redis.kill)
@@ -125,13 +146,14 @@ class Faults:
         await asyncio.sleep(REST_S)
         self._harmed.discard("redis")
 
-    def _tell(self, kind: str, part: Part | RedisPart, concerned: Iterable[Flight]) -> None:
-        now_s = asyncio.get_running_loop().time()
-        self._tally.strikes[kind] += 1
-        part.struck_at = now_s
+    def _tell(self, kind: str, part: Part | RedisPart, concerned: Iterable[Flight], at_s: float | None = None) -> float:
+        """Tell requests of a fault. Returns when it was, by default now."""
+        at_s = asyncio.get_running_loop().time() if at_s is None else at_s
+        part.struck_at = at_s
         counts = "redis" not in self._harmed or part is self._server.redis
         for flight in concerned:
-            flight.strikes.append(Strike(kind, now_s, counts))
+            flight.strikes.append(Strike(kind, at_s, counts))
+        return at_s
 
     def _for_a_while_s(self) -> float:
         """Shorter than a lease, or longer."""

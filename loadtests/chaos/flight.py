@@ -33,7 +33,7 @@ class Flight:
     Attributes:
         gateway: number of the gateway that it goes through.
         arrivals: when its events came, by the event loop's time.
-        strikes: faults that it had to survive.
+        strikes: faults that it had to survive, in any order.
     """
 
     gateway: int = -1
@@ -46,8 +46,9 @@ class Flight:
         Faults that were followed by another one before the next token are left out: the time would be that of both.
         """
         found = []
-        next_s = [strike.at_s for strike in self.strikes[1:]] + [inf]
-        for strike, after_s in zip(self.strikes, next_s, strict=False):
+        strikes = sorted(self.strikes, key=lambda strike: strike.at_s)
+        next_s = [strike.at_s for strike in strikes[1:]] + [inf]
+        for strike, after_s in zip(strikes, next_s, strict=False):
             resumed_s = self._resumed(strike.at_s)
             if strike.counts and resumed_s is not None and resumed_s <= after_s:
                 found.append((strike.kind, resumed_s - strike.at_s))

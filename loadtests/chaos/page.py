@@ -91,7 +91,8 @@ def _conditions(record: Record) -> str:
     }
     sizes = ", ".join(f"{record[name]} {what}" for what, name in numbers.items())
     lease = f"leases of {record['lease_s']:g} s, `TESSERA_MAX_ATTEMPTS` {record['max_attempts']}"
-    return f"{record['date']}, {record['version']}; {lease}, {sizes}, `appendfsync {record['fsync']}`"
+    load = f" at a load average of {record['load']:g}" if "load" in record else ""
+    return f"{record['date']}, {record['version']}; {lease}, {sizes}{load}, `appendfsync {record['fsync']}`"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:

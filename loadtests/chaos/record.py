@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ def record_of(plan: Plan, tally: Tally, seconds: float) -> Record:
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
         "version": f"{__version__} ({_commit()})",
         "cores": psutil.cpu_count(),
+        "load": round(os.getloadavg()[1], 1),
         "seconds": round(seconds),
         "streams": plan.streams,
         **asdict(plan.size),

@@ -89,7 +89,7 @@ async def _run(plan: Plan, server: Server, http: aiohttp.ClientSession, tell: Te
     async with asyncio.TaskGroup() as streams:
         for _ in range(plan.streams):
             streams.create_task(keep_asking())
-        faults = Faults(server, client.flights, tally, chance)
+        faults = Faults(server, http, client.flights, tally, chance)
         try:
             with ended_by_signals():
                 await faults.run(kills=plan.kills, seconds=plan.seconds, pause_s=plan.pause_s)

@@ -24,6 +24,8 @@ START_S = 60.0
 # A request that has waited so long gets a clear error.
 WAIT_S = 90.0
 POLL_S = 0.05
+# A gateway that answers later than that is not well.
+PROBE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,7 @@ class Size:
     """How large it is.
 
     Attributes:
-        max_attempts: as ``TESSERA_MAX_ATTEMPTS``: at many deaths a minute, three would be those of many requests that
-            nothing is wrong with, and each would be run alone.
+        max_attempts: as ``TESSERA_MAX_ATTEMPTS``.
         fsync: Redis' ``appendfsync``.
         step_ms: time of a token.
     """
@@ -40,7 +41,7 @@ class Size:
     gateways: int = 2
     workers: int = 6
     lease_s: float = 2.0
-    max_attempts: int = 10
+    max_attempts: int = 3
     fsync: str = "always"
     step_ms: float = 40.0
 
@@ -94,13 +95,15 @@ class Server:
     async def start(self, http: aiohttp.ClientSession) -> None:
         """Start everything, and wait until it answers. Raises ``TimeoutError``."""
         self.redis.start()
-        await self._until(self.redis_answers)
+        async with asyncio.timeout(START_S):
+            await until(self.redis_answers)
         for worker, link in self.workers:
             await link.start()
             await asyncio.to_thread(worker.start)
-        for url, gateway in self.gateways:
+        for number, (_, gateway) in enumerate(self.gateways):
             await asyncio.to_thread(gateway.start)
-            await self._until(partial(self._ready, http, url))
+            async with asyncio.timeout(START_S):
+                await until(partial(self.gateway_answers, http, number))
 
     async def stop(self) -> None:
         """End everything."""
@@ -119,9 +122,8 @@ class Server:
             return False
         return True
 
-    async def jobs_of(self, part: Part) -> list[str]:
-        """Ids of the jobs that a worker holds; none where Redis is away."""
-        workers = part.worker_ids
+    async def jobs_of(self, workers: set[str]) -> list[str]:
+        """Ids of the jobs that a worker holds, by what Redis knows it as; none where Redis is away."""
         try:
             leased: Any = await self._commands.zrange(self._keys.leases(SIMULATED), 0, -1)
             async with self._commands.pipeline(transaction=False) as pipe:
@@ -134,15 +136,13 @@ class Server:
             raw.decode() for raw, holder in zip(leased, holders, strict=True) if (holder or b"").decode() in workers
         ]
 
-    async def _until(self, ready: Callable[[], Awaitable[bool]]) -> None:
-        async with asyncio.timeout(START_S):
-            await until(ready)
-
-    async def _ready(self, http: aiohttp.ClientSession, url: str) -> bool:
+    async def gateway_answers(self, http: aiohttp.ClientSession, number: int) -> bool:
+        """Whether a gateway takes requests."""
+        url, _ = self.gateways[number]
         try:
-            async with http.get(f"{url}/readyz") as response:
+            async with http.get(f"{url}/readyz", timeout=aiohttp.ClientTimeout(PROBE_S)) as response:
                 return response.status == 200
-        except aiohttp.ClientError:
+        except (aiohttp.ClientError, TimeoutError):
             return False
 
 

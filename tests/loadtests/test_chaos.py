@@ -69,6 +69,8 @@ def test_the_gap_is_the_silence_after_a_fault_and_not_what_was_on_its_way() -> N
     assert flight.gaps() == [("worker killed", pytest.approx(2.45))]
     flight.strikes.append(Strike("redis killed", 2.0))
     assert flight.gaps() == [("redis killed", pytest.approx(1.5))], "the first one ended in the second"
+    flight.strikes.reverse()
+    assert flight.gaps() == [("redis killed", pytest.approx(1.5))]
 
 
 def test_no_two_questions_have_the_same_answer() -> None:
@@ -215,4 +217,5 @@ def test_runs_add_up(tmp_path: Path) -> None:
     told = page.tables(record.read(path))
     assert "| processes killed (`kill -9`) | 2,400 |" in told
     assert "| worker killed | 2 | 3.00 | 3.00 | 3.00 |" in told
+    assert "cores that all of them share at a load average of " in told
     assert "killed 2,400 processes under 6 requests so far: 0 requests lost" in page.sentence(record.read(path))
