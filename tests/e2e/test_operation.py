@@ -7,7 +7,7 @@ import json
 import openai
 import pytest
 
-from tests.e2e.media import image_part, text_part, user
+from tests.e2e.media import image_part, picture, text_part, user
 from tests.polling import eventually_sync
 from tests.stack import RunningStack
 
@@ -50,3 +50,16 @@ def test_metrics_move(stack: RunningStack, client: openai.OpenAI) -> None:
         assert f'tessera_tokens_total{{kind="{kind}",model="{stack.model}"}}' in text
     assert stack.metric("tessera_queue_depth") == 0
     assert stack.metric("tessera_workers") == 1
+
+
+def test_a_worker_tells_where_its_media_came_from_beside_what_vllm_tells(
+    stack: RunningStack, client: openai.OpenAI
+) -> None:
+    def read() -> float:
+        return stack.engine_metric("tessera_worker_media_reads_total")
+
+    before = read()
+    content = user(image_part(picture("#123457")), text_part("Hi"))
+    client.chat.completions.create(model=stack.model, messages=content, max_tokens=1)
+    assert read() > before
+    assert stack.engine_metric("tessera_worker_media_kept_bytes") > 0
