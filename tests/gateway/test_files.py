@@ -170,6 +170,12 @@ async def test_fields_may_come_after_the_file(gateway):
     assert (await ask(gateway, "GET", f"/v1/files/{answer.json['id']}/content")).body == body
 
 
+async def test_headers_of_a_part_come_in_any_order_and_case(gateway):
+    head = 'content-type: text/plain\r\nX-More: 1\r\ncontent-disposition: form-data; name="file"; filename="b"'
+    answer = await post_form(gateway, form(part(head, b"x"), field("purpose", "batch")))
+    assert (answer.status, answer.json["filename"], answer.json["bytes"]) == (200, "b", 1)
+
+
 @pytest.mark.parametrize(
     ("query", "param"),
     [("limit=0", "limit"), ("limit=10001", "limit"), ("limit=x", "limit"), ("limit=" + "9" * 99, "limit"),

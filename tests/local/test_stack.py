@@ -47,6 +47,28 @@ def drive(body: str, **settings: object) -> str:
     return "\n".join(printed)
 
 
+def test_files_are_kept_beside_the_embedded_redis_unless_somewhere_else_is_named():
+    printed = drive("""
+        print(running.settings.files_store_url)
+        await running.start_redis()
+        print(running.settings.files_store_url.startswith("file:///"))
+    """)
+    assert printed == "\nTrue"
+    kept = drive("await running.start_redis(); print(running.settings.files_store_url)", files_store_url="file:///x")
+    assert kept == "file:///x"
+
+
+def test_its_clients_send_the_first_key(tmp_path: Path):
+    keys = tmp_path / "keys"
+    keys.write_text("# ours\nalice sk-alice\nbob sk-bob\n")
+    for settings, headers in (
+        ({}, {}),
+        ({"api_key": "sk-own"}, {"Authorization": "Bearer sk-own"}),
+        ({"api_keys_file": keys}, {"Authorization": "Bearer sk-alice"}),
+    ):
+        assert Stack(Settings(**settings), tmp_path, False, print).headers == headers
+
+
 def test_an_embedded_redis_keeps_its_data_over_a_crash():
     printed = drive("""
         await running.start_redis()

@@ -76,6 +76,9 @@ class Stack:
         if not self.settings.media_redis_url:
             limit = self.settings.media_store_max_bytes * MEDIA_REDIS_OVERHEAD
             await self._start_redis("media-redis", "media_redis_url", {"maxmemory": str(limit)})
+        if not self.settings.files_store_url:
+            # They last as long as what is known of them, which is in this Redis.
+            self.settings = self.settings.model_copy(update={"files_store_url": (self._folder / "files").as_uri()})
 
     async def start_gateway(self) -> None:
         """The gateway, until it answers; port 0 is replaced by a free one."""
@@ -84,9 +87,6 @@ class Stack:
         if "drain_notice_s" not in self.settings.model_fields_set:
             # No load balancer is to notice that it stops.
             self.settings = self.settings.model_copy(update={"drain_notice_s": 0.0})
-        if not self.settings.files_store_url:
-            # As long as all the rest: they are in the embedded Redis, too.
-            self.settings = self.settings.model_copy(update={"files_store_url": (self._folder / "files").as_uri()})
         _check_port(self.settings.host, self.settings.port)
         child = await self._start("gateway", [sys.executable, "-m", "tessera", "gateway"])
         async with aiohttp.ClientSession() as session:

@@ -15,8 +15,8 @@ class FileSettings(BaseSettings):
         "",
         pattern=r"^((file:///|s3://[^/]).+)?$",
         description="Where files are kept: `file:///…`, a directory that all gateways see, or object storage as "
-        "`s3://bucket/prefix` (credentials and endpoint as usual, `AWS_…`); empty: nowhere, but `tessera up` has a "
-        "directory of its own while it runs.",
+        "`s3://bucket/prefix` (credentials and endpoint as usual, `AWS_…`); empty: nowhere, but beside its embedded "
+        "Redis `tessera up` has a directory of its own.",
     )
     files_request_timeout_s: float = Field(60.0, gt=0, description="Longest request to the object storage of files.")
     files_max_bytes: int = Field(512 * MIB, gt=0, description="Largest file.")
