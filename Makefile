@@ -111,6 +111,10 @@ clean: ## Remove what was built or installed
 chart: install ## Write the chart's schema and README anew, after a change of its values or of settings
 	@$(BIN)/python -m deploy.helm.generate
 
+.PHONY: dashboards
+dashboards: install ## Write Grafana's dashboards anew
+	@$(BIN)/python -m deploy.grafana.dashboards
+
 # What tests need beside Python's packages: what the generator of test media speaks and writes with, Helm 3, schemas of
 # objects that operators read, and promtool.
 .PHONY: tools

@@ -73,6 +73,7 @@ _KINDS: dict[str, dict[str, Any]] = {
     "annotations": _TEXTS,
     "commonLabels": _TEXTS,
     "labels": _TEXTS,
+    "dashboardLabels": _TEXTS,
     "monitoringNamespaceLabels": _TEXTS | {"minProperties": 1},
     "topologySpread": {
         "type": "object", "additionalProperties": {"enum": ["ScheduleAnyway", "DoNotSchedule"]},
