@@ -10,7 +10,6 @@ cd "$(dirname "$0")/../.."
 python=${PYTHON:-.venv/bin/python}
 work=${WORK:-$(mktemp -d /tmp/tessera-images-XXXXXX)}
 image=localhost/tessera/gateway:check
-export STORAGE_DRIVER=vfs
 buildah=(buildah --root "$work/storage" --runroot "$work/run")
 
 for tool in buildah debootstrap unshare; do
@@ -35,7 +34,7 @@ file=$("$python" -m pip config debug | awk -F'[ ,]+' '/exists: True/ {print $2}'
 for name in $(compgen -e); do
   case "$name" in PIP_* | *_proxy | *_PROXY | *SSL_CERT* | REQUESTS_CA_BUNDLE) options+=(--env "$name=${!name}") ;; esac
 done
-"${buildah[@]}" bud "${options[@]}" -f deploy/docker/gateway.Dockerfile -t "$image" .
+"${buildah[@]}" bud --format docker "${options[@]}" -f deploy/docker/gateway.Dockerfile -t "$image" .
 container=$("${buildah[@]}" from "$image")
 root=$("${buildah[@]}" mount "$container")
 echo "unpacked: $(du -sm "$root" | cut -f1) MB, of which /opt/tessera: $(du -sm "$root/opt/tessera" | cut -f1) MB"

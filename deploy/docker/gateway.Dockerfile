@@ -15,8 +15,9 @@ RUN python3 -m venv /tmp/builder \
     && /tmp/builder/bin/pip wheel --no-build-isolation --no-deps -w /tmp/wheel /src \
     && /opt/tessera/bin/pip install --no-deps /tmp/wheel/*.whl \
     && /opt/tessera/bin/pip check \
-    && /opt/tessera/bin/python -m compileall -q /opt/tessera/lib \
-    && /opt/tessera/bin/pip uninstall --yes pip setuptools
+    && /opt/tessera/bin/pip uninstall --yes pip setuptools \
+    && find /opt/tessera/lib -type d -name tests -prune -exec rm -r {} + \
+    && /opt/tessera/bin/python -m compileall -q /opt/tessera/lib
 
 FROM ${BASE}
 ARG VERSION=0.1.0
