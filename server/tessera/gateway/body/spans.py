@@ -25,8 +25,8 @@ _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _NAME = re.compile(rb"[ \t\r\n,]*+(?:(%b)%b:%b|\})" % (_STRING.pattern, _BLANK, _BLANK), re.DOTALL)
 _BETWEEN = re.compile(rb"[ \t\r\n,]*+")
 _SCALAR = re.compile(rb"[^,\]}\s]++")
-# The next bracket, or the quote of a string that is not short: a short one is quicker skipped in the same match. That is
-# bounded, so that none of it costs memory, and not possessive: before Python 3.11.5 a group that is, and fails in its
+# The next bracket, or the quote of a string that is not short: a short one is quicker skipped in the same match. These
+# are counted, so that they cost no memory, and not possessive: before Python 3.11.5 a group that is, and fails in its
 # middle, makes the whole fail (python/cpython#106052).
 _MARK = re.compile(rb'[^"\[\]{}]*+(?:"[^"\\]{0,32}+"[^"\[\]{}]*+){0,64}(["\[\]{}])')
 
