@@ -18,7 +18,7 @@ from tessera.worker import frontend as frontends
 from tests.polling import eventually
 from tests.queue.corner import depth_of
 from tests.worker.floor import Application, Floor, all_answered
-from tests.worker.jobs import MODEL, answered, enqueue, lapse, log_of, text_of
+from tests.worker.jobs import MODEL, answered, enqueue, lapse, log_of, requeued, text_of
 
 
 async def workers(redis: aioredis.Redis, broker: Broker) -> int:
@@ -343,7 +343,7 @@ async def test_a_process_that_is_killed_loses_its_leases(
 
     async def reaped() -> bool:
         await broker.reap(MODEL)
-        return (await broker.census(MODEL)).counts.get("reaped:requeued") == 4
+        return await requeued(broker) == 4
 
     await eventually(reaped, "its leases ran out")
     await all_answered(broker, jobs)
