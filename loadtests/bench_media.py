@@ -17,7 +17,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from loadtests import media_files
+from loadtests import media_files, media_gateway
 from loadtests.summary import Spread, percentile
 from tessera.media import DecodeJob, MediaSpec, Modality, SandboxDecoder
 from tessera.media.sniff import identify
@@ -69,18 +69,30 @@ class Result:
 def main(
     cases: Annotated[str, typer.Option(help="Which, separated by commas.")] = ",".join(CASES),
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each side.")] = 3,
+    requests: Annotated[int, typer.Option(min=0, help="Of each kind to a real gateway; 0: none.")] = 300,
+    seconds: Annotated[float, typer.Option(min=1, help="Of load on that gateway.")] = 20.0,
     json: Annotated[Path | None, typer.Option(help="Also write the report to this file.")] = None,
 ) -> None:
-    """Compare CPU time an item, because that is what a core is worth; noise of the machine hardly changes it."""
+    """Compare CPU time an item, because that is what a core is worth; noise of the machine hardly changes it.
+
+    Then send media to a real gateway: how long it takes to the queue, and what text requests notice meanwhile.
+    """
     try:
-        chosen = [CASES[name.strip()] for name in cases.split(",")]
+        chosen = [CASES[name.strip()] for name in cases.split(",") if name.strip()]
     except KeyError as error:
         raise typer.BadParameter(f"--cases: there is no {error}; known: {', '.join(CASES)}") from error
     console = Console(width=120)
     results = uvloop.run(_measure(chosen, rounds, console))
-    _show(results, console)
+    if results:
+        _show(results, console)
+    gateway = uvloop.run(media_gateway.measure(requests, seconds)) if requests else None
+    if gateway is not None:
+        media_gateway.show(gateway, console)
     if json is not None:
-        rows = [{"case": r.case.name, "vllm_s": r.direct, "sandbox_s": r.sandbox, "late_s": _late(r)} for r in results]
+        rows: list[Any] = [
+            {"case": r.case.name, "vllm_s": r.direct, "sandbox_s": r.sandbox, "late_s": _late(r)} for r in results
+        ]
+        rows += [gateway.to_json()] if gateway else []
         json.write_bytes(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
 
 
@@ -148,7 +160,8 @@ def _cpu_time(items: int) -> Iterator[list[float]]:
 def _seconds() -> float:
     own = psutil.Process()
     times = [process.cpu_times() for process in [own, *own.children(recursive=True)]]
-    return sum(t.user + t.system for t in times)
+    # Of children that have ended too: processes that decode are replaced from time to time.
+    return sum(t.user + t.system + t.children_user + t.children_system for t in times)
 
 
 async def _lateness(work: Awaitable[None]) -> list[float]:

@@ -22,12 +22,14 @@ class Answer:
         ended_s: when its last byte came.
         tokens: output tokens.
         events: SSE events with text.
+        job_id: under which a gateway queued it; empty of an engine's own answer.
     """
 
     ttft_s: float
     ended_s: float
     tokens: int
     events: int
+    job_id: str = ""
 
 
 class Connection(asyncio.Protocol):
@@ -80,8 +82,9 @@ class Connection(asyncio.Protocol):
             raise BadAnswer(f"no complete answer within {ANSWER_TIMEOUT_S:g} s") from None
         finally:
             self._done = None
-        events = self._response.check(tokens)
-        return Answer(self._first_s - began_s, ended_s, tokens, events)
+        response = self._response
+        events = response.check(tokens)
+        return Answer(self._first_s - began_s, ended_s, tokens, events, response.job_id)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop."""

@@ -116,17 +116,20 @@ class RedisPart:
     """A Redis whose data outlives it.
 
     Args:
-        fsync: ``always`` or ``everysec``, as of ``appendfsync``.
+        fsync: ``always`` or ``everysec``, as of ``appendfsync``; None: what it has is only in memory.
+        name: of its files.
     """
 
-    def __init__(self, folder: Path, fsync: str):
-        self.socket = folder / "redis.sock"
+    def __init__(self, folder: Path, fsync: str | None, *, name: str = "redis"):
+        self.socket = folder / f"{name}.sock"
         self.struck_at = float("-inf")
-        persist = ["--save", "", "--appendonly", "yes", "--appendfsync", fsync, "--dir", str(folder)]
-        # What it reads at each start is to stay small.
-        persist += ["--auto-aof-rewrite-min-size", "8mb", "--auto-aof-rewrite-percentage", "50"]
+        persist = ["--save", "", "--dir", str(folder)]
+        if fsync is not None:
+            persist += ["--appendonly", "yes", "--appendfsync", fsync]
+            # What it reads at each start is to stay small.
+            persist += ["--auto-aof-rewrite-min-size", "8mb", "--auto-aof-rewrite-percentage", "50"]
         self._argv = [str(executable()), "--port", "0", "--unixsocket", str(self.socket), *persist]
-        self._log = folder / "redis.log"
+        self._log = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -14,7 +14,7 @@ import aiohttp
 import redis.asyncio as aioredis
 
 from loadtests.chaos.link import Link
-from loadtests.chaos.part import Part, RedisPart, run_gateway, run_worker
+from loadtests.chaos.part import Part, RedisPart, Run, run_gateway, run_worker
 from tessera.local.stack import free_port
 from tessera.queue import REDIS_UNAVAILABLE, connect
 from tessera.queue.keys import Keys
@@ -55,14 +55,19 @@ async def until(ready: Callable[[], Awaitable[bool]]) -> None:
 class Server:
     """Use ``running``.
 
+    Args:
+        gateway: what a gateway's process does.
+        media_redis: media has a Redis of its own, which keeps it in memory alone, as `tessera up` has it.
+
     Attributes:
         gateways: addresses, and the processes.
         workers: the processes, each with its link.
     """
 
-    def __init__(self, size: Size, folder: Path):
+    def __init__(self, size: Size, folder: Path, *, gateway: Run = run_gateway, media_redis: bool = False):
         self.size = size
         self.redis = RedisPart(folder, size.fsync)
+        self.media_redis = RedisPart(folder, None, name="media-redis") if media_redis else None
         common = {
             "engine": SIMULATED,
             "lease_s": size.lease_s,
@@ -76,6 +81,7 @@ class Server:
             "redis_timeout_s": 2.0,
             "simulated_decode_step_ms": size.step_ms,
             "simulated_seats": 64,
+            "media_redis_url": self.media_redis.url if self.media_redis else "",
         }
         self.workers: list[tuple[Part, Link]] = []
         for i in range(size.workers):
@@ -86,15 +92,16 @@ class Server:
         for i in range(size.gateways):
             port = free_port()
             own: dict[str, Any] = {**common, "redis_url": self.redis.url, "host": "127.0.0.1", "port": port}
-            gateway = Part(f"gateway {i}", run_gateway, own, folder / f"gateway-{i}.log")
-            self.gateways.append((f"http://127.0.0.1:{port}", gateway))
+            part = Part(f"gateway {i}", gateway, own, folder / f"gateway-{i}.log")
+            self.gateways.append((f"http://127.0.0.1:{port}", part))
         own_settings = Settings(redis_url=self.redis.url, redis_timeout_s=1.0)
         self._commands: aioredis.Redis = connect(own_settings, name="chaos")
         self._keys = Keys(own_settings.redis_prefix)
 
     async def start(self, http: aiohttp.ClientSession) -> None:
         """Start everything, and wait until it answers. Raises ``TimeoutError``."""
-        self.redis.start()
+        for server in self._redis_servers():
+            server.start()
         async with asyncio.timeout(START_S):
             await until(self.redis_answers)
         for worker, link in self.workers:
@@ -112,7 +119,8 @@ class Server:
         for _, link in self.workers:
             link.stop()
         await self._commands.aclose()
-        self.redis.kill()
+        for server in self._redis_servers():
+            server.kill()
 
     async def redis_answers(self) -> bool:
         """Whether Redis does."""
@@ -121,6 +129,11 @@ class Server:
         except REDIS_UNAVAILABLE:
             return False
         return True
+
+    async def queued_s(self, job_id: str) -> float:
+        """When a job was queued, s since the epoch: by Redis' clock, which tells whole milliseconds."""
+        queued_ms: Any = await self._commands.hget(self._keys.job(SIMULATED, job_id), "enqueued_ms")
+        return (int(queued_ms) + 0.5) / 1000
 
     async def jobs_of(self, workers: set[str]) -> list[str]:
         """Ids of the jobs that a worker holds, by what Redis knows it as; none where Redis is away."""
@@ -145,11 +158,14 @@ class Server:
         except (aiohttp.ClientError, TimeoutError):
             return False
 
+    def _redis_servers(self) -> list[RedisPart]:
+        return [self.redis, *([self.media_redis] if self.media_redis else [])]
+
 
 @asynccontextmanager
-async def running(size: Size, folder: Path, http: aiohttp.ClientSession) -> AsyncIterator[Server]:
-    """A server, until the context ends."""
-    server = Server(size, folder)
+async def running(size: Size, folder: Path, http: aiohttp.ClientSession, **options: Any) -> AsyncIterator[Server]:
+    """A server, until the context ends; ``options`` are those of ``Server``."""
+    server = Server(size, folder, **options)
     try:
         await server.start(http)
         yield server

@@ -1,0 +1,275 @@
+"""What media costs on its way through a real gateway: time to the queue, and what others notice while it decodes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import socket
+import struct
+import tempfile
+import time
+from array import array
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from loadtests import media_files
+from loadtests.chaos.server import Server, Size, running
+from loadtests.client import Connection
+from loadtests.requests import Requests, Shape, Workload
+from loadtests.summary import percentile
+from tessera.gateway.app import create_app
+from tessera.gateway.memory import give_back_freed_memory, keep_for_good
+from tessera.gateway.server import GatewayServer
+from tessera.settings import SIMULATED, Settings
+
+TOKENS = 4
+# What the event loop is asked to be woken for, and how far a text request is behind the one before.
+TICK_S = 0.005
+EVERY_S = 0.01
+# Requests of each kind in a row, so that what the machine does meanwhile concerns all kinds.
+_IN_A_ROW = 20
+_TICKS = "ticks.f64"
+# Large media at once, and how many different ones: none is known when it is sent.
+_AT_ONCE = 2
+_DIFFERENT = 4
+
+
+@dataclass
+class Way:
+    """Seconds of one kind of request: to the queue, and to the first token."""
+
+    queue_s: list[float] = field(default_factory=list)
+    ttft_s: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Notice:
+    """Seconds.
+
+    Attributes:
+        late_s: how late the gateway's event loop was.
+        work_s: how long its thread computed between two looks, on whatever else the machine did.
+        ttft_s: text requests' time to first token.
+        decoded: items meanwhile.
+    """
+
+    late_s: list[float] = field(default_factory=list)
+    work_s: list[float] = field(default_factory=list)
+    ttft_s: list[float] = field(default_factory=list)
+    decoded: int = 0
+
+
+@dataclass
+class Report:
+    """Of one run.
+
+    Attributes:
+        paths: by kind of request, at one stream.
+        quiet, loaded: without and with media that is decoded meanwhile.
+    """
+
+    paths: dict[str, Way]
+    quiet: Notice
+    loaded: Notice
+
+    def to_json(self) -> dict[str, Any]:
+        """Percentiles, ms."""
+        return {
+            "to_queue_ms": {name: _percentiles(path.queue_s) for name, path in self.paths.items()},
+            "to_first_token_ms": {name: _percentiles(path.ttft_s) for name, path in self.paths.items()},
+            **{
+                name: {
+                    "event_loop_late_ms": _percentiles(notice.late_s),
+                    "event_loop_work_ms": _percentiles(notice.work_s),
+                    "text_ttft_ms": _percentiles(notice.ttft_s),
+                    "decoded": notice.decoded,
+                }
+                for name, notice in (("quiet", self.quiet), ("loaded", self.loaded))
+            },
+        }
+
+
+async def measure(requests: int, seconds: float) -> Report:
+    """Start a server with a simulated engine, and measure.
+
+    Args:
+        requests: of each kind.
+        seconds: of load, and of none.
+    """
+    with tempfile.TemporaryDirectory(prefix="tm") as folder:
+        ticks = Path(folder) / _TICKS
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=300)) as http:
+            size = Size(gateways=1, workers=1, lease_s=10.0, fsync="everysec", step_ms=0.1)
+            watched = partial(run_watched_gateway, ticks)
+            async with running(size, Path(folder), http, gateway=watched, media_redis=True) as server:
+                paths = await _paths(server, requests)
+                quiet, loaded = Notice(), Notice()
+                async with _watching(server, ticks, quiet):
+                    await asyncio.sleep(seconds)
+                async with _watching(server, ticks, loaded):
+                    loaded.decoded = await _load(server.gateways[0][0], http, seconds)
+                return Report(paths, quiet, loaded)
+
+
+def run_watched_gateway(ticks: Path, settings: Settings) -> None:
+    """``tessera gateway``, which also writes down how late its event loop is and how long it worked, floats in s."""
+    give_back_freed_memory()
+    server = _Watched(ticks, settings)
+    keep_for_good()
+    server.run()
+
+
+class _Watched(GatewayServer):
+    def __init__(self, ticks: Path, settings: Settings):
+        super().__init__(create_app(settings), settings)
+        self._file = ticks
+        self._watch: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._watch = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        with self._file.open("ab", buffering=0) as file:
+            while True:
+                due, worked = time.perf_counter() + TICK_S, time.thread_time()
+                await asyncio.sleep(TICK_S)
+                tick = time.perf_counter() - due, time.thread_time() - worked
+                file.write(array("d", tick).tobytes())
+
+
+async def _paths(server: Server, requests: int) -> dict[str, Way]:
+    """One stream."""
+    url = urlsplit(server.gateways[0][0])
+    host, port = str(url.hostname), int(url.port or 80)
+    known, new = (Requests(Shape(SIMULATED, TOKENS, images=images)) for images in (1, 0))
+    kinds: dict[str, Callable[[int], list[bytes]]] = {
+        "text": partial(new.build, Workload.TEXT, host),
+        "image seen before": partial(known.build, Workload.IMAGE, host),
+        "new image": partial(new.build, Workload.IMAGE, host),
+    }
+    paths = {name: Way() for name in kinds}
+    with await Connection.open(host, port) as connection:
+        for number in range(-1, -(-requests // _IN_A_ROW)):
+            for name, build in kinds.items():
+                for request in build(_IN_A_ROW):
+                    began_s = time.time()
+                    answer = await connection.exchange(request, TOKENS)
+                    queued_s = await server.queued_s(answer.job_id)
+                    if number >= 0:  # the first ones fill pools
+                        paths[name].queue_s.append(queued_s - began_s)
+                        paths[name].ttft_s.append(answer.ttft_s)
+    return paths
+
+
+@asynccontextmanager
+async def _watching(server: Server, ticks: Path, notice: Notice) -> AsyncIterator[None]:
+    """Send a text request each ``EVERY_S``, whether or not the one before has been answered."""
+    url = urlsplit(server.gateways[0][0])
+    before = len(_ticks(ticks))
+    texts = asyncio.create_task(_send_texts(str(url.hostname), int(url.port or 80), notice))
+    try:
+        yield
+    finally:
+        texts.cancel()
+        await asyncio.wait([texts])
+    seen = _ticks(ticks)[before:]
+    notice.late_s, notice.work_s = [late for late, _ in seen], [work for _, work in seen]
+
+
+def _ticks(file: Path) -> list[tuple[float, float]]:
+    content = file.read_bytes()
+    return list(struct.iter_unpack("2d", content[: len(content) // 16 * 16]))
+
+
+async def _send_texts(host: str, port: int, notice: Notice) -> None:
+    requests = Requests(Shape(SIMULATED, TOKENS))
+    idle: list[Connection] = []
+
+    async def send(request: bytes) -> None:
+        connection = idle.pop() if idle else await Connection.open(host, port)
+        notice.ttft_s.append((await connection.exchange(request, TOKENS)).ttft_s)
+        idle.append(connection)
+
+    due = time.perf_counter()
+    async with asyncio.TaskGroup() as tasks:
+        while True:
+            tasks.create_task(send(requests.build(Workload.TEXT, host, 1)[0]))
+            due += EVERY_S
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+
+
+async def _load(url: str, http: aiohttp.ClientSession, seconds: float) -> int:
+    """Have pages, photographs and a clip decoded, some at once. Returns how many were."""
+    bodies = itertools.cycle(await asyncio.to_thread(lambda: list(_bodies())))
+    ends, decoded = time.perf_counter() + seconds, 0
+
+    async def work() -> None:
+        nonlocal decoded
+        while time.perf_counter() < ends:
+            # Changed a little each time, behind the end of the file: nothing has been seen before.
+            body = next(bodies).replace(b"SERIAL", b"%06d" % (decoded % 1_000_000))
+            headers = {"Content-Type": "application/json"}
+            async with http.post(f"{url}/v1/chat/completions", data=BytesIO(body), headers=headers) as response:
+                assert response.status == 200, await response.text()
+                await response.read()
+            decoded += 1
+
+    await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
+    return decoded
+
+
+def _bodies() -> Iterator[bytes]:
+    clip = media_files.clip(10)
+    for number in range(_DIFFERENT):
+        yield _body("image_url", media_files.page(number))
+        yield _body("image_url", media_files.photograph(number))
+        if number % 4 == 0:
+            yield _body("video_url", clip)
+
+
+def _body(part: str, data: bytes) -> bytes:
+    """A request with a data URL, whose media type has room for a serial number."""
+    url = f"data:{part.removesuffix('_url')}/x-SERIAL;base64,{base64.b64encode(data).decode()}"
+    content = [{"type": part, part: {"url": url}}, {"type": "text", "text": "?"}]
+    return orjson.dumps({"model": SIMULATED, "messages": [{"role": "user", "content": content}], "max_tokens": 1})
+
+
+def _percentiles(seconds: list[float]) -> dict[str, float]:
+    return {f"p{percent}": 1000 * percentile(seconds, percent) for percent in (50, 99)}
+
+
+def show(report: Report, console: Console) -> None:
+    """Print it."""
+    table = Table("one stream", "to the queue, p50", "p99", "to the first token, p50", "p99")
+    for name, path in report.paths.items():
+        times = [1000 * percentile(times, p) for times in (path.queue_s, path.ttft_s) for p in (50, 99)]
+        table.add_row(name, *(f"{ms:.2f} ms" for ms in times))
+    console.print(table)
+    columns = (
+        "event loop late, p50",
+        "p99",
+        "its own work at a stretch, p99",
+        "most",
+        "text's first token, p50",
+        "p99",
+    )
+    table = Table("a text request each 10 ms", *columns)
+    loaded = f"while media is decoded ({report.loaded.decoded} items)"
+    for name, notice in (("alone", report.quiet), (loaded, report.loaded)):
+        measured = ((notice.late_s, (50, 99)), (notice.work_s, (99, 100)), (notice.ttft_s, (50, 99)))
+        times = [1000 * percentile(times, p) for times, percents in measured for p in percents]
+        table.add_row(name, *(f"{ms:.2f} ms" for ms in times))
+    console.print(table)
