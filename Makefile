@@ -55,6 +55,10 @@ $(ROUTER)/installed:
 	@$(ROUTER)/bin/pip install --disable-pip-version-check --no-input --quiet sglang-router==0.3.2
 	@touch $@
 
+.PHONY: bench-plan
+bench-plan: install ## Measure how fast the tokens of images are planned, on one core
+	@$(BIN)/python -m loadtests.bench_plan
+
 .PHONY: bench-slow-readers
 bench-slow-readers: install ## Measure what clients cost that do not read their answers, and whether others notice them
 	@$(BIN)/python -m loadtests.bench_slow_readers $(ARGS)

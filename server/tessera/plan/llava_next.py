@@ -6,6 +6,7 @@ Source: ``vllm/model_executor/models/llava_next.py`` (0.32) and ``select_best_re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -22,12 +23,18 @@ def best_resolution(width: int, height: int, candidates: Sequence[tuple[int, int
     Args:
         candidates: height and width each, as ``image_grid_pinpoints`` has them; at least one.
     """
-    best, most, least_waste = Size(0, 0), 0, float("inf")
+    best, most, least_waste, area = Size(0, 0), 0, math.inf, width * height
     for high, wide in candidates:
-        scale = min(wide / width, high / height)
-        kept = min(int(width * scale) * int(height * scale), width * height)
+        scale, down = wide / width, high / height
+        if down < scale:
+            scale = down
+        kept = int(width * scale) * int(height * scale)
+        if kept > area:
+            kept = area
+        if kept < most:
+            continue
         waste = wide * high - kept
-        if kept > most or (kept == most and waste < least_waste):
+        if kept > most or waste < least_waste:
             best, most, least_waste = Size(wide, high), kept, waste
     return best
 

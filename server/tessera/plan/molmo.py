@@ -21,10 +21,12 @@ _TOO_SMALL = 10e9
 
 
 @lru_cache(maxsize=16)
-def _tilings(most: int) -> npt.NDArray[np.int32]:
-    """Rows and columns, by their number; those of one number stay in order."""
+def _tilings(most: int, step: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Rows and columns, by their number, where those of one number stay in order; and their pixels, down and across."""
     found = [(i, j) for i in range(1, most + 1) for j in range(1, most + 1) if i * j <= most]
-    return np.array(sorted(found, key=lambda each: each[0] * each[1]), dtype=np.int32)
+    tilings = np.array(sorted(found, key=lambda each: each[0] * each[1]), dtype=np.int32)
+    pixels = (tilings * step).astype(np.float32)
+    return tilings, pixels[:, 0], pixels[:, 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,10 @@ class Molmo(Family):
         """The grid that needs the least enlarging, or the least shrinking where none is large enough."""
         margins = self.patch_size * (self.left_margin + self.right_margin)
         step = (self.crop_patches - self.left_margin - self.right_margin) * self.patch_size
-        tilings = _tilings(self.max_crops)
+        tilings, high, wide = _tilings(self.max_crops, step)
         # In single precision, as the source: it decides between grids of one shape.
-        size = np.array([height - margins, width - margins], dtype=np.float32)
         with np.errstate(divide="ignore"):
-            scales = ((tilings * step).astype(np.float32) / size).min(axis=-1, keepdims=True)
+            scales = np.minimum(high / np.float32(height - margins), wide / np.float32(width - margins))
         enough = np.where(scales < 1.0, _TOO_SMALL, scales)
         best = scales.argmax() if (scales < 1).all() else enough.argmin()
         rows, columns = tilings[best]

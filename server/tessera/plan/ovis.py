@@ -5,23 +5,25 @@ Source: ``vllm/transformers_utils/processors/ovis.py`` and ``vllm/model_executor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 from typing import ClassVar, Self
 
 from tessera.plan.family import IMAGE, Family
 from tessera.plan.parameters import Configuration, UnknownFamily
-from tessera.plan.plans import Grid, ImagePlan, Size, Unplannable
+from tessera.plan.plans import Grid, ImagePlan, Size
 
 _MOST_TILES = 9  # `max_partition`, as the processor calls it
 _COVERED = 0.9
-_GRIDS = [
-    Grid(columns, rows)
-    for rows in range(1, _MOST_TILES + 1)
-    for columns in range(1, _MOST_TILES + 1)
-    if rows * columns <= _MOST_TILES
-]
+_GRIDS = sorted(
+    (
+        Grid(columns, rows)
+        for rows in range(1, _MOST_TILES + 1)
+        for columns in range(1, _MOST_TILES + 1)
+        if rows * columns <= _MOST_TILES
+    ),
+    key=lambda grid: grid.tiles,
+)
 _FRAME = 4  # tokens for the start, the image, the tiles and the end
 
 
@@ -68,31 +70,30 @@ class Ovis(Family):
 
     def _grid(self, width: int, height: int) -> Grid:
         """The smallest that covers enough; where none does, the one that covers most."""
-        covered = [(grid, self._covered(width, height, grid)) for grid in _GRIDS]
-        if any(share > 1 for _, share in covered):
-            raise Unplannable("The processor cannot divide an image of this size.")
-        good = [each for each in covered if each[1] > _COVERED]
-        if good:
-            return min(good, key=lambda each: (each[0].tiles, -each[1]))[0]
-        return min(covered, key=lambda each: (-each[1], each[0].tiles))[0]
+        area, fallback, most = width * height, _GRIDS[0], -1.0
+        good, best, tiles = None, _COVERED, 0
+        for grid in _GRIDS:
+            columns, rows = grid
+            if good is not None and columns * rows > tiles:
+                break
+            share = self._seen(width, height, columns, rows) / area
+            if share > best:
+                good, best, tiles = grid, share, columns * rows
+            if share > most:
+                fallback, most = grid, share
+        return good or fallback
 
-    def _covered(self, width: int, height: int, grid: Grid) -> float:
-        return sum(self._seen(*tile) for tile in _tiles(width, height, grid)) / (width * height)
+    def _seen(self, width: int, height: int, columns: int, rows: int) -> float:
+        """Pixels that are left of all tiles when the longer side of each is no more than the encoder's."""
+        wide, high = width // columns, height // rows
+        # The last tiles take what is left. Added up row by row, as the source does.
+        last, below = width - (columns - 1) * wide, height - (rows - 1) * high
+        side = self.tile_size
+        row = [_shrunk(wide, high, side)] * (columns - 1) + [_shrunk(last, high, side)]
+        bottom = [_shrunk(wide, below, side)] * (columns - 1) + [_shrunk(last, below, side)]
+        return sum(row * (rows - 1) + bottom)
 
-    def _seen(self, width: int, height: int) -> float:
-        """Pixels that are left of a tile when its longer side is no more than the encoder's."""
-        long, short = max(width, height), float(min(width, height))
-        if long > self.tile_size:
-            return short / long * self.tile_size * self.tile_size
-        return long * short
 
-
-def _tiles(width: int, height: int, grid: Grid) -> Iterator[tuple[int, int]]:
-    """Their sizes, row by row; the last ones take what is left."""
-    wide, high = width // grid.columns, height // grid.rows
-    for row in range(grid.rows):
-        for column in range(grid.columns):
-            yield (
-                width - column * wide if column == grid.columns - 1 else wide,
-                height - row * high if row == grid.rows - 1 else high,
-            )
+def _shrunk(width: int, height: int, side: int) -> float:
+    long, short = (width, height) if width > height else (height, width)
+    return short / long * side * side if long > side else long * short
