@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from tests.deploy.chart import CHART, ROOT
 
 DOCKER = ROOT / "deploy" / "docker"
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
+# Where the tools are that came with the tests, whether or not their environment is the shell's.
+BIN = Path(sys.executable).parent
 LOCKS = sorted(DOCKER.glob("requirements-*.txt"))
 COMPOSE = DOCKER / "compose.yaml"
 
@@ -39,17 +42,17 @@ def test_there_are_these_images():
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda d: d.stem)
 def test_hadolint_finds_nothing(dockerfile: Path):
-    run("hadolint", "--failure-threshold", "style", dockerfile)
+    run(BIN / "hadolint", "--failure-threshold", "style", dockerfile)
 
 
 def test_shellcheck_finds_nothing():
-    run("shellcheck", *DOCKER.glob("*.sh"))
+    run(BIN / "shellcheck", *DOCKER.glob("*.sh"))
 
 
 def test_yamllint_finds_nothing():
     rules = {"line-length": {"max": 140}, "braces": "disable", "document-start": "disable", "comments": "disable"}
     files = [*DOCKER.glob("*.yaml"), *CHART.glob("*.yaml"), *CHART.glob("examples/*.yaml")]
-    run("yamllint", "--strict", "-d", json.dumps({"extends": "default", "rules": rules}), *files)
+    run(BIN / "yamllint", "--strict", "-d", json.dumps({"extends": "default", "rules": rules}), *files)
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda d: d.stem)
