@@ -224,7 +224,7 @@ async def test_tokens_of_a_request_without_its_client_are_its_tenants(gateway, w
 )
 def test_a_gateway_that_is_open_to_all_says_so(monkeypatch, nothing_from_outside, given, told):
     monkeypatch.setattr(server.GatewayServer, "run", lambda self: None)
-    for name in ("raise_descriptor_limit", "give_back_freed_memory"):
+    for name in ("raise_descriptor_limit", "give_back_freed_memory", "keep_for_good"):
         monkeypatch.setattr(server, name, lambda: None)
     with capture_logs() as logs:
         server.run_gateway(Settings(**given))
