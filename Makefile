@@ -23,11 +23,13 @@ up: install ## Start everything and keep it running; Ctrl-C stops
 
 .PHONY: test
 test: install tools lint ## Run all tests, the end-to-end ones on real Redis, Ray and vLLM included
-	@$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90
+# Two at a time, file by file: most of these tests wait for something. The others have the machine for themselves.
+	@$(BIN)/pytest -m "not e2e" --numprocesses 2 --dist loadfile --cov --cov-report=
+	@$(BIN)/pytest -m e2e --cov --cov-append --cov-report=term --cov-fail-under=90
 
 .PHONY: test-quick
 test-quick: install $(VENV)/node_modules/.installed ## Run the tests that need no vLLM
-	@$(BIN)/pytest -m "not e2e"
+	@$(BIN)/pytest -m "not e2e" --numprocesses 2 --dist loadfile
 
 .PHONY: lint
 lint: install ## Check format, style, types and the direction of imports
