@@ -1,7 +1,8 @@
-"""Fixtures for everything that needs a real Redis."""
+"""Fixtures for all tests, and for everything that needs a real Redis."""
 
 from __future__ import annotations
 
+import os
 import secrets
 import subprocess
 import time
@@ -16,6 +17,17 @@ from tessera.local.redis_server import executable
 from tessera.queue import connect
 from tessera.settings import Settings
 from tests.stack import RunningStack, running_stack
+
+
+@pytest.fixture(autouse=True)
+def ordinary_scheduling() -> Iterator[None]:
+    """Undo what SVT-AV1 does, run by root: it makes the thread that encodes with it a real-time one.
+
+    All that is started by it later, servers as well, would be so too, and leave the processors to nobody else.
+    """
+    yield
+    if os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 @pytest.fixture(scope="session")
