@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from io import BytesIO
@@ -127,6 +128,8 @@ def _video(container: str, pictures: str, sound: str) -> bytes:
         output.mux(video.encode())
         if audio is not None:
             _mux_tone(output, audio)
+    # SVT-AV1, run by root, has made a real-time thread of this one, whose load would leave no turn to the server.
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return file.getvalue()
 
 
