@@ -6,13 +6,11 @@ from __future__ import annotations
 import asyncio
 import os
 import urllib.request
-from collections.abc import Iterator
 from contextlib import suppress
 from urllib.error import HTTPError
 
 import obstore
 import pytest
-from moto.server import ThreadedMotoServer
 from structlog.testing import capture_logs
 
 from tessera.errors import FilesUnavailable
@@ -27,15 +25,6 @@ from tests.files.test_uploads import announce, send
 
 NAME = "2026-11-28/file-1"
 MIB = 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture

@@ -8,14 +8,12 @@ import secrets
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import obstore
 import pytest
-from moto.server import ThreadedMotoServer
 from structlog.testing import capture_logs
 
 from tessera.errors import MediaStoreUnavailable
@@ -67,16 +65,6 @@ class Bucket:
 
     def add(self, name: str) -> None:
         self.store.put(f"tessera-media/{name}", b"x")
-
-
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    """A server that speaks S3."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture
