@@ -28,6 +28,8 @@ _LOOK_S = 0.5
 _SPARE_DESCRIPTORS = 256
 # A prompt and an answer, in blocks of the simulated engine's KV cache.
 _BLOCKS_A_STREAM = 8
+# Of prompts, in a step of the engine, beside the streams' own.
+_SPARE_TOKENS = 8192
 
 
 @dataclass
@@ -55,17 +57,17 @@ def main(
     step: Annotated[float, typer.Option(min=0.01, help="Seconds between two tokens of a stream.")] = 4.0,
     per_second: Annotated[float, typer.Option(min=1, help="Streams that are opened in a second.")] = 250.0,
 ) -> None:
-    """Open streams one after the other, slow ones, until all are open. Exits with 1 where one was not whole."""
+    """Open streams one after the other, slow ones, until all are open. Exits with 1 where one was not, or not whole."""
     console = Console() if sys.stdout.isatty() else Console(width=120)
-    # As long as it takes to open them all, and some more.
-    tokens = 5 + int(streams / per_second / step * 1.5)
+    # As long as it takes to open them all on a machine that opens less than half as many a second, and some more.
+    tokens = 5 + int(streams / per_second / step * 2.5)
     try:
         crowd = uvloop.run(_measure(streams, step, per_second, tokens, console))
     except StartFailed as error:
         console.print(f"[red]{error}[/]")
         raise typer.Exit(1) from error
     _show(crowd, streams, console)
-    if crowd.errors or crowd.complete < streams:
+    if crowd.errors or crowd.complete < streams or crowd.most_open < streams:
         raise typer.Exit(1)
 
 
@@ -79,6 +81,8 @@ async def _measure(streams: int, step_s: float, per_second: float, tokens: int, 
         simulated_decode_step_ms=1000 * step_s,
         simulated_seats=streams,
         simulated_kv_blocks=streams * _BLOCKS_A_STREAM,
+        # A token of each stream and some prompts: one step takes them all.
+        simulated_batch_tokens=2 * streams + _SPARE_TOKENS,
         max_queued_jobs=streams,
         max_connections=streams + _SPARE_DESCRIPTORS,
     )
