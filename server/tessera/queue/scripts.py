@@ -10,11 +10,12 @@ from typing import Any
 import redis.asyncio as aioredis
 from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import NoScriptError, ResponseError
+
+from tessera.queue.direct import Direct
 
 # What a Redis says that cannot do its work at the moment: failing over, full, starting, or its disk is.
 _PASSING = ("READONLY", "OOM", "MISCONF", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "BUSY", "TRYAGAIN")
-
 
 # What is prepended to every script, and to some.
 _COMMON = ("damage", "bytes", "common")
@@ -28,10 +29,20 @@ _FURTHER = {
 class Script(AsyncScript):
     """A script whose errors are those of the commands in it: Redis 6.2 wraps them, and so hides their kind."""
 
+    def __init__(self, redis: aioredis.Redis, source: str):
+        super().__init__(redis, source)
+        self._redis = redis
+        self._direct = Direct(redis)
+
     async def __call__(self, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:  # type: ignore[override]
         """Run it. Raises redis-py's errors, ``ConnectionError`` for all that pass by themselves."""
+        command = ("EVALSHA", self.sha, len(keys), *keys, *args)
         try:
-            return await super().__call__(keys=keys, args=args)
+            try:
+                return await self._direct.command(*command)
+            except NoScriptError:
+                await self._redis.script_load(self.script)
+                return await self._direct.command(*command)
         except ResponseError as error:
             if any(f"{code} " in str(error) for code in _PASSING):
                 raise RedisConnectionError(str(error)) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import redis.asyncio as aioredis
 
+from tessera.queue.direct import Direct
 from tessera.queue.keys import Keys
 
 # A token may be lost with the worker that took it, so a wait is never longer than this.
@@ -18,9 +19,9 @@ class Wakeup:
     """
 
     def __init__(self, redis: aioredis.Redis, keys: Keys, model: str):
-        self._redis = redis
+        self._direct = Direct(redis)
         self._key = keys.wake(model)
 
     async def wait(self) -> None:
         """Return when a job was queued, or after ``LONGEST_WAIT_S``. Raises redis-py's errors."""
-        await self._redis.blpop([self._key], timeout=LONGEST_WAIT_S)
+        await self._direct.command("BLPOP", self._key, LONGEST_WAIT_S)
