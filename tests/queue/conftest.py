@@ -43,12 +43,18 @@ def add(broker: Broker) -> Callable[..., Awaitable[Job]]:
 
 @pytest.fixture
 def take(broker: Broker) -> Callable[..., Awaitable[Leases]]:
-    """Leases jobs for a worker."""
+    """Leases jobs for a worker, also those of which it gets only a few in a call."""
 
     async def lease(
         free: int = 100, *, capacity: int = 0, most: int = 100, worker: str = "w", by: Broker = broker
     ) -> Leases:
-        return await by.lease(MODEL, worker, free=free, capacity=capacity or free, most=most)
+        capacity = capacity or free
+        taken = await by.lease(MODEL, worker, free=free, capacity=capacity, most=most)
+        more = taken
+        while more and len(taken) < most and (left := free - sum(lease.width for lease in taken)) > 0:
+            more = await by.lease(MODEL, worker, free=left, capacity=capacity, most=most - len(taken))
+            taken += more
+        return taken
 
     return lease
 

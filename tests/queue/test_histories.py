@@ -2,6 +2,7 @@
 
 - A job is in one place: it waits, is leased, or has ended; and what has ended stays as it is.
 - Waiting jobs are taken in the order of their arrival, as many as fit; one that is given back keeps its place.
+- Of those that were given out before, one is taken in a call (there are never so many here that it would be more).
 - A job that does not fit is passed by those behind it, by a bounded number and for a bounded time. Then one worker
   takes nothing else until it fits; there is one such worker at the most, and it may die as any other.
 - An epoch is given out once, and they rise. Only who holds a job by its newest epoch can write, renew or give it back.
@@ -715,7 +716,7 @@ class History(RuleBasedStateMachine):
                 self.kept_free = (worker, suspect)
                 return given, True
         front: Known | None = None
-        behind_front = unsuspected = 0
+        behind_front = unsuspected = again = 0
         kept_free = False
         for known in self._waiting():
             if len(given) == most or free <= 0:
@@ -723,6 +724,9 @@ class History(RuleBasedStateMachine):
             if known in given:
                 continue
             if known.width <= free:
+                again += bool(known.epochs)
+                if again > 1:
+                    break
                 given.append(known)
                 free -= known.width
                 behind_front += front is not None

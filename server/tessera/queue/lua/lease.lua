@@ -10,6 +10,8 @@
 -- which the next idle worker takes.
 -- A job that does not fit is passed by those behind it that do. Once that has gone on for long enough, one worker is
 -- kept free: it takes nothing else until the job fits, or another worker has taken it.
+-- Of jobs that were given out before, one worker takes only a few in a call, and another one is woken for the next: what
+-- a dead worker ran is shared out among those that are left, rather than gone on with by the one that asks first.
 local prefix, limits, worker, claim, again = ARGV[1], limits_from(2), ARGV[7], tonumber(ARGV[8]), ARGV[9] == '1'
 local free, capacity, most = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 local lease_ms, reply_ttl_ms = tonumber(ARGV[13]), tonumber(limits.reply_ttl_ms)
@@ -19,6 +21,8 @@ local reserved = prefix .. 'reserved'
 local now, jobs, given, letters, kept_free = now_ms(), {}, {claim}, {}, false
 -- Jobs that do not fit are looked at up to this number.
 local MOST_SKIPPED = 64
+-- Of so many that wait, one that was given out before is taken in a call, and one at the least.
+local SHARED_AMONG = 16
 
 local function look(id, score)
   local job = fields_of(prefix, id, 'epoch', 'state', 'attempts', 'enqueued_ms', 'sequences', 'deadline_ms', 'reply_to',
@@ -111,6 +115,12 @@ local function keep_free_for(id)
   kept_free = true
 end
 
+local function wake_one()
+  local wake = prefix .. 'wake'
+  if redis.call('LLEN', wake) == 0 then redis.call('RPUSH', wake, '1') end
+  keep(wake, lease_ms + reply_ttl_ms)
+end
+
 local function take_what_fits()
   local holder = redis.call('HMGET', reserved, 'worker', 'job')
   if holder[1] == worker and holder[2] then
@@ -133,7 +143,8 @@ local function take_what_fits()
     keep_free_for(suspect)
     return
   end
-  local front, skipped, passing, passing_suspects = nil, 0, 0, 0
+  local front, skipped, passing, passing_suspects, resumed = nil, 0, 0, 0, 0
+  local share = math.max(1, math.floor(redis.call('ZCARD', queue) / SHARED_AMONG))
   for _ = 1, most + MOST_SKIPPED do
     if #jobs >= most or free <= 0 then break end
     local id, score = unpack(redis.call('ZRANGE', queue, skipped, skipped, 'WITHSCORES'))
@@ -143,6 +154,11 @@ local function take_what_fits()
     end
     local job = waiting(id, score)
     if job and width_of(job) <= free then
+      if job.epoch ~= '0' then resumed = resumed + 1 end
+      if resumed > share then
+        wake_one()
+        break
+      end
       take(id, job)
       if front then passing = passing + 1 end
       if not job.suspect then passing_suspects = passing_suspects + 1 end
