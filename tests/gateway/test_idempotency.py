@@ -192,7 +192,8 @@ async def test_what_is_no_longer_kept_is_run_anew(gateway, worker, lost):
     _, job_id = await answered(gateway, worker, body, DOCUMENT, Data(BODY), End(USAGE))
     redis, keys = worker.broker._redis, worker.broker.keys
     if lost == "the key":
-        [name] = await redis.zrange(f"{keys.model(model)}once", 0, -1)
+        [names] = [key async for key in redis.scan_iter(f"{keys.prefix}:*:keys:*")]
+        [name] = await redis.zrange(names, 0, -1)
         assert 0 < await redis.ttl(f"{keys.model(model)}once:{name.decode()}") <= 3600
         await redis.delete(f"{keys.model(model)}once:{name.decode()}")
     else:

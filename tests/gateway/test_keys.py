@@ -183,6 +183,17 @@ async def test_an_idempotency_key_is_its_tenants(gateway, worker):
     assert ids[0] == ids[2] != ids[1]
 
 
+async def test_no_tenant_pushes_out_anothers_idempotency_key(start_gateway, locked, worker):
+    gateway = await start_gateway(locked.model_copy(update={"max_idempotency_keys": 2}))
+    body, replayed = chat(worker.card.model), []
+    asked = [(ALICE, "k"), *((BOB, f"k{n}") for n in range(3)), (ALICE, "k"), (BOB, "k0")]
+    async with worker.serving(worker.echo):
+        for key, name in asked:
+            answer = await gateway.post(body, headers={**bearer(key), "Idempotency-Key": name})
+            replayed.append("Idempotency-Replayed" in answer.headers)
+    assert replayed == [False] * 4 + [True, False]
+
+
 async def test_metrics_and_logs_tell_the_tenant(gateway, worker):
     names = ("tessera_tenant_requests_total", "tessera_tenant_tokens_total")
     before = [await gateway.metric(name, tenant="alice") for name in names]

@@ -403,7 +403,7 @@ async def test_nothing_stays_for_ever(
     await broker.reap(MODEL)
     cancelled, waiting = await add(), await add()
     await broker.cancel(MODEL, cancelled.id)
-    once = Once("k", "sent")
+    once = Once("k", "sent", "t")
     await broker.enqueue_once(Job(new_job_id(), MODEL, "/", b"{}"), once, reply_to=GATEWAY, lasting=True)
     await broker.follow(MODEL, waiting.id, "another")
     running = await take(2)

@@ -16,7 +16,7 @@ Add = Callable[..., Awaitable[Job]]
 Take = Callable[..., Awaitable[Leases]]
 STRUCTURES = (
     *("queue", "leases", "bodies", "replies", "ended", "first", "alone", "wake", "dead", "counts", "reserved"),
-    *("order", "gateways", "watch", "once", "damaged", f"gateway:{GATEWAY}", "once:name"),
+    *("order", "gateways", "watch", "damaged", f"gateway:{GATEWAY}", "keys:tenant", "once:name"),
 )
 
 
@@ -24,7 +24,7 @@ async def spoil(redis: aioredis.Redis, key: str) -> None:
     """Whatever type the key has, it has another one now."""
     await redis.delete(key)
     await redis.geoadd(key, (1, 1, "garbage"))
-    if "".join(key.rsplit(":", 1)[1:]) in {"queue", "leases", "ended", "dead", "gateways", "once"}:
+    if "".join(key.rsplit(":", 1)[1:]) in {"queue", "leases", "ended", "dead", "gateways", "tenant"}:
         await redis.set(key, "garbage")
 
 
@@ -39,7 +39,7 @@ async def test_every_verb_goes_on_whichever_key_is_overwritten(
     broker: Broker, redis_client: aioredis.Redis, add: Add, name: str, first: str
 ) -> None:
     key = broker.keys.model(MODEL) + name
-    once = Once("name", "sent")
+    once = Once("name", "sent", "tenant")
     for turn in range(3):
         await spoil(redis_client, key)
         if first == "the reaper":

@@ -255,7 +255,7 @@ class History(RuleBasedStateMachine):
         key=st.sampled_from("kl"), sent=st.sampled_from("xxxy"), gateway=st.sampled_from(GATEWAYS), again=st.booleans()
     )
     def enqueue_once(self, key: str, sent: str, gateway: str, again: bool) -> None:
-        known, once = self._new(1, gateway), Once(key, sent)
+        known, once = self._new(1, gateway), Once(key, sent, "t")
         known.lasting = True
         begun_by, begun = self.begun.get(key, (sent, None))
         add = partial(self.broker.enqueue_once, known.job, once, reply_to=gateway, lasting=True)

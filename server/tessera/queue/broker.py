@@ -84,7 +84,7 @@ class Broker:
             Overloaded, QueueBytesFull: as ``enqueue`` does.
         """
         settings = self._settings
-        remembered = (settings.idempotency_ttl_s * 1000, settings.max_idempotency_keys)
+        remembered = (once.tenant, settings.idempotency_ttl_s * 1000, settings.max_idempotency_keys)
         return _earlier(await self._add(job, reply_to, lasting, once.name, once.digest, *remembered))
 
     async def begun(self, model: str, once: Once) -> str | None:

@@ -22,7 +22,7 @@ All keys of one model share the hash tag ``{model}``, so that one script can tou
 ``P:{M}:gateways``                    sorted set  ids of gateways with jobs of the model, by expiry (ms)
 ``P:{M}:gateway:ID``                  set         ids of the jobs that end with a gateway
 ``P:{M}:once:KEY``                    string      what was sent with an idempotency key, and the job's id
-``P:{M}:once``                        sorted set  those keys, by when their jobs began (ms)
+``P:{M}:keys:TENANT``                 sorted set  those keys of a tenant, by when their jobs began (ms)
 ``P:{M}:watch``                       integer     when silent ones were last looked for, or are to be next (ms)
 ``P:{M}:damaged:NAME``                any         what stood at another key and is not of its type
 ``P:{M}:damaged``                     set         names of those, until somebody has logged them

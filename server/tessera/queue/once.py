@@ -8,6 +8,9 @@ from typing import Self
 
 from tessera.settings import DEFAULT_TENANT
 
+# Of a digest, in hexadecimal: no two tenants of one server share them.
+TENANT_DIGITS = 32
+
 
 @dataclass(frozen=True, slots=True)
 class Once:
@@ -16,14 +19,17 @@ class Once:
     Attributes:
         name: digest of the key and of whose it is, as Redis knows it.
         digest: of the path and the body, which are to be the same each time.
+        tenant: digest of whose key it is: only so many of each are remembered.
     """
 
     name: str
     digest: str
+    tenant: str
 
     @classmethod
     def of(cls, key: str, path: str, body: bytes | bytearray, *, tenant: str = DEFAULT_TENANT) -> Self:
         """The key of a tenant's request. Takes a millisecond a MiB."""
         sent = sha256(path.encode() + b"\0")
         sent.update(body)
-        return cls(sha256(f"{tenant}\0{key}".encode()).hexdigest(), sent.hexdigest())
+        owner = sha256(tenant.encode()).hexdigest()[:TENANT_DIGITS]
+        return cls(sha256(f"{tenant}\0{key}".encode()).hexdigest(), sent.hexdigest(), owner)

@@ -38,7 +38,9 @@ class GatewaySettings(BaseSettings):
     idempotency_ttl_s: int = Field(
         3600, gt=0, description="How long an `Idempotency-Key` is remembered; its answer as long as any, once it ended."
     )
-    max_idempotency_keys: int = Field(100_000, gt=0, description="Most of them for a model; the oldest are forgotten.")
+    max_idempotency_keys: int = Field(
+        100_000, gt=0, description="Most of them for a tenant and a model; the oldest are forgotten."
+    )
     drain_timeout_s: float = Field(30.0, ge=0, description="Time for running requests to end at shutdown.")
     drain_notice_s: float = Field(
         3.0, ge=0, description="The first part of it, in which `/readyz` says 503 and new requests are still taken."

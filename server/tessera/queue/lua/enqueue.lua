@@ -1,7 +1,7 @@
 -- KEYS: any key of the model (routes the script in a cluster)
 -- ARGV: prefix, id, max queued, queue timeout ms, reply ttl ms, lease ms, the gateway that the job ends with ('': none),
 -- the channel of the one that asks, sequences, meta, body, max bytes of bodies; with an idempotency key also its name,
--- the digest of what was sent with it, how long it is remembered (ms), and of how many that is true
+-- the digest of what was sent with it, whose it is, how long it is remembered (ms), and of how many of theirs that is true
 -- Returns the queue's length after the job was added, -1 where the queue is full, or -2 where bodies take all
 -- the room; and with a key also what `begun` returns.
 local prefix, id = ARGV[1], ARGV[2]
@@ -41,7 +41,7 @@ if ARGV[7] ~= '' then
   redis.call('ZADD', prefix .. 'gateways', 'GT', now + ARGV[6], ARGV[7])
   keep(prefix .. 'gateways', ttl_ms)
 end
-if ARGV[13] then remember(prefix, ARGV[13], ARGV[14], id, ARGV[15], tonumber(ARGV[16])) end
+if ARGV[13] then remember(prefix, ARGV[13], ARGV[14], ARGV[15], id, ARGV[16], tonumber(ARGV[17])) end
 -- One token wakes one waiting worker; tokens are hints, so their number is bounded by the queue's length.
 if redis.call('LLEN', prefix .. 'wake') <= length then redis.call('RPUSH', prefix .. 'wake', '1') end
 keep(prefix .. 'wake', ttl_ms)

@@ -1,5 +1,6 @@
 -- Prepended to the scripts that know idempotency keys: `once:NAME` holds the digest of what was sent with a key, and the
--- id of the job that it began; the sorted set `once` holds all names, by when their jobs began (ms).
+-- id of the job that it began; the sorted set `keys:TENANT` holds the names of a tenant, by when their jobs began (ms), so
+-- that none pushes out those of another.
 
 local OTHER_REQUEST = -3
 
@@ -28,8 +29,8 @@ local function begun(prefix, name, digest)
   return stands(prefix, id) and id or nil
 end
 
-local function remember(prefix, name, digest, id, ttl_ms, most)
-  local names, now = prefix .. 'once', now_ms()
+local function remember(prefix, name, digest, tenant, id, ttl_ms, most)
+  local names, now = prefix .. 'keys:' .. tenant, now_ms()
   redis.call('SET', once_key(prefix, name), digest .. ' ' .. id, 'PX', ttl_ms)
   redis.call('ZREMRANGEBYSCORE', names, '-inf', now - ttl_ms)
   redis.call('ZADD', names, now, name)
