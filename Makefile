@@ -66,7 +66,7 @@ bench-slow-readers: install ## Measure what clients cost that do not read their 
 	@$(BIN)/python -m loadtests.bench_slow_readers $(ARGS)
 
 .PHONY: chaos
-chaos: install ## Kill parts of a server under load, at random, and count what is lost (ARGS="--kills 2000 --minutes 40")
+chaos: install ## Kill parts of a server under load, at random, and count what is lost (ARGS="--kills 2000 --minutes 40", or "--engine vllm")
 	@$(BIN)/python -m loadtests.chaos harm $(ARGS)
 
 .PHONY: chaos-page

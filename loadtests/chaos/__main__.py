@@ -16,19 +16,35 @@ from loadtests.chaos import record
 from loadtests.chaos.run import Plan, run
 from loadtests.chaos.server import Size
 from loadtests.chaos.tally import Tally
+from tessera.settings import SIMULATED, VLLM
 
 app = typer.Typer(add_completion=False)
+
+# A real engine needs most of a minute to start, and a core while it does.
+USUAL = {
+    SIMULATED: Plan(kills=0, seconds=0, pause_s=0.8, streams=36, size=Size(workers=12, lease_s=2.0)),
+    VLLM: Plan(kills=0, seconds=0, pause_s=4.0, streams=10, size=Size(workers=2, lease_s=5.0)),
+}
 
 
 @app.command()
 def harm(
     kills: Annotated[int, typer.Option(min=1, help="Processes to kill; then it ends.")] = 2000,
     minutes: Annotated[float, typer.Option(min=0.1, help="Longest time for that.")] = 10.0,
-    pause: Annotated[float, typer.Option(min=0.1, help="Seconds between two faults, on average.")] = 0.8,
-    streams: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 36,
-    workers: Annotated[int, typer.Option(min=2, help="Simulated workers.")] = 12,
+    engine: Annotated[
+        Literal["simulated", "vllm"], typer.Option(help="Simulated engines, or real vLLM with the embedded model.")
+    ] = SIMULATED,
+    pause: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds between two faults, on average.", show_default="0.8; vllm: 4")
+    ] = None,
+    streams: Annotated[
+        int | None, typer.Option(min=1, help="Requests under way at once.", show_default="36; vllm: 10")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=2, help="Workers; of vLLM replicas.", show_default="12; vllm: 2")
+    ] = None,
     gateways: Annotated[int, typer.Option(min=2, help="Gateways.")] = 2,
-    lease: Annotated[float, typer.Option(min=0.5, help="TESSERA_LEASE_S.")] = 2.0,
+    lease: Annotated[float | None, typer.Option(min=0.5, help="TESSERA_LEASE_S.", show_default="2; vllm: 5")] = None,
     attempts: Annotated[int, typer.Option(min=1, help="TESSERA_MAX_ATTEMPTS.")] = 3,
     fsync: Annotated[Literal["always", "everysec"], typer.Option(help="Redis' appendfsync.")] = "always",
     seed: Annotated[int | None, typer.Option(help="Of all that is random; left out: another one each time.")] = None,
@@ -40,9 +56,17 @@ def harm(
     Exits with 1 where something was lost, repeated or changed.
     """
     console = Console()
-    size = Size(gateways=gateways, workers=workers, lease_s=lease, max_attempts=attempts, fsync=fsync)
+    usual = USUAL[engine]
+    size = Size(
+        gateways=gateways,
+        workers=workers or usual.size.workers,
+        lease_s=lease or usual.size.lease_s,
+        max_attempts=attempts,
+        fsync=fsync,
+        engine=engine,
+    )
     chosen = time.time_ns() if seed is None else seed
-    plan = Plan(kills, minutes * 60, pause, streams, chosen, size)
+    plan = Plan(kills, minutes * 60, pause or usual.pause_s, streams or usual.streams, chosen, size)
     console.print(f"Seed {chosen}", highlight=False)
     began_s = time.monotonic()
     tally = uvloop.run(run(plan, logs, lambda tally: _tell(tally, console)))
@@ -73,6 +97,8 @@ def _show(tally: Tally, console: Console) -> None:
     numbers |= {f"told to come again, {code}": number for code, number in tally.refused.most_common()}
     numbers |= {"sent again elsewhere": tally.asked_again, "joined by a key": tally.joined}
     numbers["picked up elsewhere"] = tally.picked_up
+    if tally.unsteady:
+        numbers["questions left out, since they have two answers in peace"] = tally.unsteady
     for name, number in numbers.items():
         counts.add_row(name, f"{number:,}")
     for name, number in zeros.items():

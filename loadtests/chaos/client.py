@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import aiohttp
 import orjson
@@ -43,7 +43,7 @@ class _Attempt:
     flight: Flight
     headers: dict[str, str]
     until_s: float
-    said: Said = field(default_factory=Said)
+    said: Said
     job_id: str = ""
     last_event: str = ""
     ended: bool = False
@@ -54,18 +54,25 @@ class Client:
 
     Args:
         gateways: their addresses, and themselves.
+        new: what it is told is put into.
 
     Attributes:
         flights: requests under way, by the id that they were sent with.
     """
 
     def __init__(
-        self, http: aiohttp.ClientSession, gateways: Sequence[tuple[str, Part]], tally: Tally, chance: random.Random
+        self,
+        http: aiohttp.ClientSession,
+        gateways: Sequence[tuple[str, Part]],
+        tally: Tally,
+        chance: random.Random,
+        new: Callable[[], Said] = Said,
     ):
         self._http = http
         self._gateways = gateways
         self._tally = tally
         self._chance = chance
+        self._new = new
         self.flights: dict[str, Flight] = {}
 
     async def ask(self, question: Question, right: Said | None) -> Said | None:
@@ -101,7 +108,7 @@ class Client:
         while True:
             request_id = f"chaos-{self._chance.getrandbits(64):016x}"
             self.flights[request_id] = flight
-            attempt = _Attempt(flight, {**headers, "X-Request-Id": request_id}, until_s)
+            attempt = _Attempt(flight, {**headers, "X-Request-Id": request_id}, until_s, self._new())
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     if await self._send(question, attempt):

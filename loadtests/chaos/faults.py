@@ -13,12 +13,10 @@ from loadtests.chaos.flight import Flight, Strike
 from loadtests.chaos.part import Part, RedisPart
 from loadtests.chaos.server import Server, until
 from loadtests.chaos.tally import Tally
+from loadtests.chaos.worker import Worker
 
-# Kinds, and how often each comes, of a hundred.
+# Kinds, and how often each comes; what is done to workers comes on top (`Fleet.KINDS`), to be a hundred in all.
 KINDS = {
-    "worker killed": 62,
-    "worker stopped": 8,
-    "worker cut off": 8,
     "gateway killed": 10,
     "gateway stopped": 4,
     "redis killed": 5,
@@ -50,7 +48,9 @@ class Faults:
         self._flights = flights
         self._tally = tally
         self._chance = chance
+        self._kinds = {**server.fleet.KINDS, **KINDS}
         self._harmed: set[str] = set()
+        self._workers = {worker.name: worker for worker in server.fleet.workers}
         self._acting: set[asyncio.Task[None]] = set()
 
     async def run(self, *, kills: int, seconds: float, pause_s: float) -> None:
@@ -63,7 +63,7 @@ class Faults:
         end_s = clock() + seconds
         try:
             while self._tally.kills < kills and clock() < end_s:
-                [kind] = self._chance.choices(list(KINDS), list(KINDS.values()))
+                [kind] = self._chance.choices(list(self._kinds), list(self._kinds.values()))
                 task = asyncio.create_task(self._strike(kind))
                 self._acting.add(task)
                 task.add_done_callback(self._acting.discard)
@@ -76,38 +76,33 @@ class Faults:
         if whom == "redis":
             await self._redis(kind, what)
             return
-        numbers = range(len(self._server.workers if whom == "worker" else self._server.gateways))
-        well = [i for i in numbers if f"{whom} {i}" not in self._harmed]
+        names = [g.name for _, g in self._server.gateways] if whom == "gateway" else list(self._workers)
+        well = [name for name in names if name not in self._harmed]
         if len(well) < 2:
             return  # one is always well: nothing is shown by a server that nobody could reach
-        number = self._chance.choice(well)
-        name = f"{whom} {number}"
+        name = self._chance.choice(well)
         self._harmed.add(name)
         try:
-            await (self._worker if whom == "worker" else self._gateway)(kind, what, number)
+            if whom == "gateway":
+                await self._gateway(kind, what, names.index(name))
+            else:
+                await self._worker(kind, self._workers[name])
         finally:
             self._harmed.discard(name)
 
-    async def _worker(self, kind: str, what: str, number: int) -> None:
-        worker, link = self._server.workers[number]
+    async def _worker(self, kind: str, worker: Worker) -> None:
         ids = worker.worker_ids
         told = set(await self._server.jobs_of(ids))
         self._tally.strikes[kind] += 1
         began_s = self._tell(kind, worker, self._flights_of(told))
-        if what == "killed":
-            await asyncio.to_thread(_replace, worker)
-        elif what == "stopped":
-            worker.stop()
-        else:
-            link.cut(silently=self._chance.random() < 0.5)
+        await worker.harm(kind, self._chance)
         # What it was just given, it takes with it.
         taken = set(await self._server.jobs_of(ids)) - told
         self._tell(kind, worker, self._flights_of(taken), began_s)
-        if what in ("stopped", "cut off"):
+        if kind in self._server.fleet.MENDED:
             await asyncio.sleep(self._for_a_while_s())
-            worker.go_on()
-            link.mend()
-        await self._settled(worker)
+            worker.mend()
+        await worker.settled()
 
     def _flights_of(self, jobs: Iterable[str]) -> list[Flight]:
         return [flight for request_id, flight in self._flights.items() if _among(request_id, jobs)]
@@ -146,7 +141,9 @@ class Faults:
         await asyncio.sleep(REST_S)
         self._harmed.discard("redis")
 
-    def _tell(self, kind: str, part: Part | RedisPart, concerned: Iterable[Flight], at_s: float | None = None) -> float:
+    def _tell(
+        self, kind: str, part: Worker | Part | RedisPart, concerned: Iterable[Flight], at_s: float | None = None
+    ) -> float:
         """Tell requests of a fault. Returns when it was, by default now."""
         at_s = asyncio.get_running_loop().time() if at_s is None else at_s
         part.struck_at = at_s
@@ -158,18 +155,6 @@ class Faults:
     def _for_a_while_s(self) -> float:
         """Shorter than a lease, or longer."""
         return self._chance.uniform(0.2, 2.5) * self._server.size.lease_s
-
-    async def _settled(self, worker: Part) -> None:
-        """A worker that could not start, since Redis was away, is started again, as whoever keeps it running would."""
-        while not worker.worker_ids:
-            if worker.exit_code is not None:
-                await asyncio.to_thread(worker.start)
-            await asyncio.sleep(0.2)
-
-
-def _replace(worker: Part) -> None:
-    worker.kill()
-    worker.start()
 
 
 def _among(request_id: str, jobs: Iterable[str]) -> bool:

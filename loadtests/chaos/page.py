@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from loadtests.chaos.record import FOLDER, Record, read
+from tessera.settings import SIMULATED, VLLM
 
 BEGIN, END = "<!-- counts: written by `make chaos-page` -->\n", "<!-- end of counts -->\n"
+_ENGINES = {SIMULATED: "simulated engines", VLLM: "real vLLM"}
 
 
 def write() -> None:
@@ -35,21 +37,51 @@ def sentence(records: Sequence[Record]) -> str:
         "`make chaos` has killed {kills} processes under {sent} requests so far: {lost} requests lost,\n"
         "{missing} tokens missing, {duplicated} sent twice, {differing} answers changed "
         "([all counts](docs/reliability.md)).\n"
-    ).format(**numbers)
+    ).format(**numbers) + _share_of_vllm(records)
+
+
+def _share_of_vllm(records: Sequence[Record]) -> str:
+    real = _runs(records, VLLM)
+    if not real:
+        return ""
+    numbers = f"{_sum(real, 'kills'):,} kills and {_sum(real, 'sent'):,} requests"
+    return f"Of these, {numbers} were with real vLLM, the others with simulated engines.\n"
 
 
 def tables(records: Sequence[Record]) -> str:
-    """All runs, and how long streams stood still in the last one."""
-    if not records:
+    """All runs, and how long streams stood still in the last one of each kind of engine."""
+    engines = [engine for engine in _ENGINES if _runs(records, engine)]
+    if not engines:
         return "\nNo run was kept yet.\n\n"
-    last = records[-1]
-    strikes, failed = (_total(records, name) for name in ("strikes", "failed"))
-    summed = {
+    columns = [_summed(_runs(records, engine)) for engine in engines]
+    rows = [[name, *(f"{column[name]:,}" for column in columns)] for name in columns[0]]
+    lines = ["", *_table(["", *(_ENGINES[engine] for engine in engines)], rows), ""]
+    for engine in engines:
+        runs = _runs(records, engine)
+        strikes, failed = (_total(runs, name) for name in ("strikes", "failed"))
+        gaps = [
+            [kind, f"{gap['streams']:,}", f"{gap['p50']:.2f}", f"{gap['p99']:.2f}", f"{gap['most']:.2f}"]
+            for kind, gap in runs[-1]["gaps_s"].items()
+        ]
+        lines += [
+            f"With {_ENGINES[engine]}: errors: {_listed(failed)}. Faults: {_listed(strikes)}.",
+            "",
+            f"From a fault to the next token, in the last run ({_conditions(runs[-1])}):",
+            "",
+            *_table(["fault", "streams that it concerned", "p50, s", "p99, s", "longest, s"], gaps),
+            "",
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _summed(records: Sequence[Record]) -> dict[str, int]:
+    return {
+        "runs": len(records),
         "processes killed (`kill -9`)": _sum(records, "kills"),
-        "faults of all kinds": strikes.total(),
+        "faults of all kinds": _total(records, "strikes").total(),
         "requests sent": _sum(records, "sent"),
         "answered": _sum(records, "answered"),
-        "ended with a clear error": failed.total(),
+        "ended with a clear error": _total(records, "failed").total(),
         "lost": _sum(records, "lost"),
         "tokens missing": _sum(records, "missing"),
         "tokens sent twice": _sum(records, "duplicated"),
@@ -58,28 +90,11 @@ def tables(records: Sequence[Record]) -> str:
         "requests sent again, since their gateway had died": _sum(records, "asked_again"),
         "of these, joined by their key": _sum(records, "joined"),
     }
-    return "\n".join(
-        [
-            "",
-            f"Over {len(records)} runs:" if len(records) > 1 else "In one run:",
-            "",
-            *_table(["", "number"], [[name, f"{number:,}"] for name, number in summed.items()]),
-            "",
-            f"Errors: {_listed(failed)}. Faults: {_listed(strikes)}.",
-            "",
-            f"From a fault to the next token, in the last run ({_conditions(last)}):",
-            "",
-            *_table(
-                ["fault", "streams that it concerned", "p50, s", "p99, s", "longest, s"],
-                [
-                    [kind, f"{gap['streams']:,}", f"{gap['p50']:.2f}", f"{gap['p99']:.2f}", f"{gap['most']:.2f}"]
-                    for kind, gap in last["gaps_s"].items()
-                ],
-            ),
-            "",
-            "",
-        ]
-    )
+
+
+def _runs(records: Sequence[Record], engine: str) -> list[Record]:
+    # The first ones were made before there was another engine.
+    return [record for record in records if record.get("engine", SIMULATED) == engine]
 
 
 def _conditions(record: Record) -> str:

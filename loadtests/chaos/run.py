@@ -14,10 +14,11 @@ import aiohttp
 from loadtests.chaos.client import Client
 from loadtests.chaos.faults import Faults
 from loadtests.chaos.questions import Question, questions
-from loadtests.chaos.said import Said
+from loadtests.chaos.said import Said, Spoken
 from loadtests.chaos.server import Server, Size, running
 from loadtests.chaos.tally import Tally
 from tessera.local.up import ended_by_signals
+from tessera.settings import VLLM
 
 # Questions for each stream: two requests that are under way at once never have the same answer.
 QUESTIONS_A_STREAM = 2
@@ -68,11 +69,21 @@ async def run(plan: Plan, folder: Path | None = None, tell: Tell = lambda _: Non
 
 async def _run(plan: Plan, server: Server, http: aiohttp.ClientSession, tell: Tell) -> Tally:
     chance, tally = random.Random(plan.seed), Tally()
-    asked = questions(plan.streams * QUESTIONS_A_STREAM, chance)
-    right = await _learn(asked, Client(http, server.gateways, Tally(), chance), plan.streams)
-    client = Client(http, server.gateways, tally, chance)
+    asked = questions(plan.streams * QUESTIONS_A_STREAM, chance, plan.size.engine)
+    new = Spoken if plan.size.engine == VLLM else Said
+    teacher = Client(http, server.gateways, Tally(), chance, new)
+    right = await _learn(asked, teacher, plan.streams)
+    if plan.size.engine == VLLM:
+        free = await _steady(asked, right, teacher)
+        tally.unsteady = len(asked) - len(free)
+        if len(free) < plan.streams:
+            raise RuntimeError(
+                f"Of {len(asked)} questions only {len(free)} have the same answer twice: ask fewer at once."
+            )
+    else:
+        free = list(asked)
+    client = Client(http, server.gateways, tally, chance, new)
     over = asyncio.Event()
-    free = list(asked)
 
     async def keep_asking() -> None:
         while not over.is_set():
@@ -111,3 +122,13 @@ async def _learn(asked: list[Question], client: Client, at_once: int) -> dict[in
         return id(question), said
 
     return dict(await asyncio.gather(*(learn(question) for question in asked)))
+
+
+async def _steady(asked: list[Question], right: dict[int, Said], client: Client) -> list[Question]:
+    """Questions whose answers stay the same when they are asked alone.
+
+    What is computed beside a request changes the last digits of what a real model computes for it, and where two tokens
+    are as likely as each other, the answer; that is no fault of the server's.
+    """
+    alone = await _learn(asked, client, 1)
+    return [question for question in asked if alone[id(question)].agrees_with(right[id(question)])]

@@ -1,4 +1,4 @@
-"""The server that is to be harmed: an append-only Redis, gateways, and simulated workers behind links to Redis."""
+"""The server that is to be harmed: an append-only Redis, gateways, and workers."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import redis.asyncio as aioredis
 
-from loadtests.chaos.link import Link
-from loadtests.chaos.part import Part, RedisPart, Run, run_gateway, run_worker
+from loadtests.chaos.part import Part, RedisPart, Run, run_gateway
+from loadtests.chaos.replica import ReplicaFleet
+from loadtests.chaos.worker import Fleet, SimulatedFleet
 from tessera.local.stack import free_port
 from tessera.queue import REDIS_UNAVAILABLE, connect
 from tessera.queue.keys import Keys
-from tessera.settings import SIMULATED, Settings
+from tessera.settings import SIMULATED, VLLM, Settings
 
+# Longest start of a part, the engines of real vLLM apart.
 START_S = 60.0
 # A request that has waited so long gets a clear error.
 WAIT_S = 90.0
 POLL_S = 0.05
+# Requests that a simulated engine runs at once.
+SEATS = 64
 # A gateway that answers later than that is not well.
 PROBE_S = 2.0
 
@@ -35,7 +39,8 @@ class Size:
     Attributes:
         max_attempts: as ``TESSERA_MAX_ATTEMPTS``.
         fsync: Redis' ``appendfsync``.
-        step_ms: time of a token.
+        step_ms: time of a token of a simulated engine.
+        engine: what the workers run: simulated engines, or real vLLM with the embedded model.
     """
 
     gateways: int = 2
@@ -44,6 +49,7 @@ class Size:
     max_attempts: int = 3
     fsync: str = "always"
     step_ms: float = 40.0
+    engine: Literal["simulated", "vllm"] = SIMULATED
 
 
 async def until(ready: Callable[[], Awaitable[bool]]) -> None:
@@ -61,7 +67,8 @@ class Server:
 
     Attributes:
         gateways: addresses, and the processes.
-        workers: the processes, each with its link.
+        fleet: the workers.
+        model: what they serve.
     """
 
     def __init__(self, size: Size, folder: Path, *, gateway: Run = run_gateway, media_redis: bool = False):
@@ -69,7 +76,7 @@ class Server:
         self.redis = RedisPart(folder, size.fsync)
         self.media_redis = RedisPart(folder, None, name="media-redis") if media_redis else None
         common = {
-            "engine": SIMULATED,
+            "engine": size.engine,
             "lease_s": size.lease_s,
             "max_attempts": size.max_attempts,
             "queue_timeout_s": WAIT_S,
@@ -79,15 +86,15 @@ class Server:
             "drain_timeout_s": 1.0,
             "drain_notice_s": 0.0,
             "redis_timeout_s": 2.0,
-            "simulated_decode_step_ms": size.step_ms,
-            "simulated_seats": 64,
             "media_redis_url": self.media_redis.url if self.media_redis else "",
         }
-        self.workers: list[tuple[Part, Link]] = []
-        for i in range(size.workers):
-            link = Link(folder / f"link-{i}.sock", self.redis.socket)
-            worker = Part(f"worker {i}", run_worker, {**common, "redis_url": link.url}, folder / f"worker-{i}.log")
-            self.workers.append((worker, link))
+        self.fleet: Fleet
+        if size.engine == VLLM:
+            self.fleet = ReplicaFleet(size.workers, {**common, "redis_url": self.redis.url}, folder)
+        else:
+            simulated = {"simulated_decode_step_ms": size.step_ms, "simulated_seats": SEATS}
+            self.fleet = SimulatedFleet(size.workers, {**common, **simulated}, folder, self.redis.socket)
+        self.model = Settings(engine=size.engine).resolved_model_name()
         self.gateways: list[tuple[str, Part]] = []
         for i in range(size.gateways):
             port = free_port()
@@ -104,20 +111,17 @@ class Server:
             server.start()
         async with asyncio.timeout(START_S):
             await until(self.redis_answers)
-        for worker, link in self.workers:
-            await link.start()
-            await asyncio.to_thread(worker.start)
-        for number, (_, gateway) in enumerate(self.gateways):
+        await self.fleet.start()
+        for _, gateway in self.gateways:
             await asyncio.to_thread(gateway.start)
-            async with asyncio.timeout(START_S):
+        await self.fleet.ready()
+        async with asyncio.timeout(START_S):
+            for number in range(len(self.gateways)):
                 await until(partial(self.gateway_answers, http, number))
 
     async def stop(self) -> None:
         """End everything."""
-        parts = [part for _, part in self.gateways] + [part for part, _ in self.workers]
-        await asyncio.gather(*(asyncio.to_thread(part.terminate) for part in parts))
-        for _, link in self.workers:
-            link.stop()
+        await asyncio.gather(*(asyncio.to_thread(part.terminate) for _, part in self.gateways), self.fleet.stop())
         await self._commands.aclose()
         for server in self._redis_servers():
             server.kill()
@@ -132,16 +136,16 @@ class Server:
 
     async def queued_s(self, job_id: str) -> float:
         """When a job was queued, s since the epoch: by Redis' clock, which tells whole milliseconds."""
-        queued_ms: Any = await self._commands.hget(self._keys.job(SIMULATED, job_id), "enqueued_ms")
+        queued_ms: Any = await self._commands.hget(self._keys.job(self.model, job_id), "enqueued_ms")
         return (int(queued_ms) + 0.5) / 1000
 
     async def jobs_of(self, workers: set[str]) -> list[str]:
         """Ids of the jobs that a worker holds, by what Redis knows it as; none where Redis is away."""
         try:
-            leased: Any = await self._commands.zrange(self._keys.leases(SIMULATED), 0, -1)
+            leased: Any = await self._commands.zrange(self._keys.leases(self.model), 0, -1)
             async with self._commands.pipeline(transaction=False) as pipe:
                 for raw in leased:
-                    pipe.hget(self._keys.job(SIMULATED, raw.decode()), "worker")
+                    pipe.hget(self._keys.job(self.model, raw.decode()), "worker")
                 holders = await pipe.execute()
         except REDIS_UNAVAILABLE:
             return []

@@ -29,6 +29,7 @@ class Tally:
         missing: tokens that an answer did not have.
         duplicated: tokens that came twice, or belong to another answer.
         differing: answers that are not what they are without faults.
+        unsteady: questions that were left out, since a real model answered them in peace in two ways.
         gaps_s: from a fault to the next token, by kind of fault.
         seen: what was wrong, in words.
     """
@@ -45,6 +46,7 @@ class Tally:
     missing: int = 0
     duplicated: int = 0
     differing: int = 0
+    unsteady: int = 0
     gaps_s: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     seen: list[str] = field(default_factory=list)
 
@@ -82,6 +84,7 @@ class Tally:
             "missing",
             "duplicated",
             "differing",
+            "unsteady",
         )
         return {
             "kills": self.kills,

@@ -19,7 +19,8 @@ from loadtests.chaos.flight import Flight, Strike
 from loadtests.chaos.link import Link
 from loadtests.chaos.questions import questions
 from loadtests.chaos.run import Plan
-from loadtests.chaos.said import Said
+from loadtests.chaos.said import Said, Spoken
+from loadtests.chaos.server import Size
 from loadtests.chaos.tally import Tally
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 4}
@@ -62,6 +63,46 @@ def test_a_stream_that_changes_its_id_is_another_one() -> None:
     told = said(0, 1, 2)
     told.take({**event({"index": 0, "text": " 3fa9c1.3"}), "id": "cmpl-2", "usage": USAGE})
     assert not told.agrees_with(RIGHT)
+
+
+def spoken(*texts: str, tokens: list[str] | None = None, end: str = "length", usage: bool = True) -> Spoken:
+    told = Spoken()
+    for text in texts:
+        told.take(event({"index": 0, "delta": {"content": text}}))
+    found = [{"token": token} for token in tokens or []]
+    told.take(event({"index": 0, "delta": {}, "logprobs": {"content": found}, "finish_reason": end}))
+    if usage:
+        told.take({**event(), "usage": USAGE})
+    return told
+
+
+@pytest.mark.parametrize(
+    ("told", "agrees", "missing", "duplicated"),
+    [
+        (spoken("The cat", " sat"), True, 0, 0),
+        (spoken("The", " cat s", "at", usage=False, end=""), True, 0, 0),
+        (spoken("The", " cat", usage=False, end=""), True, 0, 0),
+        (spoken("The cat cat sat"), False, 0, 1),
+        (spoken("The sat"), False, 1, 0),
+        (spoken("The cat sat", tokens=["The", " sat"]), False, 0, 0),
+        (spoken("The cat sat", end="stop"), False, 0, 0),
+    ],
+)
+def test_what_a_model_says_is_compared_without_its_events(
+    told: Spoken, agrees: bool, missing: int, duplicated: int
+) -> None:
+    right = spoken("The", " cat", " sat")
+    assert (told.agrees_with(right), told.missing(right), told.duplicated(right)) == (agrees, missing, duplicated)
+
+
+def test_the_arguments_of_a_models_tools_are_compared() -> None:
+    calls = [{"index": 0, "id": "call-1", "function": {"name": "count", "arguments": '{"n": 1}'}}]
+    told, right = Spoken(), Spoken()
+    told.take(event({"index": 0, "delta": {"tool_calls": calls}}))
+    right.take(event({"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"name": "count"}}]}}))
+    assert not told.agrees_with(right)
+    right.take(event({"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": '{"n": 1}'}}]}}))
+    assert told.agrees_with(right)
 
 
 def test_the_gap_is_the_silence_after_a_fault_and_not_what_was_on_its_way() -> None:
@@ -212,10 +253,12 @@ def test_runs_add_up(tmp_path: Path) -> None:
     tally.strikes["worker killed"] = 1200
     tally.gaps_s["worker killed"] = [1.0, 3.0]
     path = tmp_path / "results.json"
-    for _ in range(2):
-        record.append(record.record_of(Plan(kills=1, seconds=1), tally, 60.0), path)
+    for engine in ("simulated", "simulated", "vllm"):
+        record.append(record.record_of(Plan(kills=1, seconds=1, size=Size(engine=engine)), tally, 60.0), path)
     told = page.tables(record.read(path))
-    assert "| processes killed (`kill -9`) | 2,400 |" in told
+    assert "| processes killed (`kill -9`) | 2,400 | 1,200 |" in told
     assert "| worker killed | 2 | 3.00 | 3.00 | 3.00 |" in told
     assert "cores that all of them share at a load average of " in told
-    assert "killed 2,400 processes under 6 requests so far: 0 requests lost" in page.sentence(record.read(path))
+    sentence = page.sentence(record.read(path))
+    assert "killed 3,600 processes under 9 requests so far: 0 requests lost" in sentence
+    assert "1,200 kills and 3 requests were with real vLLM" in sentence

@@ -1,0 +1,127 @@
+"""Workers that are to be harmed, of whatever kind, and simulated ones, each behind a link to Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from loadtests.chaos.link import Link
+from loadtests.chaos.part import Part, run_worker
+
+
+class Worker(Protocol):
+    """One of several workers.
+
+    Attributes:
+        struck_at: event loop's time at which something was last done to it, by whoever does it.
+    """
+
+    name: str
+    struck_at: float
+
+    @property
+    def worker_ids(self) -> set[str]:
+        """Under which Redis knows it since its last start."""
+
+    async def harm(self, kind: str, chance: random.Random) -> None:
+        """Do to it what one of its fleet's kinds says."""
+
+    def mend(self) -> None:
+        """Undo what can be undone of that."""
+
+    async def settled(self) -> None:
+        """Wait until it serves again. Raises ``TimeoutError``."""
+
+
+class Fleet(Protocol):
+    """All workers.
+
+    Attributes:
+        KINDS: what may be done to one of them, and how often, beside gateways and Redis.
+        MENDED: those of them that are undone after a while.
+    """
+
+    KINDS: ClassVar[dict[str, int]]
+    MENDED: ClassVar[frozenset[str]]
+
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """Each of them."""
+
+    async def start(self) -> None:
+        """Start all."""
+
+    async def ready(self) -> None:
+        """Wait until all serve. Raises ``TimeoutError``."""
+
+    async def stop(self) -> None:
+        """End all."""
+
+
+class SimulatedWorker:
+    """A process that can be killed, stopped, and cut off from Redis."""
+
+    def __init__(self, number: int, settings: dict[str, Any], folder: Path, redis_socket: Path):
+        self.name = f"worker {number}"
+        self.struck_at = float("-inf")
+        self.link = Link(folder / f"link-{number}.sock", redis_socket)
+        own = {**settings, "redis_url": self.link.url}
+        self.part = Part(self.name, run_worker, own, folder / f"worker-{number}.log")
+
+    @property
+    def worker_ids(self) -> set[str]:
+        """Under which Redis knows it since its last start."""
+        return self.part.worker_ids
+
+    async def harm(self, kind: str, chance: random.Random) -> None:
+        """Another one is started in the place of one that is killed."""
+        if kind == "worker killed":
+            await asyncio.to_thread(self._replace)
+        elif kind == "worker stopped":
+            self.part.stop()
+        else:
+            self.link.cut(silently=chance.random() < 0.5)
+
+    def mend(self) -> None:
+        """Let it go on."""
+        self.part.go_on()
+        self.link.mend()
+
+    async def settled(self) -> None:
+        """One that could not start, since Redis was away, is started again, as whoever keeps it running would."""
+        while not self.worker_ids:
+            if self.part.exit_code is not None:
+                await asyncio.to_thread(self.part.start)
+            await asyncio.sleep(0.2)
+
+    def _replace(self) -> None:
+        self.part.kill()
+        self.part.start()
+
+
+class SimulatedFleet:
+    """Simulated workers, each a process of its own."""
+
+    KINDS: ClassVar = {"worker killed": 62, "worker stopped": 8, "worker cut off": 8}
+    MENDED: ClassVar = frozenset({"worker stopped", "worker cut off"})
+
+    def __init__(self, number: int, settings: dict[str, Any], folder: Path, redis_socket: Path):
+        self.workers = [SimulatedWorker(i, settings, folder, redis_socket) for i in range(number)]
+
+    async def start(self) -> None:
+        """Start all, one after the other."""
+        for worker in self.workers:
+            await worker.link.start()
+            await asyncio.to_thread(worker.part.start)
+
+    async def ready(self) -> None:
+        """Nothing to wait for: they come while the others serve."""
+
+    async def stop(self) -> None:
+        """End all."""
+        await asyncio.gather(*(asyncio.to_thread(worker.part.terminate) for worker in self.workers))
+        for worker in self.workers:
+            worker.link.stop()
