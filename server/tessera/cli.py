@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -126,6 +127,28 @@ def demo(
         settings = settings.model_copy(update={"port": 0})
     if not _run(run_demo(settings, verbose=verbose)):
         raise typer.Exit(130)
+
+
+@app.command()
+def estimate(
+    files: Annotated[list[Path], typer.Argument(help="Images, videos and sounds.", exists=True, dir_okay=False)],
+    model: Annotated[str | None, typer.Option(help="Name of the model; without it, the one that is served.")] = None,
+    detail: Annotated[str | None, typer.Option(help="`low`, `high` or `auto`, for all of them.")] = None,
+    budget: Annotated[int | None, typer.Option(min=1, help="Most tokens of images and videos together.")] = None,
+    preview: Annotated[
+        Path | None,
+        typer.Option(help="Folder for pictures of what the model gets, with tiles.", file_okay=False),
+    ] = None,
+    url: Annotated[str, typer.Option(help="Address of a gateway.")] = "http://127.0.0.1:8000",
+    api_key: Annotated[str, typer.Option(help="Key for it.", envvar="TESSERA_API_KEY", show_envvar=True)] = "",
+) -> None:
+    """Tell what files would be to a model, in tokens, and draw what it would get to see of them."""
+    from tessera.estimate import EstimateFailed, Server, run_estimate
+
+    try:
+        run_estimate(Server(url, api_key), files, model=model, detail=detail, budget=budget, folder=preview)
+    except EstimateFailed as error:
+        raise refusal(str(error), code=1) from None
 
 
 @app.command()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,11 +19,11 @@ from tessera.errors import (
     UnsupportedModality,
 )
 from tessera.gateway.body import Document, Path, written
-from tessera.gateway.media_options import MediaOptions
+from tessera.gateway.media_options import MediaOptions, tell
 from tessera.gateway.media_part import FilePart, MediaPart, naming, read_part
 from tessera.gateway.part import TEXT, check_text, kind_of
-from tessera.gateway.visual_tokens import MOST_TOKENS, VisualLimit, read_limit
-from tessera.media import MediaItem, MediaStage, Modality
+from tessera.gateway.visual_budget import BUDGET, MOST_TOKENS, PartLimit, VisualLimits
+from tessera.media import MediaItem, MediaStage, Modality, Reduction
 from tessera.queue import ModelCard
 
 
@@ -34,6 +34,8 @@ def find_media(document: Document) -> list[MediaPart | FilePart]:
         InvalidRequest, MissingField, UnsupportedPart: naming the part.
     """
     messages = document.value.get("messages", [])
+    if BUDGET in document.value:
+        document.remove((BUDGET,))  # the gateway's own
     return [found for at, part in _parts(messages) if (found := _media_part(document, at, part))]
 
 
@@ -66,47 +68,61 @@ def check_media(parts: list[MediaPart], card: ModelCard, *, sound_of_videos: boo
 
 
 async def prepare_media(
-    document: Document, parts: list[MediaPart], options: MediaOptions, stage: MediaStage, holder: str
-) -> list[MediaItem]:
+    document: Document,
+    parts: list[MediaPart],
+    options: MediaOptions,
+    limits: VisualLimits,
+    stage: MediaStage,
+    holder: str,
+) -> tuple[list[MediaItem], MediaOptions]:
     """Fetch, decode and store all media at once, and put references in its place in what goes on.
 
     Args:
+        limits: how much of it the model gets to see.
         holder: whose media it is, from ``stage.hold``.
 
     Returns:
-        The items, one for each part.
+        The items, one for each part, and the options with what these limits made of them.
 
     Raises:
         TesseraError: of the first part that failed, with its path as ``param``.
     """
-    rule = options.spec.image_resize
-    limits = [read_limit(p.at, p.modality, p.detail, p.most_tokens, rule) for p in parts]
+    items = await _together([_prepare(p, limits.fit(i), options, stage, holder) for i, p in enumerate(parts)])
+    decision = await limits.decide(items)
+    smaller = [_reduce(parts[i], items[i], each, stage, holder) for i, each in decision.reductions.items()]
+    for i, item in zip(decision.reductions, await _together(smaller), strict=True):
+        items[i] = item
+    for p, item in zip(parts, items, strict=True):
+        kind = f"{p.modality}_url"
+        kept = {"detail": p.detail} if p.detail is not None and p.modality is Modality.IMAGE else {}
+        # vLLM caches by `uuid`; one that a client chose could name somebody else's image.
+        document.set(p.at, {"type": kind, kind: {"url": item.url, **kept}, "uuid": item.digest})
+    return items, tell(document, options, decision.told)
+
+
+async def _together(work: Iterable[Coroutine[Any, Any, MediaItem]]) -> list[MediaItem]:
     try:
         async with asyncio.TaskGroup() as tasks:
-            preparing = [
-                tasks.create_task(_prepare(document, p, limit, options, stage, holder))
-                for p, limit in zip(parts, limits, strict=True)
-            ]
+            running = [tasks.create_task(each) for each in work]
     except* TesseraError as failed:
         raise failed.exceptions[0] from None
-    return [task.result() for task in preparing]
+    return [task.result() for task in running]
 
 
 async def _prepare(
-    document: Document, p: MediaPart, limit: VisualLimit, options: MediaOptions, stage: MediaStage, holder: str
+    p: MediaPart, fit: PartLimit | None, options: MediaOptions, stage: MediaStage, holder: str
 ) -> MediaItem:
     with naming(p.path):
         with_audio = options.sound_of_videos and p.modality is Modality.VIDEO
-        spec = limit.spec(options.spec)
-        item = await stage.prepare(p.modality, p.source, spec, holder=holder, with_audio=with_audio)
-        limit.check(item, p.path)
+        item = await stage.prepare(p.modality, p.source, options.spec, holder=holder, with_audio=with_audio, fit=fit)
         if with_audio and item.metadata["audio_digest"] is None:
             raise InvalidMedia("The video has no sound, which `mm_processor_kwargs.use_audio_in_video` asks for.")
-    kind = f"{p.modality}_url"
-    kept = {} if p.detail is None else {"detail": p.detail}
-    # vLLM caches by `uuid`; one that a client chose could name somebody else's image.
-    document.set(p.at, {"type": kind, kind: {"url": item.url, **kept}, "uuid": item.digest})
     return item
+
+
+async def _reduce(p: MediaPart, item: MediaItem, reduction: Reduction, stage: MediaStage, holder: str) -> MediaItem:
+    with naming(p.path):
+        return await stage.reduce(item, reduction, holder)
 
 
 def _parts(messages: list[Any]) -> Iterator[tuple[Path, Any]]:

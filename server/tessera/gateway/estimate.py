@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
@@ -21,16 +23,15 @@ from tessera.gateway.media_options import MediaOptions, read_media_options
 from tessera.gateway.media_part import MediaPart
 from tessera.gateway.observation import observe
 from tessera.gateway.part import TEXT
-from tessera.gateway.planning import Planner, family_of, plan_item, times_s
+from tessera.gateway.planning import BYTES_PER_TOKEN, Planner, family_of, plan_item, times_s, tokens_of
+from tessera.gateway.preview import draw_image, draw_video
 from tessera.gateway.services import Services
+from tessera.gateway.visual_budget import VisualLimits, least_tokens_of, read_limits
 from tessera.media import MediaItem, Modality
 from tessera.plan import ImagePlan, Plan, Unplannable, VideoPlan
 from tessera.queue import ModelCard
 
 router = APIRouter(tags=["Generation"])
-
-# Of most texts in most tokenizers.
-_BYTES_PER_TOKEN = 4
 
 
 class Pixels(BaseModel):
@@ -64,7 +65,14 @@ class PartEstimate(BaseModel):
         description="In the prompt in its place, a video's sound included; null: only the model's processor knows."
     )
     exact: bool = Field(description="They are as many as the engine will count.")
+    least_tokens: int | None = Field(
+        None, description="As few as `max_visual_tokens` could make it; null: that cannot be told."
+    )
     reason: str | None = Field(None, description="Why they are not known.")
+    preview: str | None = Field(
+        None,
+        description="With `preview=true`: an image with its tiles, or frames of a video, drawn: the data URL of a PNG.",
+    )
 
 
 class TextEstimate(BaseModel):
@@ -90,10 +98,16 @@ class Estimate(BaseModel):
     max_model_len: int
     max_tokens: int = Field(description="Room for the answer that the request asks for; 1 where it does not say.")
     fits: bool | None = Field(description="Prompt and answer fit the model's context; null: that cannot be told.")
+    fitting_budget: int | None = Field(
+        None, description="Where they do not fit: the `visual_token_budget` with which they would; null: there is none."
+    )
+
+
+Preview = Annotated[bool, Query(description="Draw what the model gets of images and videos.")]
 
 
 @router.post("/v1/estimate", responses=schema.ERRORS, openapi_extra=schema.estimate)
-async def estimate(request: Request) -> Estimate:
+async def estimate(request: Request, preview: Preview = False) -> Estimate:
     """Tell what a request would be to its model, part by part, in tokens: nothing is queued.
 
     Takes the body of `POST /v1/chat/completions` or of `POST /v1/completions`. Media is fetched and decoded for it.
@@ -107,7 +121,7 @@ async def estimate(request: Request) -> Estimate:
             options = await document.run(lambda read: read_options(read, endpoint, most))
             card = services.catalogue.require(options.model).card
             seen.model = card.model
-            return await _estimate(document, card, services, seen.tenant)
+            return await _estimate(document, card, services, seen.tenant, preview=preview)
 
 
 async def _read(request: Request, services: Services, share: Share) -> Document:
@@ -119,15 +133,20 @@ async def _read(request: Request, services: Services, share: Share) -> Document:
     return await Document.read(raw, settings.max_body_values)
 
 
-async def _estimate(document: Document, card: ModelCard, services: Services, tenant: str) -> Estimate:
+async def _estimate(document: Document, card: ModelCard, services: Services, tenant: str, *, preview: bool) -> Estimate:
     further_roles = services.settings.further_roles()
     await document.run(lambda read: check_conversation(read, further_roles))
     parts = await find_files(await document.run(find_media), card, services.files, tenant)
     options = read_media_options(document, card, {p.modality for p in parts})
     check_media(parts, card, sound_of_videos=options.sound_of_videos)
+    limits = read_limits(document.value, parts, card, options, services.settings.visual_defaults_of(card.model))
     async with services.stage.hold() as holder:
-        items = await prepare_media(document, parts, options, services.stage, holder)
-    estimated = [_part(card, p, item, options, services.planner) for p, item in zip(parts, items, strict=True)]
+        items, options = await prepare_media(document, parts, options, limits, services.stage, holder)
+        estimated = [_part(card, p, item, options, services.planner) for p, item in zip(parts, items, strict=True)]
+        await asyncio.to_thread(_tell_least, estimated, items, limits)
+        if preview:
+            for made, item in zip(estimated, items, strict=True):
+                made.preview = await _preview(card, item, options, made.tokens, services)
     text = await document.run(_text)
     return _sum(document, card, estimated, text)
 
@@ -137,8 +156,7 @@ def _part(card: ModelCard, part: MediaPart, item: MediaItem, options: MediaOptio
     shown = item.modality is not Modality.AUDIO
     tokens, exact = None, False
     if plan is not None:
-        # What stands there as text is known to its tokenizer alone.
-        tokens = plan.tokens + sum(math.ceil(len(text) / _BYTES_PER_TOKEN) for text in plan.texts)
+        tokens = tokens_of(plan)
         family = family_of(card)
         exact = not plan.texts and family is not None and not family.joined and planner.trusts(card.model)
     made = PartEstimate(
@@ -163,6 +181,28 @@ def _part(card: ModelCard, part: MediaPart, item: MediaItem, options: MediaOptio
     return made
 
 
+def _tell_least(parts: list[PartEstimate], items: list[MediaItem], limits: VisualLimits) -> None:
+    for i, made in enumerate(parts):
+        visual = items[i].modality is not Modality.AUDIO
+        if visual and limits.family is not None and made.tokens is not None:
+            made.least_tokens = least_tokens_of(limits.family, items[i], thin=limits.thin)
+
+
+async def _preview(
+    card: ModelCard, item: MediaItem, options: MediaOptions, tokens: int | None, services: Services
+) -> str | None:
+    """One at a time: each takes the memory of its item."""
+    plan, _ = _plan(card, item, options)
+    if tokens is None or not isinstance(plan, ImagePlan | VideoPlan):
+        return None
+    async with services.stage.read(item) as payload:
+        if isinstance(plan, ImagePlan):
+            drawn = await asyncio.to_thread(draw_image, payload, plan, tokens)
+        else:
+            drawn = await asyncio.to_thread(draw_video, payload, plan, times_s(item), tokens)
+    return f"data:image/png;base64,{base64.b64encode(drawn).decode()}"
+
+
 def _plan(card: ModelCard, item: MediaItem, options: MediaOptions) -> tuple[Plan | None, str | None]:
     family = family_of(card)
     if family is None:
@@ -184,6 +224,7 @@ def _sum(document: Document, card: ModelCard, parts: list[PartEstimate], text: T
     body = document.value
     answer = body.get("max_completion_tokens") or body.get("max_tokens") or 1
     family = family_of(card)
+    fits = _fits(card.max_model_len, sum(media.values()), prompt, answer, exact=exact)
     return Estimate(
         model=card.model,
         planned_as=family and family.name,
@@ -194,8 +235,17 @@ def _sum(document: Document, card: ModelCard, parts: list[PartEstimate], text: T
         parts=parts,
         max_model_len=card.max_model_len,
         max_tokens=answer,
-        fits=_fits(card.max_model_len, sum(media.values()), prompt, answer, exact=exact),
+        fits=fits,
+        fitting_budget=_fitting_budget(card.max_model_len - prompt - answer, parts) if fits is False else None,
     )
+
+
+def _fitting_budget(room: int, parts: list[PartEstimate]) -> int | None:
+    """What images and videos may be where all together is too much by ``-room`` tokens."""
+    visual = [part for part in parts if part.modality != Modality.AUDIO]
+    most = sum(part.tokens or 0 for part in visual) + room
+    least = sum(part.least_tokens or part.tokens or 0 for part in visual)
+    return most if visual and most >= least > 0 else None
 
 
 def _fits(most: int, media: int, prompt: int, answer: int, *, exact: bool) -> bool | None:
@@ -212,7 +262,7 @@ def _text(document: Document) -> TextEstimate:
     if given:
         return TextEstimate(tokens=sum(given), exact=True)
     nbytes = sum(len(document.string(text).encode("utf-8", "replace")) for text in _texts(body))
-    return TextEstimate(tokens=math.ceil(nbytes / _BYTES_PER_TOKEN), exact=False)
+    return TextEstimate(tokens=math.ceil(nbytes / BYTES_PER_TOKEN), exact=False)
 
 
 def _token_prompts(prompt: Any) -> list[list[int]]:

@@ -7,7 +7,7 @@ the gateway carries out goes no further; what the model's processor needs goes o
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tessera.errors import InvalidRequest
@@ -36,6 +36,8 @@ class MediaOptions:
         min_pixels: the request's own bound of the size of images, where it has one.
         max_pixels: the same.
         known: nothing else is asked of the model's processor, so that its work can be planned.
+        passed: what goes on of ``mm_processor_kwargs``.
+        told: what the gateway adds to that (see ``visual_budget``).
     """
 
     spec: MediaSpec
@@ -43,6 +45,8 @@ class MediaOptions:
     min_pixels: int | None = None
     max_pixels: int | None = None
     known: bool = True
+    passed: Mapping[str, Any] = field(default_factory=dict)
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_media_options(document: Document, card: ModelCard, modalities: Collection[Modality]) -> MediaOptions:
@@ -65,7 +69,8 @@ def read_media_options(document: Document, card: ModelCard, modalities: Collecti
         # A rule that the request changes is not known any more.
         resize = None if processor.values.keys() - _SIZE_IS_KEPT else spec.image_resize
         known = not processor.values.keys() - {_SOUND}
-        return MediaOptions(replace(spec, **_sampling(spec, video), image_resize=resize), sound, known=known)
+        changed = replace(spec, **_sampling(spec, video), image_resize=resize)
+        return MediaOptions(changed, sound, known=known, passed=processor.values)
     io.refuse_others("video")
     video.refuse_others(_FPS, _FRAMES)
     processor.refuse_others(_SOUND, _FPS, _FRAMES, *((_SMALLEST, _LARGEST) if spec.image_resize else ()))
@@ -77,7 +82,15 @@ def read_media_options(document: Document, card: ModelCard, modalities: Collecti
         needed |= {name: value for name, value in given.items() if value}
     _pass_on(document, needed)
     resize = replace(spec.image_resize, **sizes) if spec.image_resize else None
-    return MediaOptions(replace(spec, **sampling, image_resize=resize), sound, **sizes)
+    return MediaOptions(replace(spec, **sampling, image_resize=resize), sound, **sizes, passed=needed)
+
+
+def tell(document: Document, options: MediaOptions, told: Mapping[str, Any]) -> MediaOptions:
+    """Have the model's processor told more, in what goes on."""
+    if not told:
+        return options
+    document.set((_PROCESSOR,), {**options.passed, **told})
+    return replace(options, told=told)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tessera.gateway.conversation import ROLES
 from tessera.gateway.part import CONTENTS, TEXT
-from tessera.gateway.visual_tokens import DETAILS, MOST_TOKENS
+from tessera.gateway.visual_budget import DETAILS, MOST_TOKENS
 
 _STRING = {"type": "string", "minLength": 1}
 
@@ -57,18 +57,19 @@ def _file(kind: str, **fields: Any) -> list[dict[str, Any]]:
     return [_part(name, value, [kind], typed=True) for name, value in fields.items()]
 
 
-def _image(part: dict[str, Any]) -> dict[str, Any]:
-    """A part with an image, which may say how much it is to be."""
+def _visual(part: dict[str, Any]) -> dict[str, Any]:
+    """A part with an image or a video, which may say how much it is to be."""
     properties = part["properties"]
-    for given in properties.get("image_url", {}).get("anyOf", []):
+    by_url = {"image_url", "video_url"}
+    for given in [each for name in by_url & properties.keys() for each in properties[name]["anyOf"]]:
         if given["type"] == "object":
             given["properties"] |= {"detail": _DETAIL}
-    if "image_url" not in properties["type"]["enum"]:
+    if not by_url & {*properties["type"]["enum"]}:
         properties["detail"] = _DETAIL
     properties[MOST_TOKENS] = {
         "type": ["integer", "null"],
         "minimum": 1,
-        "description": "The image is made so small that it is no more tokens; not for all models.",
+        "description": "It is made so small, or of so few frames, that it is no more tokens.",
     }
     return part
 
@@ -95,13 +96,13 @@ _PART = {
             _part(own, {"type": "string"}, [kind for kind in TEXT if TEXT[kind] == own], typed=own != "text")
             for own in dict.fromkeys(TEXT.values())
         ),
-        _image(_media("image_url", "PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF image")),
-        _media("video_url", "MP4, WebM, MKV, MOV or AVI video"),
+        _visual(_media("image_url", "PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF image")),
+        _visual(_media("video_url", "MP4, WebM, MKV, MOV or AVI video")),
         _media("audio_url", "WAV, MP3, FLAC, OGG or M4A sound"),
         _part("input_audio", _SOUND, ["input_audio"]),
         *_file("file", file=_UPLOADED),
         *_file("input_file", file_id=_FILE_ID, file_data=_FILE_DATA),
-        *map(_image, _file("input_image", image_url=_url("Image"), file_id=_FILE_ID)),
+        *map(_visual, _file("input_image", image_url=_url("Image"), file_id=_FILE_ID)),
     ]
 }
 _CONTENT = {"anyOf": [{"type": "string"}, {"type": "array", "items": _PART}, {"type": "null"}]}

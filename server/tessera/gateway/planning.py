@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from tessera.telemetry import metrics
 
 log = structlog.get_logger()
 
+# Of most texts in most tokenizers.
+BYTES_PER_TOKEN = 4
+
 
 def family_of(card: ModelCard) -> Family | None:
     """How a model's media is counted; None: only its own processor knows, or a newer version of this server."""
@@ -33,13 +37,29 @@ def _family(announced: bytes) -> Family | None:
         return None
 
 
+def effective_family(card: ModelCard, options: MediaOptions) -> Family | None:
+    """The same with what a request tells its processor; None also where it tells what no plan follows."""
+    family = family_of(card)
+    if family is None or not options.known:
+        return None
+    try:
+        return family.within(options.min_pixels, options.max_pixels)
+    except Unplannable:
+        return None
+
+
+def tokens_of(plan: Plan) -> int:
+    """Tokens in the prompt; of what stands there as text, which its tokenizer alone knows, about."""
+    return plan.tokens + sum(math.ceil(len(text) / BYTES_PER_TOKEN) for text in plan.texts)
+
+
 def plan_item(family: Family, item: MediaItem, options: MediaOptions) -> Plan:
     """What the model's processor makes of an item.
 
     Raises:
         Unplannable: it refuses it, or does with it what no plan follows.
     """
-    family = family.within(options.min_pixels, options.max_pixels)
+    family = family.within(options.min_pixels, options.max_pixels).told(options.told)
     if item.modality is Modality.AUDIO:
         return family.audio(item.shape[0])
     height, width = item.shape[-3:-1]

@@ -27,6 +27,7 @@ from tessera.gateway.observation import Observation
 from tessera.gateway.playback import Playback
 from tessera.gateway.request_id import JOB_HEADER, tell
 from tessera.gateway.services import Services
+from tessera.gateway.visual_budget import read_limits
 from tessera.gateway.wire import Wire
 from tessera.queue import Job, JobName, ModelCard, Named, Once, ReplyStream, new_job_id
 from tessera.telemetry import metrics
@@ -121,7 +122,10 @@ class Relay(Response):
         media_options = read_media_options(document, card, {p.modality for p in parts})
         if parts:
             check_media(parts, card, sound_of_videos=media_options.sound_of_videos)
-            items = await prepare_media(document, parts, media_options, services.stage, holder_of(name))
+            usual = services.settings.visual_defaults_of(card.model)
+            limits = read_limits(document.value, parts, card, media_options, usual)
+            prepared = prepare_media(document, parts, media_options, limits, services.stage, holder_of(name))
+            items, media_options = await prepared
             self._seen.expected = services.planner.expect(card, items, media_options)
         # A job that is wider than its engine is only as wide as it: it needs all of it, whatever number was asked for.
         width = min(self._options.sequences, card.sequences)

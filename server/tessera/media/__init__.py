@@ -18,6 +18,7 @@ from tessera.media.item import (
 )
 from tessera.media.objects import MediaObjects, MediaStoreUnusable
 from tessera.media.redis_store import RedisMediaStore
+from tessera.media.reduction import Fit, Reduction
 from tessera.media.resize import ImageResize
 from tessera.media.sampling import MOST_FRAMES
 from tessera.media.sandbox import SandboxDecoder
@@ -33,6 +34,7 @@ __all__ = [
     "DecodeJob",
     "Decoded",
     "Decoder",
+    "Fit",
     "Flights",
     "Header",
     "ImageResize",
@@ -46,6 +48,7 @@ __all__ = [
     "MemoryMediaStore",
     "Modality",
     "RedisMediaStore",
+    "Reduction",
     "SandboxDecoder",
     "SandboxIncomplete",
     "ThreadDecoder",

@@ -90,5 +90,10 @@ def takes_all(count: int, *, max_frames: int, target_fps: float | None, rule: st
     return count <= max_frames and target_fps is None and _name(rule, target_fps) == "opencv"
 
 
+def by_rate(target_fps: float | None, rule: str | None) -> bool:
+    """Whether the rule takes frames at a rate; arguments as of ``sample``."""
+    return _name(rule, target_fps) != "opencv"
+
+
 def _name(rule: str | None, target_fps: float | None) -> str:
     return rule or ("opencv" if target_fps is None else "qwen2_vl")

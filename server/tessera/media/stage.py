@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from tessera.errors import TesseraError
+from tessera.errors import TesseraError, Unavailable
 from tessera.media import frame_list, inline
 from tessera.media.decoder import SMALL_BYTES, Decoded, Decoder, ThreadDecoder
 from tessera.media.decoding import DecodeJob
 from tessera.media.fetch import Fetcher
-from tessera.media.item import MediaItem, MediaSpec, Modality
+from tessera.media.item import MediaItem, MediaSpec, Modality, describe
 from tessera.media.memory import MediaMemory
+from tessera.media.reduction import Fit, Reduction
 from tessera.media.sniff import identify
 from tessera.media.source import MediaSource
 from tessera.media.store import MediaStore
@@ -76,6 +77,7 @@ class MediaStage:
         *,
         holder: str | None = None,
         with_audio: bool = False,
+        fit: Fit | None = None,
     ) -> MediaItem:
         """Make an item of a content part's media and see to it that it is in the store.
 
@@ -87,6 +89,7 @@ class MediaStage:
                 room is needed.
             with_audio: for a video, store its sound as an item of its own and name it in
                 ``metadata["audio_digest"]`` (None without an audio stream).
+            fit: how much smaller it is to be than the spec has it; only that is stored.
 
         Raises:
             InvalidMedia: not media of that modality, or damaged.
@@ -99,12 +102,41 @@ class MediaStage:
         """
         if holder is None:
             async with self.hold() as own:
-                return await self.prepare(modality, source, spec, holder=own, with_audio=with_audio)
+                return await self.prepare(modality, source, spec, holder=own, with_audio=with_audio, fit=fit)
         try:
-            return await self._prepare(modality, source, spec, holder, with_audio and modality is Modality.VIDEO)
+            return await self._prepare(modality, source, spec, holder, with_audio and modality is Modality.VIDEO, fit)
         except TesseraError as error:
             metrics.errors.labels(modality.value, error.code).inc()
             raise
+
+    async def reduce(self, item: MediaItem, reduction: Reduction, holder: str) -> MediaItem:
+        """Make an item smaller that was prepared for the same holder.
+
+        Raises:
+            Unavailable: it has left the store.
+            MediaMemoryFull, MediaStoreFull, MediaStoreUnavailable: as ``prepare``.
+        """
+        key = (item.digest, reduction)
+        if (known := await self._recall(item.modality, key, holder)) is not None:
+            return known
+        async with self.read(item) as payload:
+            piece = await _reduced(Decoded(item, payload), reduction)
+            await self._put(piece, holder)
+        return self._remember(key, piece.item)
+
+    @asynccontextmanager
+    async def read(self, item: MediaItem) -> AsyncIterator[bytes | memoryview]:
+        """The packed content of an item that somebody holds, and room for something that is made of it.
+
+        Raises:
+            Unavailable: it has left the store.
+            MediaMemoryFull, MediaStoreUnavailable: as ``prepare``.
+        """
+        async with self.memory.decoding(2 * item.nbytes):
+            payload = await self._store.get(item.digest)
+            if payload is None:
+                raise Unavailable("The media store has lost media of this request. Send it again.", retry_after_s=1)
+            yield payload
 
     async def aclose(self) -> None:
         """Close connections and stop decoding."""
@@ -113,9 +145,15 @@ class MediaStage:
         await self._store.settle()
 
     async def _prepare(
-        self, modality: Modality, source: MediaSource, spec: MediaSpec, holder: str, with_audio: bool
+        self,
+        modality: Modality,
+        source: MediaSource,
+        spec: MediaSpec,
+        holder: str,
+        with_audio: bool,
+        fit: Fit | None,
     ) -> MediaItem:
-        wanted = _wanted(modality, spec, with_audio)
+        wanted = (*_wanted(modality, spec, with_audio), fit)
         if source.remote:
             # What a URL leads to may change, so it is fetched each time; only its bytes are remembered.
             async with self._fetcher.fetch(source.text, modality) as data:
@@ -124,7 +162,7 @@ class MediaStage:
                 if (item := await self._recall(modality, key, holder)) is not None:
                     return item
                 job = DecodeJob(modality, identify(data, modality, source.declared), data, spec, with_audio)
-                return await self._make(key, job, holder)
+                return await self._make(key, job, holder, fit)
         key = (await inline.run(source.fingerprint, len(source.text)), *wanted)
         if (item := await self._recall(modality, key, holder)) is not None:
             return item
@@ -133,10 +171,12 @@ class MediaStage:
             data = await self._read(source, spec if listed else None)
             metrics.encoded_bytes.labels(modality.value, "inline" if source.stored is None else "file").inc(len(data))
             kind = frame_list.KIND if listed else identify(data, modality, source.declared)
-            return await self._make(key, DecodeJob(modality, kind, data, spec, with_audio), holder)
+            return await self._make(key, DecodeJob(modality, kind, data, spec, with_audio), holder, fit)
 
-    async def _make(self, key: _Key, job: DecodeJob, holder: str) -> MediaItem:
-        item = await self._decode_and_store(job, holder)
+    async def _make(self, key: _Key, job: DecodeJob, holder: str, fit: Fit | None) -> MediaItem:
+        return self._remember(key, await self._decode_and_store(job, holder, fit))
+
+    def _remember(self, key: _Key, item: MediaItem) -> MediaItem:
         self._known[key] = item
         if len(self._known) > _CACHE_ITEMS:
             self._known.popitem(last=False)
@@ -169,11 +209,15 @@ class MediaStage:
 
         return await inline.run(read, len(source.text))
 
-    async def _decode_and_store(self, job: DecodeJob, holder: str) -> MediaItem:
+    async def _decode_and_store(self, job: DecodeJob, holder: str, fit: Fit | None) -> MediaItem:
         need = await self._decoder.measure(job)
         # Held until the store has the result: a slow store must slow decoding down, not fill the memory.
         async with self.memory.decoding(need):
             decoded = await self._decoder.decode(job, small=need <= SMALL_BYTES)
+            if fit is not None:
+                whole = decoded[0].item
+                if (reduction := await inline.run(lambda: fit(whole), whole.nbytes)) is not None:
+                    decoded[0] = await _reduced(decoded[0], reduction)
             # The sound first: a video that is in the store must not refer to sound that is not.
             for piece in reversed(decoded):
                 await self._put(piece, holder)
@@ -186,6 +230,14 @@ class MediaStage:
         with metrics.store_seconds.labels(modality).time():
             if await self._store.put(piece.item.digest, piece.payload, holder):
                 metrics.stored_bytes.labels(modality).inc(piece.item.nbytes)
+
+
+async def _reduced(piece: Decoded, reduction: Reduction) -> Decoded:
+    def reduce() -> Decoded:
+        payload = reduction.apply(piece.payload)
+        return Decoded(replace(describe(payload), sound=piece.item.sound), payload)
+
+    return await inline.run(reduce, piece.item.nbytes)
 
 
 def _wanted(modality: Modality, spec: MediaSpec, with_audio: bool) -> _Key:

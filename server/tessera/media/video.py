@@ -14,7 +14,7 @@ from tessera.media.item import MediaSpec
 from tessera.media.limits import Deadline, max_item_bytes, media_errors
 from tessera.media.packets import PacketIndex, read_packets
 from tessera.media.painter import Frames, Painter
-from tessera.media.sampling import sample, takes_all
+from tessera.media.sampling import by_rate, sample, takes_all
 from tessera.media.sniff import Kind
 from tessera.media.timeline import Header, Timeline
 from tessera.settings import Settings
@@ -56,7 +56,8 @@ def decode(
             "duration": timeline.duration_s,
             "video_backend": "opencv",
             "frames_indices": steps,
-            "do_sample_frames": len(steps) == timeline.total,
+            # Frames that were taken at a rate are those that are meant, even when they are all that there are.
+            "do_sample_frames": len(steps) == timeline.total and not by_rate(spec.video_fps, spec.video_sampling),
         }
         return frames, metadata
 

@@ -3,6 +3,8 @@
 Pure functions, with the parameters of one model. What they count is what the model's processor in vLLM makes of it.
 """
 
+from tessera.plan.budget import least_tokens, low_tokens, spread
+from tessera.plan.choices import Choice, best, image_choices, video_choices
 from tessera.plan.family import AUDIO, IMAGE, VIDEO, Family
 from tessera.plan.hybrid_frames import hybrid_frame_tokens
 from tessera.plan.msac import TwoGrids, msac
@@ -17,6 +19,7 @@ __all__ = [
     "IMAGE",
     "VIDEO",
     "AudioPlan",
+    "Choice",
     "Configuration",
     "Family",
     "Grid",
@@ -29,8 +32,14 @@ __all__ = [
     "Unplannable",
     "VideoPlan",
     "announced_family",
+    "best",
     "hybrid_frame_tokens",
+    "image_choices",
+    "least_tokens",
+    "low_tokens",
     "msac",
     "read_family",
     "smart_resize",
+    "spread",
+    "video_choices",
 ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Self, get_type_hints
 
 from tessera.plan.parameters import Configuration, UnknownFamily
-from tessera.plan.plans import AudioPlan, ImagePlan, Unplannable, VideoPlan
+from tessera.plan.plans import AudioPlan, ImagePlan, Size, Unplannable, VideoPlan
 
 IMAGE, VIDEO, AUDIO = "image", "video", "audio"
 
@@ -23,6 +23,7 @@ class Family:
         joined: text at the ends of what it writes may join the text around an item, so that a prompt has a few tokens
             less than its parts.
         follows: options of the operator's for the processor that it counts with.
+        times_by_rate: the processor knows the times of frames from one rate for all videos of a request (``fps``).
     """
 
     name: ClassVar[str]
@@ -30,6 +31,7 @@ class Family:
     modalities: ClassVar[frozenset[str]]
     joined: ClassVar[bool] = False
     follows: ClassVar[frozenset[str]] = frozenset()
+    times_by_rate: ClassVar[bool] = False
 
     @classmethod
     def read(cls, configuration: Configuration) -> Self:
@@ -79,6 +81,26 @@ class Family:
         if min_pixels is None and max_pixels is None:
             return self
         raise Unplannable("The model's processor knows no bounds of pixels.")
+
+    def sizes(self, width: int, height: int) -> Iterable[Size]:
+        """Sizes to which an image may be resized so that it is fewer tokens; none where its size does not matter.
+
+        Args:
+            width: of an image that the family plans.
+            height: of it.
+        """
+        return ()
+
+    def fewer(self) -> Sequence[Mapping[str, Any]]:
+        """What a request may tell the processor, for all of its images, so that they are fewer tokens.
+
+        Ascending, all below what the processor does by itself; see ``told``. None where ``sizes`` serve.
+        """
+        return ()
+
+    def told(self, options: Mapping[str, Any]) -> Self:
+        """The family where a request tells the processor so: one of ``fewer``, or nothing."""
+        return self
 
     def to_json(self) -> dict[str, Any]:
         """As announced."""

@@ -5,6 +5,7 @@ Source: ``vllm/model_executor/models/gemma3_mm.py`` (0.32): ``get_num_crops`` an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil, floor
 from typing import ClassVar, Self
@@ -12,6 +13,7 @@ from typing import ClassVar, Self
 from tessera.plan.family import IMAGE, Family
 from tessera.plan.parameters import Configuration
 from tessera.plan.plans import UNCUT, Grid, ImagePlan, Size
+from tessera.plan.sizes import shrunk_sizes
 
 _PAN = "do_pan_and_scan"
 _PAN_HOW = (
@@ -62,6 +64,16 @@ class Gemma3(Family):
         size = Size(grid.columns * self.tile_size, grid.rows * self.tile_size)
         return ImagePlan(
             size=size, grid=grid, thumbnail=crops > 0, embedded=embedded, tokens=embedded, texts=_texts(crops)
+        )
+
+    def sizes(self, width: int, height: int) -> Iterator[Size]:
+        """Where it is just too short for one more crop, or for any."""
+        if not self.max_crops:
+            return iter(())
+        long, short = max(width, height), min(width, height)
+        lengths = [(crops + 1) * self.min_crop_size - 1 for crops in range(1, self.max_crops)]
+        return shrunk_sizes(
+            width, height, iter([(self.min_crop_size - 1) / short, *(length / long for length in lengths)])
         )
 
     def _crops(self, width: int, height: int) -> Grid:

@@ -7,9 +7,9 @@ Source: ``transformers/models/idefics3/image_processing_idefics3.py`` (5.19) and
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar, Self
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 from tessera.plan.family import IMAGE, Family
 from tessera.plan.parameters import Configuration
@@ -62,6 +62,17 @@ class Idefics3(Family):
             tokens=embedded,
             texts=tuple(_texts(grid)),
         )
+
+    def fewer(self) -> list[dict[str, Any]]:
+        """An image is enlarged to its longest side, however small it is; so that has to be told."""
+        if not self.split:
+            return []
+        sides = range(self.tile_size, min(self.longest_side, _LARGEST), self.tile_size)
+        return [{"size": {"longest_edge": side}} for side in sides]
+
+    def told(self, options: Mapping[str, Any]) -> Self:
+        """Another longest side."""
+        return replace(self, longest_side=options["size"]["longest_edge"]) if "size" in options else self
 
     def _grid(self, width: int, height: int) -> Grid | None:
         if not self.split:

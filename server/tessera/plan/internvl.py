@@ -5,7 +5,7 @@ Source: ``vllm/transformers_utils/processors/internvl.py`` (0.32).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, Self
@@ -83,6 +83,15 @@ class InternVL(Family):
         embedded = (grid.tiles + thumbnail) * self.tile_tokens
         size = Size(grid.columns * self.tile_size, grid.rows * self.tile_size)
         return ImagePlan(size=size, grid=grid, thumbnail=thumbnail, embedded=embedded, tokens=embedded + _MARKS)
+
+    def sizes(self, width: int, height: int) -> Iterator[Size]:
+        """All tiles of the grid that the processor would take, were it allowed fewer of them."""
+        shape, least = width / height, float("inf")
+        for grid in grids(self.min_tiles, self.max_tiles):
+            # Equal shapes too: which of them it would be depends on the image's area.
+            if (difference := abs(shape - grid[0] / grid[1])) <= least:
+                least = difference
+                yield Size(grid.columns * self.tile_size, grid.rows * self.tile_size)
 
     def video(self, times_s: Sequence[float], width: int, height: int, *, samples: int | None = None) -> VideoPlan:
         """Each frame as one tile, with its number in front."""

@@ -7,7 +7,7 @@ Source: ``vllm/model_executor/models/llava_next.py`` (0.32) and ``select_best_re
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -15,6 +15,7 @@ from tessera.plan.family import IMAGE
 from tessera.plan.llava import Llava, square
 from tessera.plan.parameters import Configuration
 from tessera.plan.plans import Grid, ImagePlan, Size
+from tessera.plan.sizes import shrunk_sizes
 
 
 def best_resolution(width: int, height: int, candidates: Sequence[tuple[int, int]]) -> Size:
@@ -62,6 +63,10 @@ class LlavaNext(Llava):
         columns, rows = self._without_padding(width, height, grid.columns * self.grid_side, grid.rows * self.grid_side)
         tokens = self.base_tokens + self._of_grid(columns, rows)
         return ImagePlan(size=size, grid=grid, thumbnail=True, embedded=tokens, tokens=tokens)
+
+    def sizes(self, width: int, height: int) -> Iterator[Size]:
+        """Where it just fits into one of the resolutions."""
+        return shrunk_sizes(width, height, (min(wide / width, high / height) for high, wide in self.resolutions))
 
     def _of_grid(self, columns: int, rows: int) -> int:
         return columns * rows + rows

@@ -5,6 +5,7 @@ Source: ``vllm/model_executor/models/molmo.py`` (0.32).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, Self
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from tessera.plan.family import IMAGE, Family
 from tessera.plan.parameters import Configuration, UnknownFamily
 from tessera.plan.plans import Grid, ImagePlan, Size
+from tessera.plan.sizes import shrunk_sizes
 
 _POOLED = 2
 _TOO_SMALL = 10e9
@@ -65,16 +67,21 @@ class Molmo(Family):
         columns, rows = (self._pooled(count) for count in grid)
         embedded = self.whole_columns * self.whole_rows + columns * rows
         tokens = embedded + self.whole_rows + rows + 2 + 2
-        step = (self.crop_patches - self.left_margin - self.right_margin) * self.patch_size
         margins = (self.left_margin + self.right_margin) * self.patch_size
-        size = Size(grid.columns * step + margins, grid.rows * step + margins)
+        size = Size(grid.columns * self._step + margins, grid.rows * self._step + margins)
         return ImagePlan(size=size, grid=grid, thumbnail=True, embedded=embedded, tokens=tokens)
+
+    def sizes(self, width: int, height: int) -> Iterator[Size]:
+        """Where it just fits into a grid of crops."""
+        margins = self.patch_size * (self.left_margin + self.right_margin)
+        _, high, wide = _tilings(self.max_crops, self._step)
+        scales = (min((w + margins) / width, (h + margins) / height) for h, w in zip(high, wide, strict=True))
+        return shrunk_sizes(width, height, (float(scale) for scale in scales))
 
     def _tiling(self, width: int, height: int) -> Grid:
         """The grid that needs the least enlarging, or the least shrinking where none is large enough."""
         margins = self.patch_size * (self.left_margin + self.right_margin)
-        step = (self.crop_patches - self.left_margin - self.right_margin) * self.patch_size
-        tilings, high, wide = _tilings(self.max_crops, step)
+        tilings, high, wide = _tilings(self.max_crops, self._step)
         # In single precision, as the source: it decides between grids of one shape.
         with np.errstate(divide="ignore"):
             scales = np.minimum(high / np.float32(height - margins), wide / np.float32(width - margins))
@@ -82,6 +89,11 @@ class Molmo(Family):
         best = scales.argmax() if (scales < 1).all() else enough.argmin()
         rows, columns = tilings[best]
         return Grid(int(columns), int(rows))
+
+    @property
+    def _step(self) -> int:
+        """Pixels from one crop to the next."""
+        return (self.crop_patches - self.left_margin - self.right_margin) * self.patch_size
 
     def _pooled(self, crops: int) -> int:
         """Tokens along so many crops."""

@@ -5,6 +5,7 @@ Source: ``vllm/transformers_utils/processors/ovis.py`` and ``vllm/model_executor
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 from typing import ClassVar, Self
@@ -12,6 +13,7 @@ from typing import ClassVar, Self
 from tessera.plan.family import IMAGE, Family
 from tessera.plan.parameters import Configuration, UnknownFamily
 from tessera.plan.plans import Grid, ImagePlan, Size
+from tessera.plan.sizes import shrunk_sizes
 
 _MOST_TILES = 9  # `max_partition`, as the processor calls it
 _COVERED = 0.9
@@ -67,6 +69,12 @@ class Ovis(Family):
             embedded=tokens,
             tokens=tokens,
         )
+
+    def sizes(self, width: int, height: int) -> Iterator[Size]:
+        """Where it just fits into a grid."""
+        side = self.tile_size
+        scales = (min(grid.columns * side / width, grid.rows * side / height) for grid in _GRIDS)
+        return shrunk_sizes(width, height, scales)
 
     def _grid(self, width: int, height: int) -> Grid:
         """The smallest that covers enough; where none does, the one that covers most."""

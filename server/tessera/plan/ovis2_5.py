@@ -6,13 +6,14 @@ Source: ``vllm/transformers_utils/processors/ovis2_5.py`` (0.32).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from tessera.plan.family import IMAGE, VIDEO, Family
 from tessera.plan.parameters import Configuration
 from tessera.plan.plans import ImagePlan, Size, Unplannable, VideoPlan
+from tessera.plan.sizes import patch_sizes
 from tessera.plan.smart_resize import MAX_ASPECT
 
 # The processor's own, which no file of a model changes.
@@ -44,6 +45,10 @@ class Ovis25(Family):
         # As a video of one frame, which is repeated until it fills a group of them.
         size, tokens = self._grid(1, width, height)
         return ImagePlan(size=size, embedded=tokens, tokens=tokens)
+
+    def sizes(self, width: int, height: int) -> Iterator[Size]:
+        """In whole squares of patches."""
+        return patch_sizes(self.image(width, height).size, width, height, self.patch_size * self.hidden_stride)
 
     def video(self, times_s: Sequence[float], width: int, height: int, *, samples: int | None = None) -> VideoPlan:
         """The same for each group of frames."""

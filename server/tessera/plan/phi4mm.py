@@ -6,6 +6,7 @@ Source: ``vllm/model_executor/models/phi4mm.py`` (0.32); its tiles are chosen as
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, Self
@@ -14,6 +15,7 @@ from tessera.plan.family import AUDIO, IMAGE, Family
 from tessera.plan.internvl import closest
 from tessera.plan.parameters import Configuration, UnknownFamily
 from tessera.plan.plans import AudioPlan, Grid, ImagePlan, Size, Unplannable
+from tessera.plan.sizes import shrunk_sizes
 
 # Of the one encoder that there is, as the source has them.
 _ENCODER = "siglip-so400m-patch14-448"
@@ -62,6 +64,14 @@ class Phi4MM(Family):
         columns, rows = _without_padding(width, height, size)
         tokens = _WHOLE * _WHOLE + 1 + columns * rows + rows + _WHOLE
         return ImagePlan(size=size, grid=grid, thumbnail=True, embedded=tokens, tokens=tokens)
+
+    def sizes(self, width: int, height: int) -> Iterator[Size]:
+        """Where it just fits into one column or one row fewer, and so on."""
+        sides = [(width, math.ceil(width / _TILE)), (height, math.ceil(height / _TILE))]
+        counts = [(side, min(tiles, self.max_tiles)) for side, tiles in sides]
+        return shrunk_sizes(
+            width, height, (_TILE * tiles / side for side, most in counts for tiles in range(1, most + 1))
+        )
 
     def audio(self, samples: int) -> AudioPlan:
         """All of it, however long."""

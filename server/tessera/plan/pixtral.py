@@ -7,12 +7,14 @@ Source: ``vllm/model_executor/models/{pixtral,llava,mistral3}.py`` (0.32): ``Pix
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from tessera.plan.family import IMAGE, Family
 from tessera.plan.parameters import Configuration
 from tessera.plan.plans import ImagePlan, Size, Unplannable
+from tessera.plan.sizes import patch_sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,10 @@ class Pixtral(Family):
             raise Unplannable(f"The image is too long for its width: more than {self.max_side} times.")
         size = Size(columns * self.patch_size, rows * self.patch_size)
         return ImagePlan(size=size, embedded=columns * rows, tokens=(columns + 1) * rows)
+
+    def sizes(self, width: int, height: int) -> Iterator[Size]:
+        """In whole patches."""
+        return patch_sizes(self.image(width, height).size, width, height, self.patch_size)
 
 
 @dataclass(frozen=True, slots=True)

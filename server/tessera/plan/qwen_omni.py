@@ -36,6 +36,7 @@ class Qwen25Omni(QwenVL):
     models: ClassVar[tuple[str, ...]] = ("qwen2_5_omni",)
     modalities: ClassVar[frozenset[str]] = frozenset({IMAGE, VIDEO, AUDIO})
     default_factor: ClassVar[int] = 28
+    times_by_rate: ClassVar[bool] = True
 
     own_video_min_pixels: int
     own_video_max_pixels: int

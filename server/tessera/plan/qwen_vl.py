@@ -6,13 +6,14 @@ Source: ``transformers/models/qwen2_vl/{image,video}_processing_qwen2_vl.py`` (5
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from tessera.plan.family import IMAGE, VIDEO, Family
 from tessera.plan.parameters import Configuration, Parameters
-from tessera.plan.plans import ImagePlan, VideoPlan
+from tessera.plan.plans import ImagePlan, Size, VideoPlan
+from tessera.plan.sizes import patch_sizes
 from tessera.plan.smart_resize import smart_resize
 
 # Of what `cap_pixels_per_frame` calls the longest video, frames get this much.
@@ -64,6 +65,10 @@ class QwenVL(Family):
         size = smart_resize(width, height, self.factor, self.min_pixels, self.max_pixels)
         tokens = (size.width // self.factor) * (size.height // self.factor)
         return ImagePlan(size=size, embedded=tokens, tokens=tokens)
+
+    def sizes(self, width: int, height: int) -> Iterator[Size]:
+        """In whole squares."""
+        return patch_sizes(self.image(width, height).size, width, height, self.factor)
 
     def video(self, times_s: Sequence[float], width: int, height: int, *, samples: int | None = None) -> VideoPlan:
         """Frames go in pairs, each pair as an image."""

@@ -19,6 +19,7 @@ from tessera.settings.simulated import SimulatedSettings
 from tessera.settings.telemetry import TelemetrySettings
 from tessera.settings.tenants import DEFAULT_TENANT, TenantSettings
 from tessera.settings.units import MIB
+from tessera.settings.visual import VisualDefaults, VisualSettings
 from tessera.settings.worker import (
     EMBEDDED_ENGINE_ARGS,
     EMBEDDED_MODEL,
@@ -37,6 +38,7 @@ __all__ = [
     "SIMULATED",
     "VLLM",
     "Settings",
+    "VisualDefaults",
 ]
 
 
@@ -46,6 +48,7 @@ class Settings(
     FileSettings,
     MediaSettings,
     MediaStoreSettings,
+    VisualSettings,
     MemorySettings,
     SimulatedSettings,
     WorkerSettings,

@@ -24,6 +24,7 @@ MOST_LEVELS = 254
 # Members at the top that this server reads: which of two is meant decides more here than what the engine does.
 READ_FIELDS = (
     "model", "messages", "prompt", "stream", "stream_options", "n", "best_of", "media_io_kwargs", "mm_processor_kwargs",
+    "visual_token_budget",
 )  # fmt: skip
 
 _BOM = b"\xef\xbb\xbf"

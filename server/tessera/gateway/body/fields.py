@@ -65,7 +65,11 @@ class Endpoint:
         object.__setattr__(self, "rules", rules_of(self.fields))
 
 
-CHAT = Endpoint("messages", _SAMPLING | {"max_completion_tokens": _COUNT})
+_BUDGET = {
+    **_COUNT,
+    "description": "Most tokens of all images and videos together, which are made smaller for it.",
+}
+CHAT = Endpoint("messages", _SAMPLING | {"max_completion_tokens": _COUNT, "visual_token_budget": _BUDGET})
 # vLLM takes no null for `n` here, and no tokens at all to have a prompt echoed.
 COMPLETION = Endpoint(
     "prompt",
