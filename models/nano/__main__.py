@@ -1,4 +1,4 @@
-"""Command line: ``python -m models.nano check | train | evaluate | agree``; each has a ``--help``."""
+"""Command line: ``python -m models.nano check | train | evaluate | agree | tradeoff``; each has a ``--help``."""
 
 from __future__ import annotations
 
@@ -53,6 +53,13 @@ def _parser() -> argparse.ArgumentParser:
     agree.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     _add_checkpoint(agree)
     _add_work(agree)
+
+    tradeoff = commands.add_parser("tradeoff", help="ask with fewer tokens an image, and plot what is right")
+    tradeoff.add_argument("--examples", type=_positive, default=300, help="a row and limit (default %(default)s)")
+    tradeoff.add_argument("--save", type=Path, help="also write the figures to this file, as JSON")
+    tradeoff.add_argument("--plot", type=Path, help="also write the plot to this file, as SVG")
+    _add_checkpoint(tradeoff)
+    _add_work(tradeoff)
     return parser
 
 

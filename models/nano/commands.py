@@ -13,11 +13,13 @@ import torch
 from rich.console import Console
 
 from models.nano import agreement, evaluation
+from models.nano import tradeoff as figures
 from models.nano.checkpoint import export
 from models.nano.launch import launch
 from models.nano.recipe import Recipe
 from models.nano.requirements import Missing, check
 from models.nano.rows import reading_curve, table
+from models.nano.rows import tradeoff as rows_of_tradeoff
 from models.nano.voices import VoiceBank
 from tessera.local.stack import Stack, StartFailed
 from tessera.local.up import ended_by_signals, started
@@ -50,6 +52,17 @@ def evaluate(arguments: argparse.Namespace) -> int:
     return 0 if all(score.met for score in scores) else 1
 
 
+def tradeoff(arguments: argparse.Namespace) -> int:
+    """Print the table, and write figures and plot where they are asked for."""
+    check(arguments.work)
+    points = asyncio.run(_tradeoff(arguments))
+    if arguments.save is not None:
+        figures.save(points, arguments.save)
+    if arguments.plot is not None:
+        figures.draw(points, arguments.plot)
+    return 0
+
+
 def agree(arguments: argparse.Namespace) -> int:
     """Print the comparison; in float32, fails if anything differs."""
     check(arguments.work)
@@ -73,6 +86,23 @@ async def _evaluate(arguments: argparse.Namespace) -> list[evaluation.Score]:
             scores = await evaluation.Examiner(stack.url, stack.model).examine(rows, arguments.examples, tell)
     console.print(evaluation.as_table(scores))
     return scores
+
+
+async def _tradeoff(arguments: argparse.Namespace) -> list[figures.Point]:
+    console = Console(highlight=False)
+    rows = rows_of_tradeoff(VoiceBank(arguments.work))
+
+    def tell(point: figures.Point) -> None:
+        score = point.score
+        console.print(f"{point.limit}, {score.row.name}: {score.right} of {score.asked}, {point.tokens:.1f} tokens")
+
+    points: list[figures.Point] = []
+    with ended_by_signals():
+        fast = "" if computes_in_bfloat16() else "--dtype float32"  # as the embedded model is served
+        async with _serving(str(arguments.checkpoint), console, fast) as stack:
+            points = await figures.measure(stack.url, stack.model, rows, arguments.examples, tell)
+    console.print(figures.as_table(points))
+    return points
 
 
 async def _agree(arguments: argparse.Namespace) -> list[agreement.Agreement]:
@@ -111,4 +141,5 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "train": train,
     "evaluate": evaluate,
     "agree": agree,
+    "tradeoff": tradeoff,
 }

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import aiohttp
 import orjson
 from rich.table import Table
 
-from models.nano.files import messages
+from models.nano.files import Json, messages
 from models.nano.rows import Row
 
 MAX_TOKENS = 64
@@ -69,11 +71,17 @@ class Examiner:
     Args:
         url: of the gateway, such as ``http://127.0.0.1:8000``.
         model: name of the model.
+        of_images: what each image's part says besides, such as ``detail``.
+
+    Attributes:
+        image_tokens: of all images so far, as the engine counted them.
     """
 
-    def __init__(self, url: str, model: str):
+    def __init__(self, url: str, model: str, *, of_images: Mapping[str, Any] = MappingProxyType({})):
         self._url = f"{url}/v1/chat/completions"
         self._model = model
+        self._of_images = of_images
+        self.image_tokens = 0
 
     async def examine(self, rows: Sequence[Row], examples: int, tell: Callable[[Score], None]) -> list[Score]:
         """The scores of the rows, greedy answers to ``examples`` questions each; ``tell`` hears of each when done.
@@ -107,15 +115,21 @@ class Examiner:
             raise failed.exceptions[0] from None
         return Score(row, examples, tuple(sorted(mistakes, key=lambda mistake: mistake.seed)))
 
-    async def _answer(self, session: aiohttp.ClientSession, conversation: list[dict[str, object]]) -> tuple[str, bool]:
+    async def _answer(self, session: aiohttp.ClientSession, conversation: list[Json]) -> tuple[str, bool]:
         """What the model says, and whether it stopped by itself."""
+        for part in conversation[-1]["content"]:
+            if part["type"] == "image_url":
+                holder = part["image_url"] if "detail" in self._of_images else part
+                holder.update(self._of_images)
         body = {"model": self._model, "messages": conversation, "max_tokens": MAX_TOKENS, "temperature": 0}
         async with session.post(
             self._url, data=orjson.dumps(body), headers={"Content-Type": "application/json"}
         ) as response:
             if response.status != 200:
                 raise RuntimeError(f"HTTP {response.status}: {await response.text()}")
-            choice = orjson.loads(await response.read())["choices"][0]
+            said = orjson.loads(await response.read())
+        choice, details = said["choices"][0], said["usage"].get("prompt_tokens_details") or {}
+        self.image_tokens += (details.get("multimodal_tokens") or {}).get("image", 0)
         return choice["message"]["content"] or "", choice["finish_reason"] == "stop"
 
 

@@ -69,6 +69,12 @@ def reading_curve() -> list[Row]:
     return [*heights, _reading(READ_AT, None, canvas.HELD_OUT_FONTS)]
 
 
+def tradeoff(bank: VoiceBank) -> list[Row]:
+    """What is asked where an image may be fewer tokens: reading and counting."""
+    [counting] = [row for row in table(bank) if row.name.startswith("count, ")]
+    return [*(_reading(height, None) for height in (14.0, READ_AT, 60.0)), counting]
+
+
 def _reading(height: float, target: float | None, fonts: Sequence[str] = canvas.FONTS) -> Row:
     return Row(
         f"reading, letters {height:.0f} px high{'' if fonts == canvas.FONTS else ', unseen fonts'}",
