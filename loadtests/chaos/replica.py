@@ -17,7 +17,7 @@ import psutil
 from tessera.processes import end_descendants, end_with_parent
 
 # From the death of a replica to the next one that serves, on few cores that all the others work on meanwhile.
-HEAL_S = 300.0
+HEAL_S = 600.0
 STOP_S = 60.0
 POLL_S = 0.5
 _READY = re.compile(rb'pid=(\d+).*"worker": "([^"]+)", "sequences"')
