@@ -165,6 +165,8 @@ def _summary(answer: dict[str, Any]) -> str:
     reasons = {part["reason"] for part in answer["parts"] if part["reason"]}
     if answer["fitting_budget"] is not None:
         words += f" With `--budget {answer['fitting_budget']}` it would."
+    if price := answer["price"]:
+        words += f" {price['prompt']:.6f} {price['currency']} for the prompt."
     return " ".join([words, *sorted(reasons)])
 
 

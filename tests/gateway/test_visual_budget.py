@@ -305,11 +305,9 @@ DEFAULTS = {
     ],
 )
 async def test_the_server_s_defaults_count_where_a_request_says_nothing(
-    gateway, worker, monkeypatch, usual, detail, fields, expected
+    start_gateway, settings, worker, usual, detail, fields, expected
 ):
-    services = gateway.app.state.services
-    changed = services.settings.model_copy(update={"visual_defaults": {"*": DEFAULTS[usual]}})
-    monkeypatch.setattr(gateway.app.state, "services", replace(services, settings=changed))
+    gateway = await start_gateway(settings.model_copy(update={"visual_defaults": {"*": DEFAULTS[usual]}}))
     found = await tokens(gateway, worker, *[picture(900, 900, detail, **fields)] * 2)
     assert found == expected
 

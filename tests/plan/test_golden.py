@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tessera.plan import Configuration, Family, hybrid_frame_tokens, msac, read_family
+from tessera.plan import Configuration, Family, best, hybrid_frame_tokens, image_choices, msac, read_family
 from tests.plan.models import MODELS
 
 
@@ -25,7 +25,7 @@ GRIDS = [
 
 
 @pytest.mark.parametrize(("size", "internvl", "nvlm", "mini_monkey"), GRIDS)
-def test_grids(size, internvl, nvlm, mini_monkey):
+def test_grids_of_internvl_nvlm_and_mini_monkey(size, internvl, nvlm, mini_monkey):
     for name, (grid, tiles) in (("internvl", internvl), ("nvlm_d", nvlm)):
         plan = family(name).image(*size)
         assert plan.grid == grid
@@ -44,7 +44,7 @@ def test_nvlm_tags_its_tiles():
     assert "".join(family("nvlm_d").image(448, 448).texts) == "<Image><tile_global_thumbnail></Image>\n"
 
 
-def test_a_wide_table_is_one_row_of_tiles():
+def test_mmsci_s_wide_tables_are_one_row_of_tiles():
     plan = family("internvl").image(3000, 500)
     assert (plan.grid, plan.size) == ((6, 1), (2688, 448))
 
@@ -61,8 +61,8 @@ def test_mplug_s_queries_are_as_many_whatever_the_pixels():
     assert {fixed.image(width, 500).tokens for width in (10, 448, 5000)} == {576}
 
 
-def test_patches_keep_their_rows():
-    # The pool adapter of InfMLLM: 24x24 patches, row by row, as the encoder's grid is.
+def test_infmllm_s_pooled_patches_keep_their_rows():
+    # 24x24 patches, row by row, as the encoder's grid is.
     plan = family("llava_next").image(672, 672)
     # The whole image, then 48 rows of 48 patches, each with a token at its end.
     assert plan.tokens == 24 * 24 + 48 * (48 + 1)
@@ -74,3 +74,18 @@ def test_the_embedded_model_counts_as_it_was_trained():
     assert nano.image(4000, 4000).tokens == 256
     assert nano.audio(16000).tokens == 25
     assert nano.audio(16000 * 60).tokens == nano.audio(16000 * 10).tokens == 250
+
+
+def test_ovis_counts_a_start_each_tile_and_what_divides_rows_and_columns():
+    # The whole image and 2x2 tiles of 255 tokens, four marks, one token for each tile, one between columns and rows.
+    assert family("ovis").image(896, 896).tokens == 5 * 255 + 4 + 4 + 2 + 1
+    assert family("ovis").image(448, 448).tokens == 255 + 4
+
+
+@pytest.mark.parametrize("tokens", [9, 36, 144, 576])
+def test_matryoshka_s_granularities_are_kept_exactly(tokens):
+    # A square image of n x n tokens, by its size: without the pooling after the projector, any weights can do it.
+    choice = best(image_choices(family("qwen2_vl"), 2000, 2000, lambda plan: plan.tokens), tokens)
+    assert choice is not None
+    assert choice.tokens == tokens
+    assert family("qwen2_vl").image(*choice.size).tokens == tokens

@@ -25,6 +25,7 @@ from tessera.gateway.observation import observe
 from tessera.gateway.part import TEXT
 from tessera.gateway.planning import BYTES_PER_TOKEN, Planner, family_of, plan_item, times_s, tokens_of
 from tessera.gateway.preview import draw_image, draw_video
+from tessera.gateway.price import Price, price_of
 from tessera.gateway.services import Services
 from tessera.gateway.visual_budget import VisualLimits, least_tokens_of, read_limits
 from tessera.media import MediaItem, Modality
@@ -101,6 +102,7 @@ class Estimate(BaseModel):
     fitting_budget: int | None = Field(
         None, description="Where they do not fit: the `visual_token_budget` with which they would; null: there is none."
     )
+    price: Price | None = Field(None, description="By the operator's price list; null: there is none for this model.")
 
 
 Preview = Annotated[bool, Query(description="Draw what the model gets of images and videos.")]
@@ -148,7 +150,11 @@ async def _estimate(document: Document, card: ModelCard, services: Services, ten
             for made, item in zip(estimated, items, strict=True):
                 made.preview = await _preview(card, item, options, made.tokens, services)
     text = await document.run(_text)
-    return _sum(document, card, estimated, text)
+    found = _sum(document, card, estimated, text)
+    if prices := services.settings.prices_of(card.model):
+        currency = services.settings.price_currency
+        found.price = price_of(prices, currency, found.text.tokens, found.media_tokens, found.max_tokens)
+    return found
 
 
 def _part(card: ModelCard, part: MediaPart, item: MediaItem, options: MediaOptions, planner: Planner) -> PartEstimate:

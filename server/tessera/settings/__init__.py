@@ -14,6 +14,7 @@ from tessera.settings.http import HttpSettings
 from tessera.settings.media import MediaSettings
 from tessera.settings.media_store import MediaStoreSettings
 from tessera.settings.memory import MemorySettings
+from tessera.settings.prices import Prices, PriceSettings
 from tessera.settings.queue import QueueSettings
 from tessera.settings.simulated import SimulatedSettings
 from tessera.settings.telemetry import TelemetrySettings
@@ -37,6 +38,7 @@ __all__ = [
     "MIB",
     "SIMULATED",
     "VLLM",
+    "Prices",
     "Settings",
     "VisualDefaults",
 ]
@@ -49,6 +51,7 @@ class Settings(
     MediaSettings,
     MediaStoreSettings,
     VisualSettings,
+    PriceSettings,
     MemorySettings,
     SimulatedSettings,
     WorkerSettings,
