@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from redis.asyncio import Redis
 
-from tessera.media.ledger import Ledger
+from tessera.media.ledger import Ledger, Reserved
 from tessera.settings import Settings
 from tests.media.books import check_books
 
@@ -73,8 +73,20 @@ class History(RuleBasedStateMachine):
         for _ in range(1 + again):
             expected = self.reserved(digest, holder)
             assert self.run(self.ledger(holder).reserve(digest, holder, SIZES[digest])) is expected
-            if expected is False and uploads:
+            if expected is Reserved.MAY_BE_STORED and uploads:
                 self.upload(digest)
+
+    @rule(digest=digests, holder=holders, again=twice)
+    def store(self, digest: str, holder: str, again: bool) -> None:
+        self.asked.setdefault(holder, {})[digest] = None
+        for _ in range(1 + again):
+            free = ROOM - sum(SIZES[d] for d in self.booked)
+            new = digest not in self.stored | self.booked and SIZES[digest] <= free
+            if new:
+                self.stored.add(digest)
+            expected = self.reserved(digest, holder)
+            answer = self.run(self.ledger(holder).store(digest, holder, bytes(SIZES[digest])))
+            assert answer is (Reserved.STORED if new else expected)
 
     @rule(digest=digests, holder=holders)
     def answer_a_request(self, digest: str, holder: str) -> None:
@@ -147,17 +159,17 @@ class History(RuleBasedStateMachine):
             self.forget(digest)
         return digest in self.stored
 
-    def reserved(self, digest: str, holder: str) -> bool | None:
+    def reserved(self, digest: str, holder: str) -> Reserved:
         if digest not in self.stored | self.booked:
             missing = sum(SIZES[d] for d in self.booked) + SIZES[digest] - ROOM
             if missing > self.idle_bytes():
                 self.let_go(self.overdue)
                 missing = sum(SIZES[d] for d in self.booked) + SIZES[digest] - ROOM
             if missing > self.idle_bytes():
-                return None
+                return Reserved.NO_ROOM
             self.evicted(missing)
         self.hold(digest, holder)
-        return digest in self.stored
+        return Reserved.THERE if digest in self.stored else Reserved.MAY_BE_STORED
 
     def hold(self, digest: str, holder: str) -> None:
         self.booked.add(digest)

@@ -69,6 +69,32 @@ async def test_a_payload_that_is_there_is_not_sent_again(redis, store):
     assert "cmdstat_set" not in await redis.info("commandstats")
 
 
+async def test_small_payloads_are_stored_by_the_question_for_room(redis, store):
+    await store.put(A, bytes(10), "r")
+    before = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    # Some twice, some there already, more bytes than go into one call.
+    digests = [A, *(f"{number:064x}" for number in range(30))] * 2
+    sent = await asyncio.gather(
+        *(store.put(d, bytes(100_000 if d != A else 10), f"r{n}") for n, d in enumerate(digests))
+    )
+    assert sum(sent) == 30
+    books = await check_books(redis)
+    assert len(books.holds) == 63
+    assert set(books.sizes) == set(digests)
+    # Two calls of the first turn, and those that 60 payloads of 100 kB fill.
+    assert (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"] - before <= 9
+
+
+async def test_a_small_payload_for_which_others_have_to_leave_is_stored_too(redis, open_store):
+    store = open_store(media_store_max_bytes=100)
+    await store.put(A, bytes(60), "r1")
+    store.release("r1")
+    await store.settle()
+    assert await store.put(B, bytes(60), "r2")
+    assert await store.get(B) == bytes(60)
+    assert (await check_books(redis)).sizes == {B: 60}
+
+
 async def test_room_is_exact_and_what_can_never_fit_is_refused_at_once(redis, open_store):
     store = open_store(media_store_max_bytes=100, media_store_wait_s=600)
     await store.put(A, bytes(60), "r1")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 from functools import partial
 from importlib.resources import files
 from itertools import chain, islice
@@ -25,13 +26,25 @@ from tessera.settings import Settings
 _RETRY_S = 5
 _PASSING = ("READONLY", "MISCONF", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "BUSY", "TRYAGAIN")
 # In this order, so that of what comes together, the end of a hold is the last that happens to it.
-_VERBS = ("touch", "reserve", "release")
+_VERBS = ("touch", "reserve", "store", "release")
 _CALLS = ("complete", "evict", "lapsing", "sweep", "begin", "attach", "doomed", "deleted", "lost", "strays")
-# Most holds in one call, which holds up everybody else's.
+# What a script is made of besides its own file and `common.lua`.
+_PARTS = {"reserve": ("room",), "store": ("room",)}
+# Most holds, and bytes of payloads, in one call, which holds up everybody else's.
 _BATCH = 500
+_BATCH_BYTES = 1 << 20
 
-_Item = tuple[str | int, ...]
+_Item = tuple[str | int | bytes | memoryview, ...]
 _Answer = asyncio.Future[list[int]]
+
+
+class Reserved(IntEnum):
+    """What came of keeping room for a payload."""
+
+    NO_ROOM = -1
+    MAY_BE_STORED = 0
+    THERE = 1
+    STORED = 2
 
 
 class Ledger:
@@ -74,14 +87,13 @@ class Ledger:
             held[digest] = size
         return size > 0
 
-    async def reserve(self, digest: str, holder: str, size: int) -> bool | None:
-        """Hold a payload: True if it is there, False if it may be stored now, None if there is no room for it."""
-        held = self._expect(digest, holder)
-        [stored] = await self._ask("reserve", [(*_hold(digest, holder), size)])
-        if stored < 0:
-            return None
-        held[digest] = size
-        return bool(stored)
+    async def reserve(self, digest: str, holder: str, size: int) -> Reserved:
+        """Hold a payload, if there is room for it."""
+        return await self._reserve("reserve", digest, holder, size, size)
+
+    async def store(self, digest: str, holder: str, payload: bytes | memoryview) -> Reserved:
+        """The same of a small payload, which goes along, and is stored where that needs no room of others."""
+        return await self._reserve("store", digest, holder, len(payload), payload)
 
     def release(self, holder: str) -> None:
         """End all holds of a holder, soon."""
@@ -149,6 +161,15 @@ class Ledger:
         if self._caller is not None:
             await asyncio.wait([self._caller])
 
+    async def _reserve(
+        self, verb: str, digest: str, holder: str, size: int, item: int | bytes | memoryview
+    ) -> Reserved:
+        held = self._expect(digest, holder)
+        [answer] = await self._ask(verb, [(*_hold(digest, holder), item)])
+        if answer >= 0:
+            held[digest] = size
+        return Reserved(answer)
+
     def _expect(self, digest: str, holder: str) -> dict[str, int]:
         # Before it is asked for: a request may end, and let go, before it hears that it holds something.
         held = self._held.setdefault(holder, {})
@@ -187,9 +208,9 @@ class Ledger:
         items = [item for asked, _ in waiting for item in asked]
         results: list[int] = []
         try:
-            for start in range(0, len(items), _BATCH):
-                batch = chain.from_iterable(items[start : start + _BATCH])
-                results += await self._call(verb, *((self._room,) if verb == "reserve" else ()), *batch)
+            first = (self._room,) if verb in _PARTS else ()
+            for batch in _batches(items):
+                results += await self._call(verb, *first, *chain.from_iterable(batch))
         except Exception as error:
             for _, answer in waiting:
                 if not answer.done():
@@ -201,7 +222,7 @@ class Ledger:
                 if not answer.done():
                     answer.set_result(result)
 
-    async def _call(self, name: str, *arguments: str | int | bytes) -> Any:
+    async def _call(self, name: str, *arguments: str | int | bytes | memoryview) -> Any:
         script, keys, args = self._scripts[name], [self.prefix], [*self._arguments, *arguments]
         with store_errors():
             # The client's own limit is for payloads.
@@ -229,7 +250,22 @@ def _unavailable() -> MediaStoreUnavailable:
 
 def _lua(name: str) -> str:
     folder = files("tessera.media") / "lua"
-    return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("common", name))
+    parts = ("common", *_PARTS.get(name, ()), name)
+    return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
+
+
+def _batches(items: list[_Item]) -> Iterator[list[_Item]]:
+    batch: list[_Item] = []
+    size = 0
+    for item in items:
+        more = len(item[-1]) if isinstance(item[-1], bytes | memoryview) else 0
+        if batch and (len(batch) == _BATCH or size + more > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += more
+    if batch:
+        yield batch
 
 
 def _hold(digest: str, holder: str) -> _Item:

@@ -12,7 +12,7 @@ from redis.exceptions import OutOfMemoryError
 
 from tessera.errors import MediaStoreUnavailable, MediaTooLarge
 from tessera.media.cabinet import Cabinet
-from tessera.media.ledger import Ledger, store_errors
+from tessera.media.ledger import Ledger, Reserved, store_errors
 from tessera.media.receipt import PART_BYTES, WHOLE_BYTES, Receipt
 from tessera.media.room import Room
 from tessera.settings import Settings
@@ -21,6 +21,8 @@ log = structlog.get_logger()
 
 # Payloads on their way at once: they share the line, and each has a time limit.
 _MOST_TRANSFERS = 8
+# What is no larger goes to Redis with the question whether there is room: it costs less than asking first.
+_ALONG_BYTES = 256 * 1024
 # Renewals of a hold within its lease: some may fail.
 _RENEWALS = 4
 
@@ -28,7 +30,8 @@ _RENEWALS = 4
 class RedisMediaStore:
     """One string a payload, or the parts of a large one, and the books (see ``Ledger``), all in one slot of a cluster.
 
-    Room is kept in the books before a payload is sent, so that one that has to wait is not sent in vain.
+    Room is kept in the books before a payload is sent, so that one that has to wait is not sent in vain; but for small
+    ones, which are stored with it in one step.
 
     Args:
         redis: a client of its own (payloads are large: it waits longer than others), with ``decode_responses=False``.
@@ -72,10 +75,15 @@ class RedisMediaStore:
         async def attempt() -> bool:
             nonlocal sent
             self._check_size(digest, len(payload), holder)
-            stored = await self._ledger.reserve(digest, holder, len(payload))
-            if stored is False:
-                stored = sent = await self._send(digest, payload)
-            return bool(stored)
+            if len(payload) > _ALONG_BYTES or self._cabinet.takes(len(payload)):
+                answer = await self._ledger.reserve(digest, holder, len(payload))
+            else:
+                answer = await self._ledger.store(digest, holder, payload)
+            if answer is Reserved.MAY_BE_STORED:
+                sent = await self._send(digest, payload)
+                return sent
+            sent = answer is Reserved.STORED
+            return answer is not Reserved.NO_ROOM
 
         await self._room.enter(attempt)
         return sent
