@@ -61,11 +61,12 @@ def test_a_data_url_may_stand_in_input_audio():
 
 
 def test_http_urls_are_remote():
-    assert MediaSource.from_url("HTTPS://example.com/a.png").remote
+    for url in ("HTTPS://example.com/a.png", "s3://bucket/a.png", "GS://bucket/a.png"):
+        assert MediaSource.from_url(url).remote
 
 
 @pytest.mark.parametrize(
-    "url", ["", "a.png", "file:///etc/passwd", "ftp://x/y", "gs://b/o", "javascript:1", "C:\\a.png", "http", "//x/y"]
+    "url", ["", "a.png", "file:///etc/passwd", "ftp://x/y", "azure://b/o", "javascript:1", "C:\\a.png", "http", "//x/y"]
 )
 def test_other_schemes_are_refused_with_what_is_accepted(url):
     with pytest.raises(InvalidMedia, match="http:// or https:// URL, or a data: URL"):

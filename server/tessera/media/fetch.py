@@ -15,6 +15,7 @@ from yarl import URL
 
 from tessera.errors import MediaFetchBlocked, MediaFetchFailed, MediaFetchTimeout, MediaTooLarge
 from tessera.media.address import parse_address, shorten
+from tessera.media.buckets import SCHEMES, Buckets
 from tessera.media.budget import ByteBudget, Share
 from tessera.media.content_coding import decompress, read_coding
 from tessera.media.destinations import Destinations
@@ -70,6 +71,7 @@ class Fetcher:
         self._settings = settings
         self._budget = budget
         self._destinations = Destinations(settings)
+        self._buckets = Buckets(settings)
         self._site_headers = SiteHeaders(settings.media_headers_file)
         self._flights: Flights[bytes] = Flights()
         self._session: aiohttp.ClientSession | None = None
@@ -105,7 +107,10 @@ class Fetcher:
         with metrics.fetch_seconds.labels(modality.value).time():
             try:
                 async with asyncio.timeout(limit_s) as clock:
-                    body, coding = await self._follow(url, shown, Download(share, clock))
+                    download = Download(share, clock)
+                    if url.partition("://")[0].lower() in SCHEMES:
+                        return await self._read_object(url, shown, download)
+                    body, coding = await self._follow(url, shown, download)
             except TimeoutError as error:
                 raise MediaFetchTimeout(f"Media URL {shown!r} did not answer in full in {limit_s:g} s.") from error
             except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -118,6 +123,13 @@ class Fetcher:
         body = await asyncio.to_thread(decompress, body, coding, limit)
         share.shrink(len(body))
         return body
+
+    async def _read_object(self, url: str, shown: str, download: Download) -> bytes:
+        began = time.monotonic()
+        try:
+            return await self._buckets.read(url, shown, download.make_room)
+        finally:
+            metrics.hosts.add("/".join(url.split("/", 3)[:3]), time.monotonic() - began)
 
     async def _follow(self, url: str, shown: str, download: Download) -> tuple[bytes, str | None]:
         """The body as it came, and the coding that it is in, from wherever the URL leads in the end."""

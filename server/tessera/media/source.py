@@ -10,6 +10,7 @@ from typing import NamedTuple, Self
 
 from tessera.errors import InvalidMedia
 from tessera.media import base64_text
+from tessera.media.buckets import SCHEMES
 from tessera.media.sniff import SNIFF_BYTES
 
 _ACCEPTED = "an http:// or https:// URL, or a data: URL in base64 (data:image/png;base64,…)"
@@ -54,14 +55,14 @@ class MediaSource:
         """A source from an ``image_url``, ``video_url`` or ``audio_url``.
 
         Raises:
-            InvalidMedia: another scheme than http, https and data, a malformed or overlong URL.
+            InvalidMedia: another scheme than http, https, data, s3 and gs, a malformed or overlong URL.
         """
         url = url.strip(_WHITESPACE)
         found = _SCHEME.match(url)
         scheme = found[1].lower() if found else None
         if scheme == "data":
             return cls._from_data_url(url)
-        if scheme not in ("http", "https"):
+        if scheme not in ("http", "https", *SCHEMES):
             # Nothing of it is shown: it may be data whose head somebody forgot.
             given = f"A media URL with the scheme {scheme!r}" if scheme else "A media URL without a scheme"
             raise InvalidMedia(f"{given} is not accepted: it has to be {_ACCEPTED}.")

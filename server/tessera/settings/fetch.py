@@ -34,6 +34,13 @@ class FetchSettings(BaseSettings):
         description="HTTP proxy that media is fetched through, as `http://user:password@host:port`. It then has to see "
         "to it that names do not lead to non-public addresses.",
     )
+    media_buckets: str = Field(
+        "",
+        pattern=r"^( *(s3|gs)://[^,\s]+ *(, *(s3|gs)://[^,\s]+ *)*)?$",
+        description="Buckets, or parts of them, from which `s3://` and `gs://` URLs are read with this server's own "
+        "access, separated by commas: `s3://photos,gs://clips/public`. Whoever may use the server may read them. "
+        "Empty: none.",
+    )
     media_headers_file: Path | None = Field(
         None,
         description="JSON file of headers for single hosts, such as "
