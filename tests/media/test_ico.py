@@ -16,7 +16,7 @@ from tests.media.pictures import encoded, png, scene
 
 
 def decode(data, settings):
-    return image.decode(data, sniff(data), settings, Deadline())[0]
+    return np.asarray(image.decode(data, sniff(data), settings, Deadline()))
 
 
 def icon(*contents, sides=(0, 0), bits=32):

@@ -14,7 +14,7 @@ from tests.media.pictures import tiff as make_tiff
 
 
 def decode(data, settings, deadline=None):
-    return image.decode(data, sniff(data), settings, deadline or Deadline())[0]
+    return np.asarray(image.decode(data, sniff(data), settings, deadline or Deadline()))
 
 
 class Countdown(Deadline):

@@ -21,7 +21,7 @@ DEEP[0, :4] = 0, 128, 129, 65535
 
 
 def decode(data, settings):
-    return image.decode(data, sniff(data), settings, Deadline())[0]
+    return np.asarray(image.decode(data, sniff(data), settings, Deadline()))
 
 
 def grey(data, settings):

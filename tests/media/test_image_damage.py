@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def decode(data, settings, kind=None):
-    return image.decode(data, kind or sniff(data), settings, Deadline())[0]
+    return np.asarray(image.decode(data, kind or sniff(data), settings, Deadline()))
 
 
 def ffmpeg(data):

@@ -36,7 +36,7 @@ def pq(nits):
 
 
 def decode(data, settings):
-    return image.decode(data, sniff(data), settings, Deadline())[0]
+    return np.asarray(image.decode(data, sniff(data), settings, Deadline()))
 
 
 def patches(colours, size=16):

@@ -91,7 +91,7 @@ def transformers(tmp_path_factory, pictures, calls):
 
 
 def decode(data, settings, rule=RULE):
-    return image.decode(data, sniff(data), settings, Deadline(), rule)[0]
+    return np.asarray(image.decode(data, sniff(data), settings, Deadline(), rule))
 
 
 def test_the_model_sees_what_its_processor_would_have_shown_it(transformers, pictures):

@@ -35,7 +35,10 @@ class SandboxIncomplete(Exception):
 
 
 class Decoder(Protocol):
-    """Decodes media. Errors out of both methods: ``InvalidMedia``, ``MediaTooLarge``, ``MediaDecodeTimeout``."""
+    """Decodes media.
+
+    Both methods raise ``InvalidMedia`` and ``MediaTooLarge`` of each kind, and ``MediaDecodeTimeout``.
+    """
 
     @property
     def confinement(self) -> str:
@@ -98,7 +101,7 @@ class ThreadDecoder:
 
         def work(deadline: Deadline) -> list[Decoded]:
             with metrics.decode_seconds.labels(job.modality.value).time():
-                payloads = [b"".join(packed) for packed in decode(job, self._settings, deadline)]
+                payloads = [b"".join(map(bytes, packed)) for packed in decode(job, self._settings, deadline)]
                 return [Decoded(describe(payload), payload) for payload in payloads]
 
         return await self._run(work, small=small)

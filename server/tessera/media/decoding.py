@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tessera.media import audio, frame_list, image, video
-from tessera.media.item import MediaSpec, Modality, lay_out
+from tessera.media.item import MediaSpec, Modality, head, lay_out
 from tessera.media.limits import Deadline, max_item_bytes
+from tessera.media.pixels import Pixels
 from tessera.media.sniff import Kind
 from tessera.settings import Settings
 
-# Bytes held for one pixel of an image in decode: Pillow's 4, the array's 3, and 3 in the file by which it goes out.
+# Bytes held for one pixel of an image in decode: Pillow's 4, 3 of what it is made from or into, and 3 in the file by
+# which it goes out.
 _BYTES_PER_PIXEL = 10
 # Bytes of decoded sound for an encoded byte, at 16 kHz: speech codecs go down to 8 kbit/s. An estimate; the hard
 # bound is the duration limit.
@@ -22,7 +24,7 @@ _EXPANSION_RATE_HZ = 16_000
 _BYTES_PER_SAMPLE = 4
 
 
-Packed = Sequence[bytes | memoryview]
+Packed = Sequence[bytes | memoryview | Pixels]
 """A packed item, in pieces that follow one another: pixels are not copied only to have something in front of them."""
 
 
@@ -49,7 +51,7 @@ def measure(job: DecodeJob, settings: Settings, deadline: Deadline) -> int:
     """Bytes of memory that ``decode`` is going to need, about; of an image by its header.
 
     Raises:
-        InvalidMedia: an image's header cannot be read.
+        MediaDecodeFailed: an image's header cannot be read.
         MediaTooLarge: an image over a limit.
     """
     size = len(job.data)
@@ -70,13 +72,13 @@ def decode(job: DecodeJob, settings: Settings, deadline: Deadline) -> list[Packe
     """Decode and pack one job: the item first; with ``with_audio`` the audio track second, if there is one.
 
     Raises:
-        InvalidMedia: damaged, or not what it says.
+        MediaDecodeFailed: damaged, or not what it says.
         MediaTooLarge: over a limit.
         MediaDecodeTimeout: the deadline has passed.
     """
     if job.modality is Modality.IMAGE:
-        picture, metadata = image.decode(job.data, job.kind, settings, deadline, job.spec.image_resize)
-        return [lay_out(picture, job.modality, metadata)]
+        pixels = Pixels(image.decode(job.data, job.kind, settings, deadline, job.spec.image_resize))
+        return [(head(pixels.shape, job.modality, {}), pixels)]
     arguments = (job.data, job.kind, job.spec, settings, deadline)
     if job.modality is Modality.AUDIO:
         samples, metadata = audio.decode(*arguments)
@@ -95,7 +97,7 @@ def decode(job: DecodeJob, settings: Settings, deadline: Deadline) -> list[Packe
     return [lay_out(frames, job.modality, metadata), *sound]
 
 
-def _digest(packed: Packed) -> str:
+def _digest(packed: Sequence[bytes | memoryview]) -> str:
     hasher = hashlib.sha256()
     for piece in packed:
         hasher.update(piece)

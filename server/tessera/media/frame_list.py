@@ -10,7 +10,7 @@ import av
 import msgpack
 import numpy as np
 
-from tessera.errors import InvalidMedia, MediaTooLarge, TesseraError
+from tessera.errors import MediaDecodeFailed, MediaTooLarge, MediaTooLong, TesseraError
 from tessera.media import base64_text, image
 from tessera.media.item import MediaSpec, Modality
 from tessera.media.limits import MAX_VIDEO_FRAMES, Deadline, max_item_bytes
@@ -37,12 +37,12 @@ def read(text: str, spec: MediaSpec, max_bytes: int) -> bytes:
         max_bytes: most bytes of the whole list, decoded.
 
     Raises:
-        InvalidMedia: an image is not base64, or there is none; it is named by its number.
+        MediaDecodeFailed: an image is not base64, or there is none; it is named by its number.
         MediaTooLarge: too many frames or bytes.
     """
     total = text.count(",") + 1
     if total > MAX_VIDEO_FRAMES:
-        raise MediaTooLarge(f"The video has more than {MAX_VIDEO_FRAMES} frames.")
+        raise MediaTooLong(f"The video has more than {MAX_VIDEO_FRAMES} frames.")
     listed = text.split(",")
     indices = sample(total, _FPS, max_frames=spec.video_max_frames, target_fps=None, rule="opencv")
     images: list[bytes] = []
@@ -69,7 +69,7 @@ def decode(data: bytes, spec: MediaSpec, settings: Settings, deadline: Deadline)
         vLLM 0.32 makes of such a list (``vllm/multimodal/media/video.py``).
 
     Raises:
-        InvalidMedia: an image is damaged, or of another size than the first; it is named by its number.
+        MediaDecodeFailed: an image is damaged, or of another size than the first; it is named by its number.
         MediaTooLarge: an image has too many pixels.
         MediaDecodeTimeout: too slow to decode.
     """
@@ -88,7 +88,7 @@ def decode(data: bytes, spec: MediaSpec, settings: Settings, deadline: Deadline)
                 frames = np.empty((len(images), *painter.shape), dtype=np.uint8)
                 size = picture.width, picture.height
             if (picture.width, picture.height) != size:
-                raise InvalidMedia(
+                raise MediaDecodeFailed(
                     f"It has {picture.width}x{picture.height} pixels and the first frame {size[0]}x{size[1]}; "
                     "all have to have the same size."
                 )
@@ -105,8 +105,8 @@ def decode(data: bytes, spec: MediaSpec, settings: Settings, deadline: Deadline)
 
 
 def _picture(encoded: bytes, settings: Settings, deadline: Deadline) -> av.VideoFrame:
-    pixels, _ = image.decode(encoded, identify(encoded, Modality.IMAGE, None), settings, deadline)
-    return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+    picture = image.decode(encoded, identify(encoded, Modality.IMAGE, None), settings, deadline)
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
 
 
 @contextmanager

@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import warnings
 from io import BytesIO
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pi_heif
 from PIL import Image
 
-from tessera.errors import InvalidMedia, MediaTooLarge
+from tessera.errors import MediaDecodeFailed, MediaTooLarge
 from tessera.media import code_points, exif, icc, ico, jpeg, png, tiff
 from tessera.media.colour import to_rgb
 from tessera.media.limits import Deadline, media_errors
@@ -34,9 +32,9 @@ _FORMATS = {
 }
 # Beginnings of the modes that have no colour.
 _GREY = ("1", "L", "I", "F")
-# Pillow's decoders get this much at a time, and between two the deadline is checked. Its own 64 KiB of a progressive
-# JPEG can be thousands of passes over all pixels.
-_BLOCK_BYTES = 4096
+# Pillow's decoders get 64 KiB at a time, and between two the deadline is checked. Of a progressive JPEG that can be
+# thousands of passes over all pixels.
+_PROGRESSIVE_BLOCK_BYTES = 4096
 
 # The photographs of phones; Pillow itself does not read them. Turned by the library, as the file says.
 pi_heif.register_heif_opener(thumbnails=False)
@@ -50,7 +48,7 @@ def count_pixels(data: bytes, kind: Kind, settings: Settings, deadline: Deadline
     """Width times height, from the header.
 
     Raises:
-        InvalidMedia: unreadable.
+        MediaDecodeFailed: unreadable.
         MediaTooLarge: more than ``media_max_image_pixels``.
     """
     with media_errors("image"):
@@ -71,7 +69,7 @@ def count_pixels(data: bytes, kind: Kind, settings: Settings, deadline: Deadline
 
 def decode(
     data: bytes, kind: Kind, settings: Settings, deadline: Deadline, resize: ImageResize | None = None
-) -> tuple[npt.NDArray[np.uint8], dict[str, Any]]:
+) -> Image.Image:
     """Decode an image, or the first frame of an animation: upright by its EXIF data, in RGB on white.
 
     The pixels are those of vLLM 0.32 (``vllm/multimodal/media/image.py``) for the same file, but for the forms of
@@ -81,14 +79,14 @@ def decode(
         data: encoded image.
         kind: its format; no other is tried.
         settings: limits.
-        deadline: checked for every few KiB of the data.
+        deadline: checked for every 64 KiB of the data, or more often.
         resize: how the model's processor is going to resize it.
 
     Returns:
-        Pixels ``[height, width, 3]`` uint8 RGB, and empty metadata.
+        The picture, in mode RGB.
 
     Raises:
-        InvalidMedia: damaged, cut short, or of a format that is not read.
+        MediaDecodeFailed: damaged, cut short, or of a format that is not read.
         MediaTooLarge: more than ``media_max_image_pixels``, or in more parts than an image needs.
         MediaDecodeTimeout: too slow to decode.
     """
@@ -107,12 +105,12 @@ def decode(
         points = code_points.find(data, kind.mime, deadline)
         rendering = Rendering.of(points)
         if rendering is not None:
-            return rendering.apply(np.asarray(picture), deadline), {}
+            return Image.fromarray(rendering.apply(np.asarray(picture), deadline))
         # Of a PNG's two, the profile is the one for programs that do not know the other.
         profiled = points is None or kind.mime != "image/png"
         if profiled and not image.mode.startswith(_GREY):
             picture = icc.to_srgb(picture, profile)
-        return np.asarray(picture), {}
+        return picture
 
 
 class _WatchedFile(BytesIO):
@@ -136,7 +134,7 @@ def _open(data: bytes, kind: Kind, settings: Settings, deadline: Deadline) -> Im
         name, data = ("PNG", picture.content) if picture.is_png else (name, picture.file())
     match name:
         case None:
-            raise InvalidMedia(f"Images of type {kind.mime} are not supported; send JPEG, PNG or WebP.")
+            raise MediaDecodeFailed(f"Images of type {kind.mime} are not supported; send JPEG, PNG or WebP.")
         case "PNG":
             data = png.reduce(data, deadline)
         case "JPEG":
@@ -153,7 +151,8 @@ def _open(data: bytes, kind: Kind, settings: Settings, deadline: Deadline) -> Im
     except MediaTooLarge:
         image.close()
         raise
-    image.decodermaxblock = _BLOCK_BYTES
+    if "progressive" in image.info:
+        image.decodermaxblock = _PROGRESSIVE_BLOCK_BYTES
     return image
 
 

@@ -142,15 +142,24 @@ def lay_out(array: npt.NDArray[Any], modality: Modality, metadata: Mapping[str, 
     Raises:
         ValueError: dtype or shape does not fit the modality, or a number is not finite.
     """
-    _check_shape(modality, array.shape)
     if array.dtype != _DTYPES[modality]:
         raise ValueError(f"{modality} has dtype {array.dtype}, not {_DTYPES[modality]}")
     check_finite(array)
-    fields_ = {"modality": modality.value, "shape": list(array.shape), "metadata": dict(metadata)}
+    return head(array.shape, modality, metadata), np.ascontiguousarray(array).data.cast("B")
+
+
+def head(shape: tuple[int, ...], modality: Modality, metadata: Mapping[str, Any]) -> bytes:
+    """What stands in front of the pixels or samples.
+
+    Raises:
+        ValueError: the shape does not fit the modality.
+    """
+    _check_shape(modality, shape)
+    fields_ = {"modality": modality.value, "shape": list(shape), "metadata": dict(metadata)}
     header = orjson.dumps(fields_, option=orjson.OPT_SORT_KEYS)
     padding = b" " * (-(_PREFIX.size + len(header)) % _ALIGNMENT)
     prefix = _PREFIX.pack(_MAGIC, len(header) + len(padding))
-    return prefix + header + padding, np.ascontiguousarray(array).data.cast("B")
+    return prefix + header + padding
 
 
 def pack(array: npt.NDArray[Any], modality: Modality, metadata: Mapping[str, Any]) -> bytes:

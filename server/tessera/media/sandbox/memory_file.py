@@ -6,6 +6,8 @@ import fcntl
 import mmap
 import os
 
+from tessera.media.pixels import Pixels
+
 # From then on nobody can change it: what was looked at once stays as it is.
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
@@ -22,13 +24,18 @@ def create(data: bytes | None = None) -> int:
     return descriptor
 
 
-def write(descriptor: int, *pieces: bytes | memoryview) -> None:
+def write(descriptor: int, *pieces: bytes | memoryview | Pixels) -> None:
     """Write pieces one after the other, from the beginning on."""
     place = 0
     for piece in pieces:
-        view, end = memoryview(piece), place + len(piece)
-        while place < end:
-            place += os.pwrite(descriptor, view[place - end :], place)
+        end = place + len(piece)
+        if isinstance(piece, Pixels):
+            piece.write(descriptor, place)
+        else:
+            view = memoryview(piece)
+            while place < end:
+                place += os.pwrite(descriptor, view[place - end :], place)
+        place = end
 
 
 def read(descriptor: int) -> bytes:
