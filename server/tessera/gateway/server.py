@@ -20,6 +20,7 @@ from tessera.gateway.connections import Connections
 from tessera.gateway.descriptors import most_connections, raise_descriptor_limit
 from tessera.gateway.disconnect import CANCEL_AGAIN_S
 from tessera.gateway.memory import give_back_freed_memory, keep_for_good
+from tessera.gateway.priority import put_event_loop_first
 from tessera.gateway.protocol import GatewayProtocol
 from tessera.media import MediaObjects, SandboxDecoder
 from tessera.settings import Settings
@@ -103,6 +104,7 @@ class GatewayServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
+        put_event_loop_first()
         await super().startup(sockets)
         self._keeping = asyncio.create_task(self._connections.run())
 

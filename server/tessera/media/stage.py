@@ -218,11 +218,14 @@ class MediaStage:
                 whole = decoded[0].item
                 if (reduction := await inline.run(lambda: fit(whole), whole.nbytes)) is not None:
                     decoded[0] = await _reduced(decoded[0], reduction)
+            item, *sounds = [piece.item for piece in decoded]
             # The sound first: a video that is in the store must not refer to sound that is not.
             for piece in reversed(decoded):
                 await self._put(piece, holder)
-            sound = decoded[1].item if len(decoded) > 1 else None
-            return replace(decoded[0].item, sound=sound)
+            del piece
+            # The system takes milliseconds to have a large one's memory back.
+            await inline.run(decoded.clear, sum(each.nbytes for each in (item, *sounds)))
+            return replace(item, sound=sounds[0] if sounds else None)
 
     async def _put(self, piece: Decoded, holder: str) -> None:
         modality = piece.item.modality.value
