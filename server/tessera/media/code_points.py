@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from tessera.media import png
+from tessera.media.boxes import all_boxes, boxes
 from tessera.media.limits import Deadline
 
 BT709, BT2020, DCI_P3, DISPLAY_P3 = 1, 9, 11, 12
@@ -15,7 +15,6 @@ BT709, BT2020, DCI_P3, DISPLAY_P3 = 1, 9, 11, 12
 PQ, HLG = 16, 18
 """Transfer characteristics of high dynamic range: SMPTE ST 2084 and ARIB STD-B67."""
 
-_BOX = struct.Struct(">I4s")
 _NCLX = struct.Struct(">4sHH")
 
 
@@ -50,10 +49,10 @@ def find(data: bytes, mime: str, deadline: Deadline) -> CodePoints | None:
 def _of_main_picture(data: memoryview, deadline: Deadline) -> CodePoints | None:
     """The ``colr`` property of the picture that the file shows (ISO/IEC 23008-12, ISO/IEC 14496-12)."""
     try:
-        meta = next(_boxes(data, b"meta", deadline))[4:]
-        properties = next(_boxes(meta, b"iprp", deadline))
-        listed = list(_all(next(_boxes(properties, b"ipco", deadline)), deadline))
-        numbers = _properties_of(_main(meta, deadline), next(_boxes(properties, b"ipma", deadline)), deadline)
+        meta = next(boxes(data, b"meta", deadline))[4:]
+        properties = next(boxes(meta, b"iprp", deadline))
+        listed = list(all_boxes(next(boxes(properties, b"ipco", deadline)), deadline))
+        numbers = _properties_of(_main(meta, deadline), next(boxes(properties, b"ipma", deadline)), deadline)
         for number in numbers:
             kind, content = listed[number - 1]
             if kind == b"colr":
@@ -67,7 +66,7 @@ def _of_main_picture(data: memoryview, deadline: Deadline) -> CodePoints | None:
 
 def _main(meta: memoryview, deadline: Deadline) -> int:
     """The number of the picture that is shown."""
-    box = next(_boxes(meta, b"pitm", deadline))
+    box = next(boxes(meta, b"pitm", deadline))
     return int.from_bytes(box[4:6] if box[0] == 0 else box[4:8], "big")
 
 
@@ -87,23 +86,3 @@ def _properties_of(item: int, box: memoryview, deadline: Deadline) -> list[int]:
             return [association & most for association in layout.unpack_from(box, place + 1)]
         place += 1 + layout.size
     return []
-
-
-def _boxes(data: memoryview, wanted: bytes, deadline: Deadline) -> Iterator[memoryview]:
-    return (content for kind, content in _all(data, deadline) if kind == wanted)
-
-
-def _all(data: memoryview, deadline: Deadline) -> Iterator[tuple[bytes, memoryview]]:
-    """Kind and content of the boxes that stand one after the other."""
-    place = 0
-    while place + _BOX.size <= len(data):
-        deadline.check()
-        size, kind = _BOX.unpack_from(data, place)
-        head = _BOX.size
-        if size == 1:
-            size, head = int.from_bytes(data[place + 8 : place + 16], "big"), 16
-        end = place + size if size else len(data)
-        if end < place + head:
-            return
-        yield kind, data[place + head : end]
-        place = end

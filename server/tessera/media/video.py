@@ -7,7 +7,8 @@ from typing import Any
 import av
 import numpy as np
 
-from tessera.errors import InvalidMedia, MediaTooLarge
+from tessera.errors import MediaDecodeFailed, MediaTooLong
+from tessera.media import dolby_vision
 from tessera.media.container import moving_pictures, open_container
 from tessera.media.frames import FrameReader, check_pixels
 from tessera.media.item import MediaSpec
@@ -42,11 +43,12 @@ def decode(
         ``fps`` are the frames' times, s.
 
     Raises:
-        InvalidMedia: damaged, or without a single video frame.
+        MediaDecodeFailed: damaged, without a single video frame, or in colours that are not read.
         MediaTooLarge: too long, too many frames or pixels.
         MediaDecodeTimeout: too slow to decode.
     """
     with media_errors("video"):
+        dolby_vision.check(data, kind, deadline)
         index, timeline = _inspect(data, kind, settings, deadline)
         picks = timeline.pick(_steps(timeline, spec))
         frames, steps = _read(FrameReader(data, kind, index, settings, deadline), picks, settings, deadline)
@@ -83,7 +85,7 @@ def _inspect(data: bytes, kind: Kind, settings: Settings, deadline: Deadline) ->
 def _check_duration(duration_s: float, settings: Settings) -> None:
     limit = settings.media_max_video_s
     if duration_s > limit:
-        raise MediaTooLarge(f"The video lasts {duration_s:.1f} s; at most {limit:g} s are allowed.")
+        raise MediaTooLong(f"The video lasts {duration_s:.1f} s; at most {limit:g} s are allowed.")
 
 
 def _steps(timeline: Timeline, spec: MediaSpec) -> list[int]:
@@ -119,6 +121,6 @@ def _read(
         frames[places[number]] = painter.paint(picture)
         found[places[number]] = True
     if painter is None:
-        raise InvalidMedia("No frame of the video can be decoded.")
+        raise MediaDecodeFailed("No frame of the video can be decoded.")
     steps = [step for (step, _), there in zip(picks, found, strict=True) if there]
     return frames if found.all() else frames[found], steps
