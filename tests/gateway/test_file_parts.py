@@ -158,12 +158,12 @@ async def test_another_tenants_file(start_gateway, settings, worker, tmp_path):
 @pytest.mark.parametrize(
     ("data", "spell", "code"),
     [
-        (b"hello", "file", "invalid_media"),
-        (b"", "file", "invalid_media"),
-        (b"%PDF-1.7", "file", "invalid_media"),
-        (image()[:200], "file", "invalid_media"),
-        (b"hello", "input_image", "invalid_media"),
-        (audio(), "input_image", "invalid_media"),
+        (b"hello", "file", "media_type_mismatch"),
+        (b"", "file", "media_type_mismatch"),
+        (b"%PDF-1.7", "file", "media_type_mismatch"),
+        (image()[:200], "file", "media_decode_failed"),
+        (b"hello", "input_image", "media_type_mismatch"),
+        (audio(), "input_image", "media_type_mismatch"),
     ],
 )
 async def test_a_file_that_is_no_such_medium(gateway, worker, data, spell, code):
@@ -195,6 +195,22 @@ async def test_without_a_store(start_gateway, settings, worker):
     assert (await arrives(gateway, worker, part))[0]["type"] == "image_url"
 
 
+async def test_a_part_of_another_api_is_refused_by_its_name(gateway, worker):
+    for part, name in (
+        ({"type": "input_file", "file_url": "https://x/"}, "`file_url`"),
+        ({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": ""}}, "'image'"),
+        ({"type": "image", "image": "https://x/"}, "'image'"),
+        ({"type": "video", "video": "https://x/"}, "'video'"),
+        ({"type": "document", "source": {}}, "'document'"),
+        ({"type": "image_file", "image_file": {"file_id": "x"}}, "'image_file'"),
+        ({"type": "image_embeds", "image_embeds": "x"}, "'image_embeds'"),
+    ):
+        error = (await gateway.post(chat(worker.card.model, "text", part))).error
+        assert (error["code"], error["param"]) == ("unsupported_content_part", PATH)
+        assert name in error["message"]
+        assert "`image_url`" in error["message"] or "image_url, " in error["message"]
+
+
 @pytest.mark.parametrize(
     ("part", "code"),
     [
@@ -204,7 +220,7 @@ async def test_without_a_store(start_gateway, settings, worker):
         ({"type": "file", "file": {"file_id": "x", "file_data": "x"}}, "invalid_value"),
         ({"type": "file", "file": {"file_id": 5}}, "invalid_value"),
         ({"type": "file", "file": {"file_id": "x"}, "text": "x"}, "invalid_value"),
-        ({"type": "input_file", "file_url": "https://x/"}, "invalid_value"),
+        ({"type": "input_file", "file_url": "https://x/"}, "unsupported_content_part"),
         ({"type": "input_file"}, "missing_required_parameter"),
         ({"type": "input_image"}, "missing_required_parameter"),
         ({"type": "input_image", "image_url": {}}, "missing_required_parameter"),

@@ -69,11 +69,22 @@ async def test_a_download_is_counted_with_its_host(gateway, worker, media_server
     assert await gateway.metric("tessera_media_host_seconds", host="127.0.0.1") > 0
 
 
-async def test_refusals_are_counted_by_their_code_and_modality(gateway, worker, moved):
-    broken = {"type": "audio_url", "audio_url": {"url": "data:audio/wav;base64,UklGRgAAAABXQVZF"}}
-    labels = {"modality": "audio", "code": "invalid_media"}
+BROKEN = {"type": "audio_url", "audio_url": {"url": "data:audio/wav;base64,UklGRgAAAABXQVZF"}}
+REFUSED = [
+    ([BROKEN], "audio", "media_decode_failed"),
+    ([{"type": "image_url", "image_url": "ftp://x/y"}], "image", "invalid_media"),
+    ([{"type": "video_url", "video_url": {"url": "http://127.0.0.1:9/"}}], "video", "media_fetch_failed"),
+    ([inline("image")] * 9, "image", "too_many_media_parts"),
+    ([{"type": "file", "file": {"file_data": "AAAA"}}], "unknown", "media_type_mismatch"),
+    ([{"type": "input_image", "file_id": "x"}], "image", "files_not_configured"),
+]
+
+
+@pytest.mark.parametrize(("parts", "modality", "code"), REFUSED)
+async def test_refusals_are_counted_by_their_code_and_modality(gateway, worker, moved, parts, modality, code):
+    labels = {"modality": modality, "code": code}
     await moved("errors_total", **labels)
-    assert (await gateway.post(chat(worker.card.model, broken))).status == 400
+    assert (await gateway.post(chat(worker.card.model, *parts))).status in (400, 501)
     assert await moved("errors_total", **labels) == 1
 
 

@@ -20,8 +20,8 @@ from tessera.errors import (
 )
 from tessera.gateway.body import Document, Path, written
 from tessera.gateway.media_options import MediaOptions, tell
-from tessera.gateway.media_part import FilePart, MediaPart, naming, read_part
-from tessera.gateway.part import TEXT, check_text, kind_of
+from tessera.gateway.media_part import FilePart, MediaPart, counted, naming, read_part
+from tessera.gateway.part import FILES, MEDIA, TEXT, check_text, kind_of
 from tessera.gateway.visual_budget import BUDGET, MOST_TOKENS, PartLimit, VisualLimits
 from tessera.media import MediaItem, MediaStage, Modality, Reduction
 from tessera.queue import ModelCard
@@ -55,16 +55,8 @@ def check_media(parts: list[MediaPart], card: ModelCard, *, sound_of_videos: boo
             modalities.append(Modality.AUDIO)
         for modality in modalities:
             seen[modality] += 1
-            most = card.limits.get(modality, 0)
-            if not most:
-                takes = ", ".join(["text", *card.limits])
-                raise UnsupportedModality(
-                    f"The model `{card.model}` takes no {modality} input; it takes {takes}.", param=p.path
-                )
-            if seen[modality] > most:
-                raise TooManyParts(
-                    f"At most {most} {modality} part(s) may be in one request to `{card.model}`.", param=p.path
-                )
+            with naming(p.path), counted(modality):
+                _check_number(modality, seen[modality], card)
 
 
 async def prepare_media(
@@ -125,6 +117,15 @@ async def _reduce(p: MediaPart, item: MediaItem, reduction: Reduction, stage: Me
         return await stage.reduce(item, reduction, holder)
 
 
+def _check_number(modality: Modality, number: int, card: ModelCard) -> None:
+    most = card.limits.get(modality, 0)
+    if not most:
+        takes = ", ".join(["text", *card.limits])
+        raise UnsupportedModality(f"The model `{card.model}` takes no {modality} input; it takes {takes}.")
+    if number > most:
+        raise TooManyParts(f"At most {most} {modality} part(s) may be in one request to `{card.model}`.")
+
+
 def _parts(messages: list[Any]) -> Iterator[tuple[Path, Any]]:
     for i, message in enumerate(messages):
         content = message.get("content")
@@ -150,5 +151,5 @@ def _media_part(document: Document, at: Path, part: Any) -> MediaPart | FilePart
         if "uuid" in part:
             document.remove((*at, "uuid"))
         return None
-    with naming(written(at)):
+    with naming(written(at)), counted(MEDIA.get(kind, FILES.get(kind))):
         return replace(read_part(document, at, kind, part), most_tokens=part.get(MOST_TOKENS))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from tessera.errors import FileMissing, FilesNotConfigured, InvalidMedia, MediaTooLarge, TooManyParts
+from tessera.errors import FileMissing, FilesNotConfigured, MediaTooLarge, MediaTypeMismatch, TooManyParts
 from tessera.files import File, Files
-from tessera.gateway.media_part import FilePart, MediaPart
+from tessera.gateway.media_part import FilePart, MediaPart, counted
 from tessera.media import MediaSource, Modality, sniff
 from tessera.queue import ModelCard
 
@@ -19,7 +19,7 @@ async def find_files(
 
     Raises:
         TooManyParts: more files than the model takes parts.
-        FilesNotConfigured, FileMissing, InvalidMedia: naming the part.
+        FilesNotConfigured, FileMissing, MediaTypeMismatch: naming the part.
         QueueUnavailable
     """
     wanted = [p for p in parts if isinstance(p, FilePart)]
@@ -37,7 +37,12 @@ async def find_files(
             "This server keeps no files: its operator has not set TESSERA_FILES_STORE_URL.", param=by_id[0].path
         )
     found = await files.find_all(tenant, {str(p.file) for p in by_id}) if files is not None and by_id else {}
-    return [_of_file(p, found, files) if isinstance(p, FilePart) else p for p in parts]
+    return [_counted(p, found, files) if isinstance(p, FilePart) else p for p in parts]
+
+
+def _counted(p: FilePart, found: dict[str, File], files: Files | None) -> MediaPart:
+    with counted(p.modality):
+        return _of_file(p, found, files)
 
 
 def _of_file(p: FilePart, found: dict[str, File], files: Files | None) -> MediaPart:
@@ -67,5 +72,5 @@ def _modality_of(p: FilePart, source: MediaSource) -> Modality:
     return kind.modality
 
 
-def _of_no_format(p: FilePart) -> InvalidMedia:
-    return InvalidMedia("The file is in no image, video or audio format that this server reads.", param=p.path)
+def _of_no_format(p: FilePart) -> MediaTypeMismatch:
+    return MediaTypeMismatch("The file is in no image, video or audio format that this server reads.", param=p.path)

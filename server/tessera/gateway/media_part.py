@@ -11,6 +11,7 @@ from tessera.errors import InvalidRequest, MissingField, TesseraError
 from tessera.gateway.body import Document, Path, written
 from tessera.gateway.part import FILES, MEDIA
 from tessera.media import MediaSource, Modality
+from tessera.telemetry import media as metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,16 @@ def read_part(document: Document, at: Path, kind: str, part: dict[str, Any]) -> 
             raise InvalidRequest("`format` of `input_audio` must be a string.")
         return MediaPart(at, MEDIA[kind], MediaSource.from_base64(document.string(value["data"]), value.get("format")))
     return MediaPart(at, MEDIA[kind], _by_url(document, kind, value), detail)
+
+
+@contextmanager
+def counted(modality: Modality | None) -> Iterator[None]:
+    """Count a refusal of a part, by its code. ``modality``: None where only the bytes would tell."""
+    try:
+        yield
+    except TesseraError as error:
+        metrics.errors.labels(modality or "unknown", error.code).inc()
+        raise
 
 
 @contextmanager

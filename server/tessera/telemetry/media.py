@@ -20,7 +20,11 @@ encoded_bytes = Counter(
 hosts = SlowestHosts("tessera_media_host", "downloads of media")
 cache_hits = Counter("tessera_media_cache_hits", "Media that was neither decoded nor stored again.", ["modality"])
 cache_misses = Counter("tessera_media_cache_misses", "Media that had to be decoded.", ["modality"])
-errors = Counter("tessera_media_errors", "Media that was refused or failed, by error code.", ["modality", "code"])
+errors = Counter(
+    "tessera_media_errors",
+    "Media that was refused or failed, by error code; modality `unknown` where nothing said what it is.",
+    ["modality", "code"],
+)
 
 # Memory of this gateway.
 memory_bytes = Gauge(
