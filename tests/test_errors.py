@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from tessera import errors
-from tessera.errors import Evicted, InvalidRequest, MediaDecodeTimeout, MediaStoreFull, TesseraError, Unavailable
+from tessera.errors import Evicted, InvalidRequest, TesseraError, Unavailable
 from tessera.gateway.failures import error_of
 from tessera.queue import Failure
 
@@ -19,11 +19,6 @@ def test_the_body_is_that_of_openai(kind):
     assert error.body() == {"error": body}
     assert "Retry-After" not in error.headers()
     assert kind("x", retry_after_s=3).headers()["Retry-After"] == "3"
-
-
-def test_clients_do_not_send_again_what_takes_too_long_to_decode():
-    assert MediaDecodeTimeout("Too slow.").headers() == {"x-should-retry": "false"}
-    assert MediaStoreFull("Full.").headers() == {}
 
 
 @pytest.mark.parametrize("kind", CLASSES)

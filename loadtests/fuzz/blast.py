@@ -30,7 +30,7 @@ SLACK_S = 5.0
 MOST_GROWTH_BYTES = 128 * MIB
 _QUIET_S = 3.0
 _JSON = {"Content-Type": "application/json"}
-_EXPECTED = (200, 400, 503)
+_EXPECTED = (200, 400)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ BAD: dict[str, tuple[dict[str, Any], int, Any, str | None]] = {
     "not what it says": (
         {"messages": user({"type": "image_url", "image_url": {"url": data_url("image/png", b"RIFF\0\0\0\0WAVEfmt ")}})},
         400,
-        "invalid_media",
+        "media_type_mismatch",
         "messages[0].content[0]",
     ),
     "no base64": (
@@ -111,7 +111,7 @@ BAD: dict[str, tuple[dict[str, Any], int, Any, str | None]] = {
     "truncated image": (
         {"messages": user(image_part(picture("red")[:60]))},
         400,
-        "invalid_media",
+        "media_decode_failed",
         "messages[0].content[0]",
     ),
     "max_tokens 0": ({"messages": user(text_part("x")), "max_tokens": 0}, 400, "invalid_value", "max_tokens"),

@@ -186,26 +186,28 @@ class TestMedia:
         assert await self.rejected(gateway, worker, "text", sound) == where
 
     @pytest.mark.parametrize(
-        "url",
+        ("url", "code"),
         [
-            "file:///etc/passwd",
-            "ftp://x/y",
-            "tessera-media:" + "0" * 64,
-            "data:image/png;base64,AAAA",
-            "data:image/png;base64,!!!!",
-            "data:image/png,AAAA",
-            "data:audio/wav;base64," + PNG.partition(",")[2][:40],
-            "data:",
-            "x",
+            ("file:///etc/passwd", "invalid_media"),
+            ("ftp://x/y", "invalid_media"),
+            ("tessera-media:" + "0" * 64, "invalid_media"),
+            ("data:image/png;base64,AAAA", "media_type_mismatch"),
+            ("data:image/png;base64,", "media_decode_failed"),
+            ("data:image/png;base64,!!!!", "invalid_media"),
+            ("data:image/png,AAAA", "invalid_media"),
+            ("data:audio/wav;base64," + PNG.partition(",")[2][:40], "media_type_mismatch"),
+            (PNG[: len(PNG) // 8 * 4], "media_decode_failed"),
+            ("data:", "invalid_media"),
+            ("x", "invalid_media"),
         ],
     )
-    async def test_a_url_that_is_no_image(self, gateway, worker, url):
-        where = (400, "invalid_media", "messages[0].content[1]")
+    async def test_a_url_that_is_no_image(self, gateway, worker, url, code):
+        where = (400, code, "messages[0].content[1]")
         assert await self.rejected(gateway, worker, "text", picture(url)) == where
 
     async def test_an_image_is_no_video(self, gateway, worker):
         part = {"type": "video_url", "video_url": {"url": PNG}}
-        assert await self.rejected(gateway, worker, part) == (400, "invalid_media", "messages[0].content[0]")
+        assert await self.rejected(gateway, worker, part) == (400, "media_type_mismatch", "messages[0].content[0]")
 
     @pytest.mark.parametrize("status", [304, 404, 500])
     async def test_a_url_that_does_not_lead_to_media(self, gateway, worker, media_server, status):
@@ -244,7 +246,7 @@ class TestMedia:
 
     async def test_one_bad_part_stops_the_work_on_the_others(self, gateway, worker, media_server):
         slow, bad = media_server.hang("/slow.png"), media_server.serve("/bad.png", b"no picture")
-        where = (400, "invalid_media", "messages[0].content[1]")
+        where = (400, "media_type_mismatch", "messages[0].content[1]")
         assert await self.rejected(gateway, worker, picture(slow), picture(bad)) == where
 
     @pytest.mark.parametrize(

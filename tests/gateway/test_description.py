@@ -25,6 +25,7 @@ OF_MEDIA = {
     "invalid_media",
     "media_fetch_blocked",
     "media_fetch_failed",
+    "media_type_mismatch",
     "too_many_media_parts",
 }
 # A body that fails is shown as it is: to look for a smaller one takes minutes.

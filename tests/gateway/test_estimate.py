@@ -149,7 +149,7 @@ async def test_a_part_that_cannot_be_decoded_is_named(gateway, worker):
     answer = await gateway.post(chat(worker.card.model, "x", broken), PATH)
     assert (answer.status, answer.error["code"], answer.error["param"]) == (
         400,
-        "invalid_media",
+        "media_type_mismatch",
         "messages[0].content[1]",
     )
 

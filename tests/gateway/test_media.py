@@ -162,9 +162,21 @@ async def test_a_client_that_leaves_while_media_is_fetched(gateway, worker, medi
     assert await worker.waiting() == 0
 
 
+@pytest.mark.parametrize(
+    ("limit", "kind", "data"),
+    [("media_max_video_s", "video", MP4), ("media_max_audio_s", "audio", data_url("audio/wav", audio()))],
+)
+async def test_media_that_is_too_long(start_gateway, settings, worker, limit, kind, data):
+    gateway = await start_gateway(settings.model_copy(update={limit: 0.05}))
+    reply = await gateway.post(chat(worker.card.model, {"type": f"{kind}_url", f"{kind}_url": {"url": data}}))
+    assert (reply.status, reply.error["code"]) == (400, "media_too_long")
+    assert reply.error["param"] == "messages[0].content[0]"
+    assert "0.05 s" in reply.error["message"]
+
+
 async def test_a_decoding_that_takes_too_long_is_told_as_a_limit_of_the_server(start_gateway, settings, worker):
     gateway = await start_gateway(settings.model_copy(update={"media_decode_timeout_s": 1e-6}))
     reply = await gateway.post(chat(worker.card.model, {"type": "video_url", "video_url": {"url": MP4}}))
-    assert (reply.status, reply.error["code"]) == (503, "media_decode_timeout")
+    assert (reply.status, reply.error["code"]) == (400, "media_decode_timeout")
     assert "TESSERA_MEDIA_DECODE_TIMEOUT_S" in reply.error["message"]
-    assert reply.headers["x-should-retry"] == "false"
+    assert reply.error["param"] == "messages[0].content[0]"

@@ -242,9 +242,8 @@ async def test_what_is_prepared_is_held_until_the_context_ends_however_it_ends(s
 
 async def test_errors_are_counted_by_code_and_have_no_param(stage):
     def count():
-        return (
-            REGISTRY.get_sample_value("tessera_media_errors_total", {"modality": "image", "code": "invalid_media"}) or 0
-        )
+        labels = {"modality": "image", "code": "media_type_mismatch"}
+        return REGISTRY.get_sample_value("tessera_media_errors_total", labels) or 0
 
     before = count()
     with pytest.raises(TesseraError) as caught:

@@ -173,21 +173,42 @@ class VisualBudgetTooSmall(InvalidRequest):
 
 
 class InvalidMedia(InvalidRequest):
-    """Media bytes that are not what they say, are damaged, or cannot be decoded."""
+    """Media that is pointed at in a way that leads nowhere: a malformed URL or data URL, text that is not base64."""
 
     code = "invalid_media"
 
 
+class MediaTypeMismatch(InvalidMedia):
+    """Media that is of another kind than its part or its media type says, or of none that is read."""
+
+    code = "media_type_mismatch"
+
+
 class MediaDecodeFailed(InvalidMedia):
-    """Media that the decoder crashes on."""
+    """Media that is damaged or cut short, of a kind that is not read, or that the decoder crashes on."""
 
     code = "media_decode_failed"
 
 
+class MediaDecodeTimeout(InvalidRequest):
+    """Media that takes longer to decode than ``TESSERA_MEDIA_DECODE_TIMEOUT_S``: a limit of the server's.
+
+    No 503: clients that send again what got one would have it decoded as long again.
+    """
+
+    code = "media_decode_timeout"
+
+
 class MediaTooLarge(InvalidRequest):
-    """Media above a limit in bytes, pixels, frames or seconds."""
+    """Media above a limit in bytes or pixels, or of more parts than one needs."""
 
     code = "media_too_large"
+
+
+class MediaTooLong(MediaTooLarge):
+    """Media above a limit in seconds or frames."""
+
+    code = "media_too_long"
 
 
 class MediaFetchFailed(InvalidRequest):
@@ -276,16 +297,6 @@ class MediaDecoderUnavailable(Unavailable):
     """No process to decode media in can be started."""
 
     code = "media_decoder_unavailable"
-
-
-class MediaDecodeTimeout(Unavailable):
-    """Media that takes longer to decode than ``TESSERA_MEDIA_DECODE_TIMEOUT_S``: a limit of the server's."""
-
-    code = "media_decode_timeout"
-
-    def headers(self) -> dict[str, str]:
-        """As ever; OpenAI's clients, which send again what got a 503, are told that it would end like this again."""
-        return {**super().headers(), "x-should-retry": "false"}
 
 
 class EngineBusy(Unavailable):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tessera.errors import InvalidMedia
+from tessera.errors import MediaDecodeFailed, MediaTypeMismatch
 from tessera.media import audio_readers, mpeg_audio
 from tessera.media.item import MediaSpec
 from tessera.media.levels import Samples
@@ -43,14 +43,14 @@ def decode(
         ``duration`` (s).
 
     Raises:
-        InvalidMedia: damaged, empty, without an audio stream, or numbers that are not sound.
+        MediaDecodeFailed: damaged, empty, without an audio stream, or numbers that are not sound.
         MediaTooLarge: longer than ``media_max_audio_s``.
         MediaDecodeTimeout: too slow to decode.
     """
     with media_errors("audio"):
         track = decode_track(data, kind, spec, settings, deadline)
         if track is None:
-            raise InvalidMedia(f"The {kind.mime} file has no audio stream.")
+            raise MediaTypeMismatch(f"The {kind.mime} file has no audio stream.")
         return track
 
 
@@ -71,7 +71,7 @@ def decode_track(
             return None
         samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
         if samples.size == 0:
-            raise InvalidMedia("The audio is empty: 0 samples.")
+            raise MediaDecodeFailed("The audio is empty: 0 samples.")
         return samples, {"sample_rate": rate, "duration": samples.size / rate}
 
 

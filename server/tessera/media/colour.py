@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT
 
-from tessera.errors import InvalidMedia
+from tessera.errors import MediaDecodeFailed
 from tessera.media.limits import Deadline
 
 _WHITE = (255, 255, 255)
@@ -32,7 +32,7 @@ def to_rgb(image: Image.Image, deadline: Deadline) -> Image.Image:
         deadline: checked for every block of pixels that is scaled.
 
     Raises:
-        InvalidMedia: floating-point pixels without a single number among them.
+        MediaDecodeFailed: floating-point pixels without a single number among them.
     """
     if image.mode == "F" or image.mode.startswith("I"):
         image = _to_8_bits(image, deadline)
@@ -80,7 +80,7 @@ def _range(values: _Values, deadline: Deadline) -> tuple[float, float]:
         if finite.size:
             low, high = min(low, float(finite.min())), max(high, float(finite.max()))
     if low > high:
-        raise InvalidMedia("None of the image's pixels is a number.")
+        raise MediaDecodeFailed("None of the image's pixels is a number.")
     for most in (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 65535.0):
         if low >= 0 and high <= most:
             return 0.0, most

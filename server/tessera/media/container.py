@@ -11,7 +11,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from tessera.errors import InvalidMedia
+from tessera.errors import MediaDecodeFailed, MediaTypeMismatch
 from tessera.media.sniff import Kind
 
 
@@ -32,11 +32,12 @@ def moving_pictures(container: InputContainer) -> VideoStream:
     """The first stream of moving pictures; cover art does not count.
 
     Raises:
-        InvalidMedia: there is none, or FFmpeg has no decoder for it.
+        MediaTypeMismatch: there is none.
+        MediaDecodeFailed: FFmpeg has no decoder for it.
     """
     for stream in container.streams.video:
         if Disposition.attached_pic not in stream.disposition:
             if stream.codec_context is None:
-                raise InvalidMedia("The video is in a codec that this server does not read.")
+                raise MediaDecodeFailed("The video is in a codec that this server does not read.")
             return stream
-    raise InvalidMedia("The file has no video stream.")
+    raise MediaTypeMismatch("The file has no video stream.")

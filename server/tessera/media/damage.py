@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tessera.errors import InvalidMedia
+from tessera.errors import MediaDecodeFailed
 
 _MAX_SHARE = 0.1
 
@@ -15,7 +15,7 @@ def check_damage(lost: int, total: int) -> None:
         total: the same of the whole.
 
     Raises:
-        InvalidMedia: more than a tenth is lost.
+        MediaDecodeFailed: more than a tenth is lost.
     """
     if lost > total * _MAX_SHARE:
-        raise InvalidMedia(f"The audio is damaged: {lost / total:.0%} of it cannot be decoded.")
+        raise MediaDecodeFailed(f"The audio is damaged: {lost / total:.0%} of it cannot be decoded.")

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tessera.errors import InvalidMedia
+from tessera.errors import MediaDecodeFailed
 from tessera.media import png
 from tessera.media.limits import Deadline
 
@@ -62,11 +62,11 @@ def largest(data: bytes, deadline: Deadline) -> Picture:
     """The picture of the most pixels, and among those of one size the one of the most bits.
 
     Raises:
-        InvalidMedia: there is none whose header can be read.
+        MediaDecodeFailed: there is none whose header can be read.
     """
     place = max(_places(data, deadline), key=lambda place: (place.width * place.height, place.bits), default=None)
     if place is None:
-        raise InvalidMedia("The icon is damaged: it holds no picture.")
+        raise MediaDecodeFailed("The icon is damaged: it holds no picture.")
     return Picture(place.width, place.height, place.bits, data[place.start : place.start + place.size])
 
 
@@ -91,7 +91,7 @@ def _places(data: bytes, deadline: Deadline) -> Iterator[_Place]:
             continue
         head = data[start : start + min(size, _HEAD_BYTES)]
         if head.startswith(_PNG):
-            with suppress(InvalidMedia):
+            with suppress(MediaDecodeFailed):
                 yield _Place(*png.size(head), _ALPHA_BITS, start, size)
             continue
         header, width, height, _, bits = _BITMAP.unpack_from(head)

@@ -6,7 +6,7 @@ import re
 import struct
 from collections.abc import Iterator
 
-from tessera.errors import InvalidMedia, MediaTooLarge
+from tessera.errors import MediaDecodeFailed, MediaTooLarge
 from tessera.media.limits import Deadline
 
 MAX_SCANS = 100
@@ -27,13 +27,13 @@ def size(data: bytes, deadline: Deadline) -> tuple[int, int]:
     """Width and height.
 
     Raises:
-        InvalidMedia: there is none.
+        MediaDecodeFailed: there is none.
     """
     for marker, start in _segments(data, deadline):
         if marker in _START_OF_FRAME and start + 3 + _SIZE.size <= len(data):
             height, width = _SIZE.unpack_from(data, start + 3)
             return width, height
-    raise InvalidMedia("The JPEG is damaged: it does not say its size.")
+    raise MediaDecodeFailed("The JPEG is damaged: it does not say its size.")
 
 
 def check(data: bytes, deadline: Deadline) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tessera.errors import InvalidMedia
+from tessera.errors import MediaDecodeFailed
 
 Samples = npt.NDArray[np.float32]
 
@@ -42,10 +42,10 @@ class Levels:
         return np.clip(bounded, -MAX_LEVEL, MAX_LEVEL, out=bounded)
 
     def check(self) -> None:
-        """Raise ``InvalidMedia`` if too much had to be bounded."""
+        """Raise ``MediaDecodeFailed`` if too much had to be bounded."""
         if self._unusable > self._samples * _MAX_UNUSABLE:
             share = max(1, round(100 * self._unusable / self._samples))
-            raise InvalidMedia(
+            raise MediaDecodeFailed(
                 f"{share} % of the audio's samples are not numbers, or louder than {MAX_LEVEL:g} times full scale. "
                 "Samples in floating point have to be within -1 and 1: 16-bit values have to be divided by 32768."
             )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from tessera.errors import InvalidMedia, MediaDecodeTimeout, MediaTooLarge, TesseraError
+from tessera.errors import MediaDecodeFailed, MediaDecodeTimeout, MediaTooLarge, TesseraError
 from tessera.settings import MIB, Settings
 
 log = structlog.get_logger()
@@ -67,7 +67,7 @@ def max_item_bytes(settings: Settings) -> int:
 
 @contextmanager
 def media_errors(what: str) -> Iterator[None]:
-    """Turn whatever a decoding library raises into ``InvalidMedia``, in our words.
+    """Turn whatever a decoding library raises into ``MediaDecodeFailed``, in our words.
 
     Codec libraries raise almost anything on hostile input (OSError, ValueError, struct.error, MemoryError, ...), and
     none of it may reach a client as an internal error. What they say may hold addresses and the client's data; the
@@ -81,7 +81,7 @@ def media_errors(what: str) -> Iterator[None]:
         raise MediaTooLarge(f"The {what} needs more memory than there is to decode.") from error
     except Exception as error:
         log.info("media_undecodable", what=what, error=type(error).__name__, at=_place(error))
-        raise InvalidMedia(
+        raise MediaDecodeFailed(
             f"The {what} cannot be decoded: it is damaged, cut short or of a kind that this server does not read."
         ) from error
 

@@ -94,7 +94,7 @@ def repair(data: bytes, deadline: Deadline) -> bytes:
         Empty where there are no frames.
 
     Raises:
-        InvalidMedia: too much lies between the frames.
+        MediaDecodeFailed: too much lies between the frames.
     """
     frames = bytearray()
     end = lost = 0

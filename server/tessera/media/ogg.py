@@ -49,7 +49,7 @@ def links(data: bytes, deadline: Deadline) -> Iterator[Link]:
     """The links of a file, but those that hold nothing. A last page that is cut short is no damage.
 
     Raises:
-        InvalidMedia: too many pages are damaged or missing.
+        MediaDecodeFailed: too many pages are damaged or missing.
     """
     start, beginning = 0, True
     book = _Book(start)
@@ -89,7 +89,7 @@ class _Book:
             self._numbers[page.serial] = page.number
 
     def close(self) -> bool:
-        """Whether all are there; raises ``InvalidMedia`` where far from it."""
+        """Whether all are there; raises ``MediaDecodeFailed`` where far from it."""
         check_damage(self._missing, self._pages + self._missing)
         return self._pages > 0 and not self._gaps and not self._missing
 

@@ -13,7 +13,7 @@ from av.format import Flags
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from tessera.errors import InvalidMedia, MediaTooLarge
+from tessera.errors import MediaDecodeFailed, MediaTooLong
 from tessera.media.limits import MAX_VIDEO_FRAMES, Deadline
 
 Numbers = npt.NDArray[np.int64]
@@ -75,7 +75,7 @@ def read_packets(container: InputContainer, stream: VideoStream, deadline: Deadl
     """Read all packets of a stream.
 
     Raises:
-        InvalidMedia: there are none.
+        MediaDecodeFailed: there are none.
         MediaTooLarge: more than ``MAX_VIDEO_FRAMES``.
         MediaDecodeTimeout: the deadline has passed.
     """
@@ -88,7 +88,7 @@ def read_packets(container: InputContainer, stream: VideoStream, deadline: Deadl
         # A recording that began in the middle: what comes before its first keyframe cannot be decoded.
         shown[: packets.keys[0]] = False
     if not shown.any():
-        raise InvalidMedia("The video has no frames.")
+        raise MediaDecodeFailed("The video has no frames.")
     leaves_out = codec in _LEAVES_OUT and not continues.any()
     marks = packets.pts, packets.sizes
     unit_s = float(stream.time_base or 0)
@@ -144,7 +144,7 @@ def _read(container: InputContainer, stream: VideoStream, codec: str, deadline: 
         deadline.check()
         number = len(shown)
         if number >= MAX_VIDEO_FRAMES:
-            raise MediaTooLarge(f"The video has more than {MAX_VIDEO_FRAMES} frames.")
+            raise MediaTooLong(f"The video has more than {MAX_VIDEO_FRAMES} frames.")
         if packet.is_keyframe:
             keys.append(number)
         changes = changes or (number > 0 and packet.has_sidedata("new_extradata"))
@@ -154,7 +154,7 @@ def _read(container: InputContainer, stream: VideoStream, codec: str, deadline: 
         sizes.append(size)
         shown.append(not packet.is_discard and not _is_hidden(packet, codec))
     if not shown:
-        raise InvalidMedia("The video has no frames.")
+        raise MediaDecodeFailed("The video has no frames.")
     return _Packets(
         np.array(pts, dtype=np.int64),
         np.array(dts, dtype=np.int64),

@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from tessera.errors import InvalidMedia
+from tessera.errors import MediaDecodeFailed
 from tessera.media.limits import Deadline
 
 # Behind the signature: length and name of the first chunk, width, height, bit depth and colour type.
@@ -34,7 +34,7 @@ def size(data: bytes) -> tuple[int, int]:
     """Width and height.
 
     Raises:
-        InvalidMedia: it does not begin as a PNG has to.
+        MediaDecodeFailed: it does not begin as a PNG has to.
     """
     width, height, _, _ = _header(data)
     return width, height
@@ -44,7 +44,7 @@ def reduce(data: bytes, deadline: Deadline) -> bytes:
     """The same picture, of only the chunks that make it; an animation's first frame.
 
     Raises:
-        InvalidMedia: cut short, or one of these chunks is damaged.
+        MediaDecodeFailed: cut short, or one of these chunks is damaged.
     """
     _, _, depth, colour = _header(data)
     view = memoryview(data)
@@ -69,7 +69,7 @@ def chunk(data: bytes, name: bytes, deadline: Deadline) -> bytes:
     """The content of the first chunk of a name, if it is whole and small; empty where there is none.
 
     Raises:
-        InvalidMedia: it does not begin as a PNG has to.
+        MediaDecodeFailed: it does not begin as a PNG has to.
     """
     _header(data)
     view = memoryview(data)
@@ -81,7 +81,7 @@ def chunk(data: bytes, name: bytes, deadline: Deadline) -> bytes:
 
 def _header(data: bytes) -> tuple[int, int, int, int]:
     if data[12:16] != b"IHDR" or len(data) < _HEADER.size:
-        raise InvalidMedia("The PNG is damaged: it does not begin with its header.")
+        raise MediaDecodeFailed("The PNG is damaged: it does not begin with its header.")
     _, _, width, height, depth, colour = _HEADER.unpack_from(data)
     return width, height, depth, colour
 
@@ -101,9 +101,9 @@ def _chunks(data: bytes, deadline: Deadline) -> Iterator[tuple[bytes, int, int]]
 
 def _check(view: memoryview, name: bytes, start: int, end: int) -> None:
     if end > len(view):
-        raise InvalidMedia(f"The PNG is cut short in an {name.decode()} chunk.")
+        raise MediaDecodeFailed(f"The PNG is cut short in an {name.decode()} chunk.")
     if not _is_whole(view, start, end):
-        raise InvalidMedia(f"The PNG is damaged: the checksum of an {name.decode()} chunk is wrong.")
+        raise MediaDecodeFailed(f"The PNG is damaged: the checksum of an {name.decode()} chunk is wrong.")
 
 
 def _is_whole(view: memoryview, start: int, end: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tessera.errors import InvalidMedia
+from tessera.errors import MediaDecodeFailed, MediaTypeMismatch
 from tessera.media.id3 import end_of_tag
 from tessera.media.item import Modality
 
@@ -111,19 +111,20 @@ def identify(data: bytes, modality: Modality, declared: str | None) -> Kind:
         declared: media type given with the data (``image/png``), or None.
 
     Raises:
-        InvalidMedia: empty, of no known format, or of another modality than required or declared.
+        MediaDecodeFailed: empty.
+        MediaTypeMismatch: of no known format, or of another modality than required or declared.
     """
     if not data:
-        raise InvalidMedia(f"The {modality} is empty: 0 bytes.")
+        raise MediaDecodeFailed(f"The {modality} is empty: 0 bytes.")
     kind = sniff(data)
     said = f" (declared as {declared})" if declared else ""
     if kind is None:
-        raise InvalidMedia(f"The data{said} is in no {modality} format that this server reads.")
+        raise MediaTypeMismatch(f"The data{said} is in no {modality} format that this server reads.")
     if not holds(kind, modality):
-        raise InvalidMedia(f"The {modality} part{said} holds {kind.mime}.")
+        raise MediaTypeMismatch(f"The {modality} part{said} holds {kind.mime}.")
     family = (declared or "").partition("/")[0].lower()
     if family in set(Modality) and not holds(kind, Modality(family)):
-        raise InvalidMedia(f"The data declares {declared} and really is {kind.mime}.")
+        raise MediaTypeMismatch(f"The data declares {declared} and really is {kind.mime}.")
     return kind
 
 

@@ -7,7 +7,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from tessera.errors import InvalidMedia, MediaTooLarge
+from tessera.errors import MediaDecodeFailed, MediaTooLarge
 from tessera.media.limits import Deadline
 
 MAX_TAGS = 4096
@@ -44,7 +44,7 @@ def check(data: bytes, deadline: Deadline) -> None:
     """Look for what the decoder is silent about: missing pieces, which would be black, and wrong checksums.
 
     Raises:
-        InvalidMedia: there are fewer strips or tiles than the picture needs, or one is damaged as its checksum says.
+        MediaDecodeFailed: there are fewer strips or tiles than the picture needs, or one is damaged by its checksum.
         MediaTooLarge: more than ``MAX_TAGS`` or ``MAX_PIECES``.
     """
     tags = _tags(data)
@@ -67,7 +67,7 @@ def check(data: bytes, deadline: Deadline) -> None:
     if pieces.count > MAX_PIECES:
         raise MediaTooLarge(f"The TIFF is divided into {pieces.count} parts; at most {MAX_PIECES} are allowed.")
     if pieces.count < needed:
-        raise InvalidMedia(f"The TIFF is damaged: {needed - pieces.count} of its {needed} parts are missing.")
+        raise MediaDecodeFailed(f"The TIFF is damaged: {needed - pieces.count} of its {needed} parts are missing.")
     lengths = tags.get(_STRIP_BYTES if striped else _TILE_BYTES)
     if first(_COMPRESSION) in _DEFLATE and lengths is not None:
         starts = pieces.numbers(data, needed)
@@ -84,7 +84,7 @@ def _check_sum(deflated: memoryview, deadline: Deadline) -> None:
         inflated = inflater.decompress(rest, _INFLATED_BYTES)
         rest = inflater.unconsumed_tail
         if not inflated and not rest:
-            raise InvalidMedia("The TIFF is damaged: one of its parts is cut short.")
+            raise MediaDecodeFailed("The TIFF is damaged: one of its parts is cut short.")
 
 
 def _divided(size: int, piece: int) -> int:

@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 import soxr
 
-from tessera.errors import InvalidMedia, MediaTooLarge
+from tessera.errors import MediaDecodeFailed, MediaTooLong
 from tessera.media.levels import MAX_LEVEL, Levels, Samples
 
 _MIN_RATE_HZ, _MAX_RATE_HZ = 1000, 768_000
@@ -42,14 +42,14 @@ class Waveform:
             rate_hz: their rate.
 
         Raises:
-            InvalidMedia: a rate that no recording has.
+            MediaDecodeFailed: a rate that no recording has.
             MediaTooLarge: longer than ``max_s``.
         """
         if rate_hz != self._source_rate_hz:
             self._change_rate(rate_hz)
         self._seconds += channels.shape[1] / rate_hz
         if self._seconds > self._max_s:
-            raise MediaTooLarge(f"The audio lasts longer than the {self._max_s:g} s that are allowed.")
+            raise MediaTooLong(f"The audio lasts longer than the {self._max_s:g} s that are allowed.")
         # Before anything is added up: the mean of large numbers and a resampler's filter overflow, and one NaN
         # spreads through both, and through the feature extractor's normalisation over the whole prompt.
         mono = _mean(self._levels.bound(channels))
@@ -59,7 +59,7 @@ class Waveform:
         """All samples ``[n]`` at the rate of the result, finite and within ``MAX_LEVEL``; empty if there were none.
 
         Raises:
-            InvalidMedia: too many numbers that are not sound, see ``Levels``.
+            MediaDecodeFailed: too many numbers that are not sound, see ``Levels``.
         """
         self._flush()
         self._levels.check()
@@ -67,7 +67,7 @@ class Waveform:
 
     def _change_rate(self, rate_hz: int) -> None:
         if not _MIN_RATE_HZ <= rate_hz <= _MAX_RATE_HZ:
-            raise InvalidMedia(f"The audio has a sample rate of {rate_hz} Hz, which is not supported.")
+            raise MediaDecodeFailed(f"The audio has a sample rate of {rate_hz} Hz, which is not supported.")
         self._flush()
         self._source_rate_hz = rate_hz
         if rate_hz != self._rate_hz:

@@ -87,6 +87,8 @@ async def test_a_process_that_decodes_does_not_interrupt_the_gateway(settings):
         child = await processes.start()
         assert os.sched_getscheduler(child.identity) == os.SCHED_BATCH
         assert os.sched_getscheduler(0) == os.SCHED_OTHER
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        assert os.getpriority(os.PRIO_PROCESS, child.identity) == min(own + 10, 19)
     finally:
         await processes.aclose()
 
@@ -98,7 +100,7 @@ async def test_media_errors_are_told_as_in_a_thread(make_settings, samples):
             await decoder.decode(job(Modality.IMAGE, samples.image()))
         with pytest.raises(InvalidMedia, match="cannot be decoded: it is damaged") as caught:
             await decoder.decode(job(Modality.AUDIO, samples.wav(format="FLAC")[:60]))
-        assert type(caught.value) is InvalidMedia
+        assert type(caught.value) is MediaDecodeFailed
 
 
 async def test_a_process_that_dies_costs_its_own_item_and_no_other(settings, samples):

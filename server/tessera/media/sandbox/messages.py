@@ -13,7 +13,15 @@ from typing import Any
 
 import orjson
 
-from tessera.errors import InvalidMedia, MediaDecodeTimeout, MediaTooLarge, TesseraError
+from tessera.errors import (
+    InvalidMedia,
+    MediaDecodeFailed,
+    MediaDecodeTimeout,
+    MediaTooLarge,
+    MediaTooLong,
+    MediaTypeMismatch,
+    TesseraError,
+)
 from tessera.media.decoding import DecodeJob
 from tessera.settings import MIB
 
@@ -23,8 +31,10 @@ INLINE_BYTES = 64 * 1024
 MAX_REQUEST_BYTES = 2 * INLINE_BYTES
 MAX_ANSWER_BYTES = 64 * 1024
 
-_ERRORS: dict[str, type[TesseraError]] = {kind.__name__: kind for kind in (InvalidMedia, MediaTooLarge)}
-_ERRORS[MediaDecodeTimeout.__name__] = MediaDecodeTimeout
+_ERRORS: dict[str, type[TesseraError]] = {
+    kind.__name__: kind
+    for kind in (InvalidMedia, MediaDecodeFailed, MediaDecodeTimeout, MediaTooLarge, MediaTooLong, MediaTypeMismatch)
+}
 _MAX_MESSAGE_CHARS = 500
 _MAX_LOGGED_CHARS = 200
 _MOST_PAYLOADS = 2
@@ -131,7 +141,7 @@ class Answer:
         if self.error is None:
             return None
         name, message = self.error
-        return _ERRORS.get(name, InvalidMedia)(message[:_MAX_MESSAGE_CHARS])
+        return _ERRORS.get(name, MediaDecodeFailed)(message[:_MAX_MESSAGE_CHARS])
 
 
 def describe_error(error: TesseraError) -> tuple[str, str]:
