@@ -28,14 +28,16 @@ async def find_files(
     # Before they are looked for: a request may name any number.
     most = sum(card.limits.values())
     if len(wanted) > most:
-        raise TooManyParts(
-            f"At most {most} media part(s) may be in one request to `{card.model}`.", param=wanted[most].path
-        )
+        with counted(wanted[most].modality):
+            raise TooManyParts(
+                f"At most {most} media part(s) may be in one request to `{card.model}`.", param=wanted[most].path
+            )
     by_id = [p for p in wanted if isinstance(p.file, str)]
     if by_id and files is None:
-        raise FilesNotConfigured(
-            "This server keeps no files: its operator has not set TESSERA_FILES_STORE_URL.", param=by_id[0].path
-        )
+        with counted(by_id[0].modality):
+            raise FilesNotConfigured(
+                "This server keeps no files: its operator has not set TESSERA_FILES_STORE_URL.", param=by_id[0].path
+            )
     found = await files.find_all(tenant, {str(p.file) for p in by_id}) if files is not None and by_id else {}
     return [_counted(p, found, files) if isinstance(p, FilePart) else p for p in parts]
 

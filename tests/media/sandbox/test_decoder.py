@@ -88,7 +88,7 @@ async def test_a_process_that_decodes_does_not_interrupt_the_gateway(settings):
         assert os.sched_getscheduler(child.identity) == os.SCHED_BATCH
         assert os.sched_getscheduler(0) == os.SCHED_OTHER
         own = os.getpriority(os.PRIO_PROCESS, 0)
-        assert os.getpriority(os.PRIO_PROCESS, child.identity) == min(own + 10, 19)
+        assert os.getpriority(os.PRIO_PROCESS, child.identity) == min(own + 5, 19)
     finally:
         await processes.aclose()
 

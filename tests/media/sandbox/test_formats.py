@@ -137,7 +137,7 @@ def tone(rate):
 
 
 # For which no encoder is installed, made once of `numbered` and `steps` by Debian's: `vpxenc --codec=vp9 --profile=2
-# --bit-depth=10` (vpx-tools 1.12), and `E_IF_encode` in mode 2, 12.65 kbit/s (libvo-amrwbenc 0.1.3).
+# --bit-depth=10` (vpx-tools 1.12; remuxed by PyAV), and `E_IF_encode` in mode 2, 12.65 kbit/s (libvo-amrwbenc 0.1.3).
 SAMPLES = Path(__file__).parents[1] / "samples"
 
 

@@ -19,7 +19,6 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NoReturn
 
 import orjson
@@ -30,7 +29,7 @@ from tessera.media.sandbox.warm_up import warm_up
 from tessera.settings import Settings
 
 _MAX_MESSAGE_BYTES = 64 * 1024
-_NICE = 10
+_NICE = 5
 
 
 class ForkServer:
@@ -113,29 +112,25 @@ def stand_behind() -> None:
     """Let the gateway, and what else serves requests on this machine, run before these processes.
 
     Woken like others they would interrupt the gateway's event loop, and with it every stream, for milliseconds; and
-    while they compute, one for each core, it would have to wait for its turn. Where all cores are busy with other
-    things too, these get a tenth of them; what nobody else wants is theirs.
+    while they compute, one for each core, it would wait longer for its turn. Of a core that others want as well, they
+    get a third of what another process gets; what nobody else wants is theirs.
     """
     with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         os.nice(_NICE)
-    # Outside of containers a kernel for desktops shares its cores out between sessions first, and the fork server is
-    # one of its own.
-    with suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(_NICE))
 
 
 def main() -> None:
     """Entry point."""
     control = socket.socket(fileno=int(sys.argv[1]))
     die_with_parent(int(sys.argv[2]))
-    stand_behind()
     # Nothing from a file that lies about: it may hold the secrets of other parts.
     settings = Settings(_env_file=None, **orjson.loads(control.recv(_MAX_MESSAGE_BYTES)))
     warm_up()
     # What is there now is never collected: looking at it would copy its pages into each process.
     gc.collect()
     gc.freeze()
+    stand_behind()
     control.send(orjson.dumps({"ready": 1}))
     ForkServer(control, settings).run()
 
