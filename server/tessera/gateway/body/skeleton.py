@@ -32,6 +32,8 @@ _QUOTE = b'"'
 _BACKSLASH = ord("\\")
 # Escapes with which a pair of backslashes or a quote stands in a string, and something of the same length.
 _PAIR, _ESCAPED_QUOTE, _NEITHER = rb"\\", rb"\"", b".."
+# Of any text: to compile one of its own takes longer than all else that is done to a body of ordinary size.
+_NAME = re.compile(rb'"([0-9a-f]{32}):(\d+)"')
 _LOW_SURROGATE = re.compile(rb"\\u[dD][c-fC-F]..")
 _LONGEST_ESCAPE = len(r"\ud83d\ude00")
 # UTF-8: bytes of a character behind its first.
@@ -108,7 +110,6 @@ class Skeleton:
         self.raw = raw
         self._key = key
         self._taken = taken
-        self._name = re.compile(rb'"%b:(\d+)"' % key.encode())
 
     @classmethod
     def cut(cls, raw: bytearray, most_values: int) -> Skeleton:
@@ -157,9 +158,11 @@ class Skeleton:
     def restore(self, text: bytes) -> bytes:
         """A text with long strings in place of their names again, as they came."""
         pieces: list[bytes | memoryview] = []
-        view, done = memoryview(self.raw), 0
-        for name in self._name.finditer(text):
-            long = self._taken[int(name[1])]
+        view, done, key = memoryview(self.raw), 0, self._key.encode()
+        for name in _NAME.finditer(text):
+            if name[1] != key:
+                continue
+            long = self._taken[int(name[2])]
             pieces += text[done : name.start()], view[long.start : long.end]
             done = name.end()
         return b"".join([*pieces, text[done:]])
