@@ -51,7 +51,7 @@ class Direct:
 
 
 def _packed(parts: tuple[Any, ...], connection: AbstractConnection) -> bytes | list[bytes]:
-    if any(isinstance(part, bytes) and len(part) > COPIED_BYTES for part in parts):
+    if any(isinstance(part, bytes | memoryview) and len(part) > COPIED_BYTES for part in parts):
         return connection.pack_command(*parts)
     packed: bytes = hiredis.pack_command(parts)
     return packed

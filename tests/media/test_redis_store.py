@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from tessera.errors import MediaStoreFull, MediaStoreUnavailable, MediaTooLarge
 from tessera.media import RedisMediaStore
+from tessera.redis_direct import Direct
 from tests.media.books import PREFIX, check_books
 
 A, B, C = (letter * 64 for letter in "abc")
@@ -266,11 +267,12 @@ async def test_an_unreachable_redis_is_unavailable(make_settings, tmp_path):
 
 async def test_holds_that_end_during_an_outage_are_ended_after_it(redis, redis_socket, store, wait_for, monkeypatch):
     await store.put(A, b"x", "r")
-    pool, away = redis.connection_pool, Redis(unix_socket_path=redis_socket + "-none", retry=Retry(NoBackoff(), 0))
-    monkeypatch.setattr(redis, "connection_pool", away.connection_pool)
+    away = Redis(unix_socket_path=redis_socket + "-none", retry=Retry(NoBackoff(), 0))
+    direct = store._ledger._direct
+    monkeypatch.setattr(store._ledger, "_direct", Direct(away))
     store.release("r")
     await store.settle()
-    monkeypatch.setattr(redis, "connection_pool", pool)
+    monkeypatch.setattr(store._ledger, "_direct", direct)
     assert (await check_books(redis)).holds == {(A, "r")}
     await store._ledger.renew()
     await store.settle()
@@ -292,12 +294,12 @@ async def test_an_outage_is_logged_once(make_settings, redis_socket, tmp_path, w
 
 
 async def test_a_call_that_is_cut_off_fails_for_those_who_wait(make_settings, monkeypatch):
-    async def hang(**_):
+    async def hang(*_):
         await asyncio.Event().wait()
 
     client = Redis()
     store = RedisMediaStore(client, make_settings())
-    monkeypatch.setitem(store._ledger._scripts, "touch", hang)
+    monkeypatch.setattr(store._ledger._direct, "command", hang)
     waiting = asyncio.create_task(store.touch(A, "r"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)

@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 
 from tessera.queue import connect
 from tessera.queue.connection import REDIS_UNAVAILABLE
-from tessera.queue.direct import COPIED_BYTES, Direct
+from tessera.redis_direct import COPIED_BYTES, Direct
 from tessera.settings import Settings
 from tests.queue.redis_process import RedisProcess
 

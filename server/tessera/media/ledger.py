@@ -16,11 +16,12 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tessera.errors import MediaStoreUnavailable, TesseraError
 from tessera.media.receipt import Receipt
+from tessera.redis_direct import Direct
 from tessera.settings import Settings
 
 _RETRY_S = 5
@@ -68,6 +69,7 @@ class Ledger:
         self._room = settings.media_store_max_bytes
         self._timeout_s = settings.redis_timeout_s
         self._on_release = on_release
+        self._redis, self._direct = redis, Direct(redis)
         self._scripts = {name: redis.register_script(_lua(name)) for name in (*_VERBS, *_CALLS)}
         # By holder: every digest that it may hold, with its bytes where it does.
         self._held: dict[str, dict[str, int]] = {}
@@ -223,11 +225,15 @@ class Ledger:
                     answer.set_result(result)
 
     async def _call(self, name: str, *arguments: str | int | bytes | memoryview) -> Any:
-        script, keys, args = self._scripts[name], [self.prefix], [*self._arguments, *arguments]
+        command = ("EVALSHA", self._scripts[name].sha, 1, self.prefix, *self._arguments, *arguments)
         with store_errors():
             # The client's own limit is for payloads.
             async with asyncio.timeout(self._timeout_s):
-                return await cast("Any", script(keys=keys, args=args))
+                try:
+                    return await self._direct.command(*command)
+                except NoScriptError:
+                    await cast("Any", self._redis.script_load(self._scripts[name].script))
+                    return await self._direct.command(*command)
 
 
 @contextmanager

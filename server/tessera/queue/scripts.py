@@ -12,7 +12,7 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
-from tessera.queue.direct import Direct
+from tessera.redis_direct import Direct
 
 # What a Redis says that cannot do its work at the moment: failing over, full, starting, or its disk is.
 _PASSING = ("READONLY", "OOM", "MISCONF", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "BUSY", "TRYAGAIN")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import redis.asyncio as aioredis
 
-from tessera.queue.direct import Direct
 from tessera.queue.keys import Keys
+from tessera.redis_direct import Direct
 
 # A token may be lost with the worker that took it, so a wait is never longer than this.
 LONGEST_WAIT_S = 1.0
