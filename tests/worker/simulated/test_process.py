@@ -45,6 +45,8 @@ def settings(redis_url: str, tmp_path: Path) -> Settings:
         replicas=2,
         simulated_answer_tokens=TOKENS,
         simulated_decode_step_ms=25.0,
+        # What is compared has no comments in it, however slow the machine.
+        stream_heartbeat_s=0,
         log_format="json",
     )
 
