@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
+import orjson
 from rich.console import Console
 from rich.table import Table
 
+from tessera.errors import ContextLengthExceeded
+from tessera.gateway.body import Document
+from tessera.gateway.context_limit import ContextLimit
 from tessera.gateway.media_options import MediaOptions
+from tessera.gateway.media_part import MediaPart
 from tessera.gateway.planning import Planner
-from tessera.media import MediaItem, MediaSpec, Modality
+from tessera.gateway.prompt_counters import PromptCounters
+from tessera.media import MediaItem, MediaSource, MediaSpec, Modality
 from tessera.plan import Family, Unplannable, announced_family
-from tessera.queue import ModelCard
+from tessera.prompt import PromptCounter, PromptFiles, TemplateFile
+from tessera.queue import ModelCard, PromptStore
+from tessera.settings import EMBEDDED_MODEL
 
 ROUNDS, ROUND_S, SIZES = 3, 0.1, 997
+REQUESTS, TEXTS, LENGTHS = 2000, 30, (1_000, 8_000, 64_000)
+_PART = {"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}
+_BODY = {"messages": [{"role": "user", "content": [_PART, {"type": "text", "text": "What is in this picture?"}]}]}
 LARGEST = 6000
 
 _QWEN = {
@@ -71,22 +84,51 @@ def per_second(work: Callable[[int, int], object]) -> float:
     return statistics.median(rates)
 
 
-def to_expect_us(name: str) -> float:
-    """What a request with one image pays in the gateway, microseconds of CPU."""
-    card = ModelCard(name, "", 4096, {"image": 1}, plan=family(name).to_json())
-    options, planner = MediaOptions(MediaSpec(), sound_of_videos=False), Planner()
+async def added_us(name: str) -> float:
+    """What a request with a short text and one image waits longer before it is queued: median, microseconds."""
+    counters = PromptCounters(cast(PromptStore, None))  # nothing is near the limit
+    card = ModelCard(name, "", 32_768, {"image": 1}, plan=family(name).to_json(), prompts="announced")
+    planner, options = Planner(), MediaOptions(MediaSpec(), sound_of_videos=False)
+    part = MediaPart(("messages", 0, "content", 0), Modality.IMAGE, MediaSource.from_url("https://example.com/x.png"))
+    document = await Document.read(bytearray(orjson.dumps(_BODY)), 1000)
+    chance, waits = random.Random(1), []
+    for _ in range(REQUESTS):
+        shape = (chance.randint(100, LARGEST), chance.randint(100, LARGEST), 3)
+        item = MediaItem(Modality.IMAGE, "", shape, 0, {})
+        start = time.perf_counter()
+        limit = ContextLimit(document, card, [part], counters, planner)
+        with suppress(ContextLengthExceeded):
+            await limit.check_text()
+            limit.add(part, item, options)
+            planner.expect(card, [item], options, counters.loaded(card))
+            await limit.check()
+        waits.append(1e6 * (time.perf_counter() - start))
+    counters.close()
+    return statistics.median(waits)
 
-    def expect(width: int, height: int) -> object:
-        return planner.expect(card, [MediaItem(Modality.IMAGE, "", (height, width, 3), 0, {})], options)
 
-    return 1e6 / per_second(expect)
+def counting_us(nbytes: int) -> float:
+    """What a chat near the limit pays for having its text counted: median, microseconds of a thread."""
+    template = TemplateFile((EMBEDDED_MODEL / "chat_template.jinja").read_text(), "openai")
+    counter = PromptCounter(PromptFiles((EMBEDDED_MODEL / "tokenizer.json").read_text(), template, template))
+    chance, waits = random.Random(1), []
+    for _ in range(TEXTS):
+        words = " ".join("".join(chance.choices("abcdefghijklmnop", k=5)) for _ in range(nbytes // 6))
+        start = time.perf_counter()
+        counter.chat({"messages": [{"role": "user", "content": words}]}, {})
+        waits.append(1e6 * (time.perf_counter() - start))
+    return statistics.median(waits)
 
 
 def main() -> None:
-    """Print a line for each family."""
-    table = Table("family", "image plans a second", "added to a request, µs")
+    """Print a line for each family, and for some lengths of text."""
+    table = Table("family", "image plans a second", "added before a request is queued, µs (p50)")
     for name in FAMILIES:
-        table.add_row(name, f"{per_second(family(name).image):,.0f}", f"{to_expect_us(name):.1f}")
+        table.add_row(name, f"{per_second(family(name).image):,.0f}", f"{asyncio.run(added_us(name)):.1f}")
+    Console().print(table)
+    table = Table("text near the limit, bytes", "counted in, µs (p50)")
+    for nbytes in LENGTHS:
+        table.add_row(f"{nbytes:,}", f"{counting_us(nbytes):,.0f}")
     Console().print(table)
 
 

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from tessera.gateway import item_counts
 from tests.gateway.scripted import ScriptedWorker, chat
 from tests.gateway.test_planning import CLIP, FILM, HEARD, NANO, PICTURE, SOUND, family
+from tests.polling import eventually
 
 PATH = "/v1/estimate"
 
@@ -23,6 +25,10 @@ async def estimated(gateway, worker, *parts, **fields):
     answer = await gateway.post(chat(worker.card.model, *parts, **fields), PATH)
     assert answer.status == 200, answer.body
     return answer.json
+
+
+async def no_job(worker):
+    return not await worker.waiting()
 
 
 async def serve(gateway, redis_client, settings, card):
@@ -59,16 +65,19 @@ async def test_nothing_is_queued(gateway, worker):
 
 async def test_text_is_guessed_and_says_so(gateway, worker):
     found = await estimated(gateway, worker, {"type": "text", "text": "x" * 400}, "y" * 40)
-    assert found["text"] == {"tokens": 110, "exact": False}
+    text = found["text"]
+    assert (text["tokens"], text["exact"]) == (110, False)
+    assert text["at_most"] > 440
+    assert "announces no tokenizer" in text["reason"]
     assert (found["exact"], found["fits"]) == (False, None)
     body = {"model": worker.card.model, "prompt": ["z" * 40, "ä" * 20]}
-    assert (await gateway.post(body, PATH)).json["text"] == {"tokens": 20, "exact": False}
+    assert (await gateway.post(body, PATH)).json["text"]["tokens"] == 20
 
 
 @pytest.mark.parametrize(("prompt", "tokens"), [([1, 2, 3], 3), ([[1, 2], [3]], 3)])
 async def test_tokens_of_a_prompt_are_counted(gateway, worker, prompt, tokens):
     found = (await gateway.post({"model": worker.card.model, "prompt": prompt}, PATH)).json
-    assert found["text"] == {"tokens": tokens, "exact": True}
+    assert found["text"] == {"tokens": tokens, "exact": True, "at_most": tokens, "reason": None}
     assert (found["exact"], found["prompt_tokens"], found["parts"], found["fits"]) == (True, tokens, [], True)
     most = worker.card.max_model_len
     body = {"model": worker.card.model, "prompt": prompt, "max_tokens": most}
@@ -94,12 +103,14 @@ async def test_the_bounds_of_the_request_are_followed(gateway, worker, card, red
     assert found["parts"][0]["tokens"] == NANO.within(None, 15_680).image(224, 224).tokens
 
 
-async def test_what_nobody_can_count_is_no_number(gateway, worker, card, redis_client, settings):
+async def test_what_nobody_can_count_is_no_number(gateway, worker, card, redis_client, settings, monkeypatch):
+    monkeypatch.setattr(item_counts, "WAIT_S", 0.01)  # the worker is busy
     await serve(gateway, redis_client, settings, replace(card, plan={}))
     found = await estimated(gateway, worker, PICTURE)
     [part] = found["parts"]
     assert (part["tokens"], part["exact"], found["exact"], found["planned_as"]) == (None, False, False, None)
-    assert "processor" in part["reason"]
+    assert part["reason"] == "No worker had time to count it."
+    await eventually(lambda: no_job(worker), "the question is withdrawn")
     assert part["size"] == {"width": 224, "height": 224}
     await serve(gateway, redis_client, settings, replace(card, any_media_options=True))
     [part] = (await estimated(gateway, worker, PICTURE, mm_processor_kwargs={"size": {"height": 3}}))["parts"]
@@ -120,7 +131,8 @@ async def test_tiles_and_the_text_between_them(gateway, worker, card, redis_clie
     assert part["exact"] is False
 
 
-async def test_a_model_whose_engine_counted_otherwise_is_not_called_exact(gateway, worker):
+async def test_a_model_whose_engine_counted_otherwise_is_not_called_exact(gateway, worker, monkeypatch):
+    monkeypatch.setattr(item_counts, "WAIT_S", 0.01)  # the worker is busy
     gateway.app.state.services.planner.contradicted(worker.card.model)
     [part] = (await estimated(gateway, worker, PICTURE))["parts"]
     assert part["exact"] is False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,9 @@ from tessera.gateway.part import FILES, MEDIA, TEXT, check_text, kind_of
 from tessera.gateway.visual_budget import BUDGET, MOST_TOKENS, PartLimit, VisualLimits
 from tessera.media import MediaItem, MediaStage, Modality, Reduction
 from tessera.queue import ModelCard
+
+# Is told of a part, what it is, and the options with which the engine gets it.
+Arrived = Callable[[MediaPart, MediaItem, MediaOptions], None]
 
 
 def find_media(document: Document) -> list[MediaPart | FilePart]:
@@ -66,12 +69,14 @@ async def prepare_media(
     limits: VisualLimits,
     stage: MediaStage,
     holder: str,
+    arrived: Arrived | None = None,
 ) -> tuple[list[MediaItem], MediaOptions]:
     """Fetch, decode and store all media at once, and put references in its place in what goes on.
 
     Args:
         limits: how much of it the model gets to see.
         holder: whose media it is, from ``stage.hold``.
+        arrived: called with each item once it is as it will be; what it raises ends the others.
 
     Returns:
         The items, one for each part, and the options with what these limits made of them.
@@ -79,7 +84,8 @@ async def prepare_media(
     Raises:
         TesseraError: of the first part that failed, with its path as ``param``.
     """
-    items = await _together([_prepare(p, limits.fit(i), options, stage, holder) for i, p in enumerate(parts)])
+    early = arrived if limits.settled else None
+    items = await _together([_prepare(p, limits.fit(i), options, stage, holder, early) for i, p in enumerate(parts)])
     decision = await limits.decide(items)
     smaller = [_reduce(parts[i], items[i], each, stage, holder) for i, each in decision.reductions.items()]
     for i, item in zip(decision.reductions, await _together(smaller), strict=True):
@@ -89,7 +95,11 @@ async def prepare_media(
         kept = {"detail": p.detail} if p.detail is not None and p.modality is Modality.IMAGE else {}
         # vLLM caches by `uuid`; one that a client chose could name somebody else's image.
         document.set(p.at, {"type": kind, kind: {"url": item.url, **kept}, "uuid": item.digest})
-    return items, tell(document, options, decision.told)
+    options = tell(document, options, decision.told)
+    if arrived is not None and early is None:
+        for p, item in zip(parts, items, strict=True):
+            arrived(p, item, options)
+    return items, options
 
 
 async def _together(work: Iterable[Coroutine[Any, Any, MediaItem]]) -> list[MediaItem]:
@@ -102,13 +112,20 @@ async def _together(work: Iterable[Coroutine[Any, Any, MediaItem]]) -> list[Medi
 
 
 async def _prepare(
-    p: MediaPart, fit: PartLimit | None, options: MediaOptions, stage: MediaStage, holder: str
+    p: MediaPart,
+    fit: PartLimit | None,
+    options: MediaOptions,
+    stage: MediaStage,
+    holder: str,
+    arrived: Arrived | None,
 ) -> MediaItem:
     with naming(p.path):
         with_audio = options.sound_of_videos and p.modality is Modality.VIDEO
         item = await stage.prepare(p.modality, p.source, options.spec, holder=holder, with_audio=with_audio, fit=fit)
         if with_audio and item.metadata["audio_digest"] is None:
             raise InvalidMedia("The video has no sound, which `mm_processor_kwargs.use_audio_in_video` asks for.")
+    if arrived is not None:
+        arrived(p, item, options)
     return item
 
 

@@ -1,12 +1,11 @@
-"""``POST /v1/estimate``: what a request would be to its model, in tokens, without asking the model anything."""
+"""``POST /v1/estimate``: what a request would be to its model, in tokens, without running it."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import math
-from collections.abc import Iterator
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
@@ -18,18 +17,20 @@ from tessera.gateway.body import CHAT, COMPLETION, Document, Share, read_body, r
 from tessera.gateway.content import check_media, find_media, prepare_media
 from tessera.gateway.conversation import check_conversation
 from tessera.gateway.disconnect import cancel_on_disconnect
+from tessera.gateway.item_counts import Unanswered
+from tessera.gateway.learnt_tokens import kind_of_item
 from tessera.gateway.media_file import find_files
 from tessera.gateway.media_options import MediaOptions, read_media_options
 from tessera.gateway.media_part import MediaPart
 from tessera.gateway.observation import observe
-from tessera.gateway.part import TEXT
-from tessera.gateway.planning import BYTES_PER_TOKEN, Planner, family_of, plan_item, times_s, tokens_of
+from tessera.gateway.planning import PlannedItem, family_of, times_s
 from tessera.gateway.preview import draw_image, draw_video
 from tessera.gateway.price import Price, price_of
 from tessera.gateway.services import Services
+from tessera.gateway.text_count import TextCount, count_text
 from tessera.gateway.visual_budget import VisualLimits, least_tokens_of, read_limits
 from tessera.media import MediaItem, Modality
-from tessera.plan import ImagePlan, Plan, Unplannable, VideoPlan
+from tessera.plan import ImagePlan, VideoPlan
 from tessera.queue import ModelCard
 
 router = APIRouter(tags=["Generation"])
@@ -81,6 +82,8 @@ class TextEstimate(BaseModel):
 
     tokens: int
     exact: bool = Field(description="False: guessed from its length.")
+    at_most: int = Field(description="It is no more than this, where it is guessed.")
+    reason: str | None = Field(None, description="Why it was not counted with the model's tokenizer.")
 
 
 class Estimate(BaseModel):
@@ -142,14 +145,15 @@ async def _estimate(document: Document, card: ModelCard, services: Services, ten
     options = read_media_options(document, card, {p.modality for p in parts})
     check_media(parts, card, sound_of_videos=options.sound_of_videos)
     limits = read_limits(document.value, parts, card, options, services.settings.visual_defaults_of(card.model))
+    text = await count_text(document, card, parts, services.counters)
     async with services.stage.hold() as holder:
         items, options = await prepare_media(document, parts, options, limits, services.stage, holder)
-        estimated = [_part(card, p, item, options, services.planner) for p, item in zip(parts, items, strict=True)]
+        planned = await asyncio.gather(*(_planned(card, item, options, services, tenant) for item in items))
+        estimated = [_part(*each) for each in zip(parts, items, planned, strict=True)]
         await asyncio.to_thread(_tell_least, estimated, items, limits)
         if preview:
-            for made, item in zip(estimated, items, strict=True):
-                made.preview = await _preview(card, item, options, made.tokens, services)
-    text = await document.run(_text)
+            for made, item, each in zip(estimated, items, planned, strict=True):
+                made.preview = await _preview(item, each, services)
     found = _sum(document, card, estimated, text)
     if prices := services.settings.prices_of(card.model):
         currency = services.settings.price_currency
@@ -157,14 +161,8 @@ async def _estimate(document: Document, card: ModelCard, services: Services, ten
     return found
 
 
-def _part(card: ModelCard, part: MediaPart, item: MediaItem, options: MediaOptions, planner: Planner) -> PartEstimate:
-    plan, reason = _plan(card, item, options)
+def _part(part: MediaPart, item: MediaItem, planned: PlannedItem) -> PartEstimate:
     shown = item.modality is not Modality.AUDIO
-    tokens, exact = None, False
-    if plan is not None:
-        tokens = tokens_of(plan)
-        family = family_of(card)
-        exact = not plan.texts and family is not None and not family.joined and planner.trusts(card.model)
     made = PartEstimate(
         path=part.path,
         modality=item.modality.value,
@@ -172,12 +170,13 @@ def _part(card: ModelCard, part: MediaPart, item: MediaItem, options: MediaOptio
         size=Pixels(width=item.shape[-2], height=item.shape[-3]) if shown else None,
         duration_s=item.metadata.get("duration"),
         planned_size=None,
-        tokens=tokens,
-        exact=exact,
-        reason=reason,
+        tokens=planned.tokens,
+        exact=planned.exact,
+        reason=planned.reason,
     )
     if item.modality is Modality.VIDEO:
         made.times_s = times_s(item)
+    plan = planned.plan
     if isinstance(plan, ImagePlan | VideoPlan):
         made.planned_size = Pixels(width=plan.size.width, height=plan.size.height)
     if isinstance(plan, ImagePlan):
@@ -194,11 +193,9 @@ def _tell_least(parts: list[PartEstimate], items: list[MediaItem], limits: Visua
             made.least_tokens = least_tokens_of(limits.family, items[i], thin=limits.thin)
 
 
-async def _preview(
-    card: ModelCard, item: MediaItem, options: MediaOptions, tokens: int | None, services: Services
-) -> str | None:
+async def _preview(item: MediaItem, planned: PlannedItem, services: Services) -> str | None:
     """One at a time: each takes the memory of its item."""
-    plan, _ = _plan(card, item, options)
+    plan, tokens = planned.plan, planned.tokens
     if tokens is None or not isinstance(plan, ImagePlan | VideoPlan):
         return None
     async with services.stage.read(item) as payload:
@@ -209,19 +206,25 @@ async def _preview(
     return f"data:image/png;base64,{base64.b64encode(drawn).decode()}"
 
 
-def _plan(card: ModelCard, item: MediaItem, options: MediaOptions) -> tuple[Plan | None, str | None]:
-    family = family_of(card)
-    if family is None:
-        return None, "Only the processor of this model knows how it counts media."
-    if not options.known:
-        return None, "The request's `mm_processor_kwargs` decide it."
+async def _planned(
+    card: ModelCard, item: MediaItem, options: MediaOptions, services: Services, tenant: str
+) -> PlannedItem:
+    """What an item is to the model; a worker is asked where nobody here knows."""
+    planner = services.planner
+    planned = planner.item(card, item, options, services.counters.loaded(card))
+    if planned.exact or (family_of(card) is not None and planner.trusts(card.model)):
+        return planned
+    kind = kind_of_item(card, item, options)
+    if kind is None or (options.sound_of_videos and item.modality is Modality.VIDEO):
+        return planned
     try:
-        return plan_item(family, item, options), None
-    except Unplannable as error:
-        return None, str(error)
+        tokens = await services.item_counts.ask(card, item, kind, options, tenant)
+    except Unanswered as error:
+        return replace(planned, reason=str(error))
+    return replace(planned, tokens=tokens, exact=True, reason=None)
 
 
-def _sum(document: Document, card: ModelCard, parts: list[PartEstimate], text: TextEstimate) -> Estimate:
+def _sum(document: Document, card: ModelCard, parts: list[PartEstimate], text: TextCount) -> Estimate:
     media: dict[str, int] = {}
     for part in parts:
         media[part.modality] = media.get(part.modality, 0) + (part.tokens or 0)
@@ -230,14 +233,16 @@ def _sum(document: Document, card: ModelCard, parts: list[PartEstimate], text: T
     body = document.value
     answer = body.get("max_completion_tokens") or body.get("max_tokens") or 1
     family = family_of(card)
-    fits = _fits(card.max_model_len, sum(media.values()), prompt, answer, exact=exact)
+    # Of several prompts each has a context of its own.
+    longest = text.longest + sum(media.values())
+    fits = _fits(card.max_model_len, sum(media.values()), longest, answer, exact=exact)
     return Estimate(
         model=card.model,
         planned_as=family and family.name,
         exact=exact,
         prompt_tokens=prompt,
         media_tokens=media,
-        text=text,
+        text=TextEstimate(tokens=text.tokens, exact=text.exact, at_most=text.at_most, reason=text.reason),
         parts=parts,
         max_model_len=card.max_model_len,
         max_tokens=answer,
@@ -259,34 +264,3 @@ def _fits(most: int, media: int, prompt: int, answer: int, *, exact: bool) -> bo
         return prompt + answer <= most
     # What is known exceeds it already, whatever the rest is.
     return False if media + answer > most else None
-
-
-def _text(document: Document) -> TextEstimate:
-    """Of several prompts all together."""
-    body = document.value
-    given = [len(prompt) for prompt in _token_prompts(body.get("prompt"))]
-    if given:
-        return TextEstimate(tokens=sum(given), exact=True)
-    nbytes = sum(len(document.string(text).encode("utf-8", "replace")) for text in _texts(body))
-    return TextEstimate(tokens=math.ceil(nbytes / BYTES_PER_TOKEN), exact=False)
-
-
-def _token_prompts(prompt: Any) -> list[list[int]]:
-    """Prompts that are tokens already."""
-    if not isinstance(prompt, list) or not prompt:
-        return []
-    if isinstance(prompt[0], int):
-        return [prompt]
-    return prompt if isinstance(prompt[0], list) else []
-
-
-def _texts(body: dict[str, Any]) -> Iterator[str]:
-    prompt = body.get("prompt") or []
-    yield from [prompt] if isinstance(prompt, str) else prompt
-    for message in body.get("messages") or []:
-        content = message.get("content") or []
-        for part in [content] if isinstance(content, str) else content:
-            if isinstance(part, str):
-                yield part
-            elif (kind := part.get("type", "text")) in TEXT:
-                yield part[TEXT[kind]]

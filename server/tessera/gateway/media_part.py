@@ -34,6 +34,14 @@ class MediaPart:
         """As error messages name it, such as ``messages[0].content[2]``."""
         return written(self.at)
 
+    @property
+    def place(self) -> tuple[int, int] | None:
+        """The numbers of its message and of the part in it; None: it is in none."""
+        match self.at:
+            case ("messages", int(message), "content", int(part)):
+                return message, part
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class FilePart:

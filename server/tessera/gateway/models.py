@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
@@ -30,6 +30,13 @@ class Model(BaseModel):
     planned_as: str | None = Field(
         description="The family by whose rules the tokens of its media are known before a request runs; null: only its "
         "own processor knows them."
+    )
+    media_counted_by: Literal["rules", "processor"] | None = Field(
+        description="How the tokens of its media are known: by the rules of that family, or from its own processor, "
+        "which a worker asks once for each size; null: it takes no media."
+    )
+    text_counted_by: Literal["tokenizer", "length"] = Field(
+        description="How the tokens of text are known: with the model's own tokenizer and chat template, or guessed."
     )
     workers: int = Field(description="Workers that serve it now; 0: they are expected back, and requests wait.")
 
@@ -61,4 +68,6 @@ def _describe(served: ServedModel) -> Model:
     modalities = ["text", *card.limits]
     family = family_of(card)
     known["planned_as"] = family and family.name
+    known["media_counted_by"] = ("rules" if family else "processor") if card.limits else None
+    known["text_counted_by"] = "tokenizer" if card.prompts else "length"
     return Model(id=card.model, modalities=modalities, limits=card.limits, workers=served.workers, **known)

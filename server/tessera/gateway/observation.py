@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,7 @@ class Observation:
         model: ``unknown`` until the model was found, so that clients cannot make up label values.
         ended: the end of the answer was seen, and what it took is counted.
         expected: what an engine is to count of its media, where that is known.
+        learn_text: to be told how many tokens its text was, where nobody could count them.
     """
 
     def __init__(self, endpoint: str, tenant: str):
@@ -39,6 +40,7 @@ class Observation:
         self.job_id = ""
         self.ended = False
         self.expected: Expectation | None = None
+        self.learn_text: Callable[[int], None] | None = None
         self.status = 200
         self.code = ""
         self._started = self._last = time.perf_counter()
@@ -76,6 +78,8 @@ class Observation:
         count_tokens(self.model, end.usage, self.tenant)
         if self.expected is not None:
             self.expected.compare(end.usage)
+        if self.learn_text is not None:
+            self.learn_text(_text_tokens(end.usage))
         self.ended = True
 
     def failed(self, error: TesseraError) -> None:
@@ -103,6 +107,11 @@ class Observation:
                 seconds=round(elapsed, 3),
                 **self._error,
             )
+
+
+def _text_tokens(usage: dict[str, Any]) -> int:
+    media: dict[str, int] = (usage.get("prompt_tokens_details") or {}).get("multimodal_tokens") or {}
+    return int(usage.get("prompt_tokens") or 0) - sum(media.values())
 
 
 def count_tokens(model: str, usage: dict[str, Any], tenant: str) -> None:

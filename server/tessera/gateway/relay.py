@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from tessera.errors import QueueUnavailable, ReplyLost, WorkerLost
 from tessera.gateway.body import Document, Options, Share
 from tessera.gateway.content import check_media, find_media, prepare_media
+from tessera.gateway.context_limit import ContextLimit
 from tessera.gateway.conversation import check_conversation
 from tessera.gateway.direct import direct
 from tessera.gateway.directives import Directives
@@ -27,9 +28,10 @@ from tessera.gateway.observation import Observation
 from tessera.gateway.playback import Playback
 from tessera.gateway.request_id import JOB_HEADER, tell
 from tessera.gateway.services import Services
+from tessera.gateway.text_count import text_sizes
 from tessera.gateway.visual_budget import read_limits
 from tessera.gateway.wire import Wire
-from tessera.queue import Job, JobName, ModelCard, Named, Once, ReplyStream, new_job_id
+from tessera.queue import Job, JobName, ModelCard, Named, Once, PartTokens, ReplyStream, new_job_id
 from tessera.telemetry import metrics
 
 
@@ -120,21 +122,34 @@ class Relay(Response):
         await document.run(lambda read: check_conversation(read, further_roles))
         parts = await find_files(await document.run(find_media), card, services.files, self._seen.tenant)
         media_options = read_media_options(document, card, {p.modality for p in parts})
+        told: tuple[PartTokens, ...] = ()
+        limit = ContextLimit(document, card, parts, services.counters, services.planner)
+        await limit.check_text()
         if parts:
             check_media(parts, card, sound_of_videos=media_options.sound_of_videos)
             usual = services.settings.visual_defaults_of(card.model)
             limits = read_limits(document.value, parts, card, media_options, usual)
-            prepared = prepare_media(document, parts, media_options, limits, services.stage, holder_of(name))
+            stage, holder = services.stage, holder_of(name)
+            prepared = prepare_media(document, parts, media_options, limits, stage, holder, limit.add)
             items, media_options = await prepared
-            self._seen.expected = services.planner.expect(card, items, media_options)
+            self._seen.expected = services.planner.expect(card, items, media_options, services.counters.loaded(card))
+            await limit.check()
+            if self._options.by_part:
+                told = limit.parts
+        if not card.prompts:
+            self._seen.learn_text = await self._learner(document, card)
         # A job that is wider than its engine is only as wide as it: it needs all of it, whatever number was asked for.
         width = min(self._options.sequences, card.sequences)
         body = await document.run(Document.encode)
         self._document = None  # it may be large, and the answer may take long
         options = self._options
         self._seen.job_id = name.id
-        of_client = (options.hide_usage, options.stream, self._seen.tenant)
+        of_client = (options.hide_usage, options.stream, self._seen.tenant, told)
         return Job(name.id, name.model, self._path, body, width, *of_client)
+
+    async def _learner(self, document: Document, card: ModelCard) -> Callable[[int], None]:
+        nbytes = sum(await document.run(text_sizes))
+        return partial(self._services.counters.ratios.learn, card.model, nbytes)
 
     async def _enqueue(self, job: Job) -> str | None:
         services = self._services

@@ -17,13 +17,15 @@ from tessera.gateway.body import BodyRoom
 from tessera.gateway.catalogue import Catalogue
 from tessera.gateway.disconnect import CANCEL_AGAIN_S
 from tessera.gateway.inherited_media import InheritedMedia
+from tessera.gateway.item_counts import ItemCounts
 from tessera.gateway.planning import Planner
+from tessera.gateway.prompt_counters import PromptCounters
 from tessera.gateway.queued_bytes import QueuedBytes
 from tessera.gateway.redis_watch import RedisWatch
 from tessera.gateway.unattended import Unattended
 from tessera.gateway.upkeep import Upkeep
 from tessera.media import MediaStage, RedisMediaStore, SandboxDecoder, ThreadDecoder
-from tessera.queue import Broker, Directory, Named, Records, ReplyHub, connect
+from tessera.queue import Broker, Directory, Named, PromptStore, Records, ReplyHub, connect
 from tessera.settings import Settings
 
 log = structlog.get_logger()
@@ -53,6 +55,8 @@ class Services:
     unattended: Unattended
     watch: RedisWatch
     planner: Planner
+    counters: PromptCounters
+    item_counts: ItemCounts
     files: Files | None
 
     def require_files(self) -> Files:
@@ -99,7 +103,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         tasks = [asyncio.create_task(_keep_going(run)) for run in runs]
         stack.push_async_callback(_end, tasks)
         stack.push_async_callback(abandoned.settle, at_most_s=settings.redis_timeout_s)
-        shared = (abandoned, queued, bodies, unattended, watch, Planner(), files)
+        counters = PromptCounters(PromptStore(redis, broker.keys))
+        stack.callback(counters.close)
+        planner = Planner()
+        item_counts = ItemCounts(broker, hub, gateway_id, abandoned.add, planner.learnt)
+        shared = (abandoned, queued, bodies, unattended, watch, planner, counters, item_counts, files)
         yield Services(settings, gateway_id, broker, records, hub, catalogue, stage, *shared)
 
 

@@ -119,6 +119,12 @@ class VisualLimits:
         """Whether there are any."""
         return self.budget is not None or any(self.parts)
 
+    @property
+    def settled(self) -> bool:
+        """Whether each part is as it will be once it is prepared."""
+        by_processor = self.family is not None and self.any and self.family.fewer()
+        return self.budget is None and not by_processor
+
     def fit(self, place: int) -> PartLimit | None:
         """What can be seen to of a part alone, while it is prepared."""
         return None if self.family is None or self.family.fewer() else self.parts[place]

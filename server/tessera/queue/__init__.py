@@ -7,9 +7,10 @@ from tessera.queue.connection import REDIS_UNAVAILABLE, connect, reach
 from tessera.queue.dead_letters import DeadLetter, DeadLetters, Death
 from tessera.queue.directory import Directory, ModelCard, ServedModel
 from tessera.queue.entry import Data, End, Entry, Failure, Head, decode
-from tessera.queue.job import Job, JobName, Lease, Leases, Lost, Named, new_job_id
+from tessera.queue.job import ITEM_COUNT_PATH, Job, JobName, Lease, Leases, Lost, Named, PartTokens, new_job_id
 from tessera.queue.log import Append, Part, Place, Unwritten
 from tessera.queue.once import Once
+from tessera.queue.prompt_store import PromptStore
 from tessera.queue.reaped import Reaped
 from tessera.queue.record import Record, Records
 from tessera.queue.replies import ReplyHub
@@ -18,6 +19,7 @@ from tessera.queue.stream import ReplyStream
 from tessera.queue.wakeup import Wakeup
 
 __all__ = [
+    "ITEM_COUNT_PATH",
     "REDIS_UNAVAILABLE",
     "Append",
     "Broker",
@@ -40,7 +42,9 @@ __all__ = [
     "Named",
     "Once",
     "Part",
+    "PartTokens",
     "Place",
+    "PromptStore",
     "Reaped",
     "Record",
     "Records",

@@ -33,6 +33,7 @@ class ModelCard:
         plan: how the tokens of its media are counted (``plan.Family`` as a dictionary); empty: only its own processor
             knows.
         engine: what runs it; empty: a worker of a version that did not say.
+        prompts: digest of its tokenizer and chat templates, as announced (``PromptStore``); empty: they are not.
     """
 
     model: str
@@ -45,6 +46,7 @@ class ModelCard:
     engine: str = ""
     any_media_options: bool = False
     plan: dict[str, Any] = field(default_factory=dict)
+    prompts: str = ""
 
     def encode(self) -> bytes:
         """As stored."""

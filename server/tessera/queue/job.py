@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -18,6 +18,11 @@ def new_job_id(request_id: str = "job") -> str:
     Whoever knows it may read and cancel the job, so nobody must be able to guess it.
     """
     return f"{request_id}-{secrets.token_hex(16)}"
+
+
+# Of a job that asks how many tokens an item is to the model's own processor (``{"modality", "url",
+# "mm_processor_kwargs"}``); the answer has ``tokens``.
+ITEM_COUNT_PATH = "/tessera/item-count"
 
 
 class Named(Protocol):
@@ -40,6 +45,19 @@ class JobName:
     model: str
 
 
+class PartTokens(NamedTuple):
+    """A part of a request that is no text.
+
+    Attributes:
+        path: as ``messages[0].content[1]``.
+        tokens: that it is to be; None: nobody knows.
+    """
+
+    path: str
+    modality: str
+    tokens: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A request as the gateway hands it over.
@@ -53,6 +71,7 @@ class Job:
         hide_usage: the client did not ask for the usage chunk that the worker asks vLLM for.
         stream: the answer is a stream of events.
         tenant: whose it is.
+        parts: its media, where the answer is to say what each part was.
     """
 
     id: str
@@ -63,6 +82,7 @@ class Job:
     hide_usage: bool = False
     stream: bool = False
     tenant: str = DEFAULT_TENANT
+    parts: tuple[PartTokens, ...] = ()
 
     @classmethod
     def restore(cls, job_id: str, model: str, meta: bytes, body: bytes, sequences: int) -> Job:
@@ -75,11 +95,15 @@ class Job:
         if not isinstance(known, dict):
             raise TypeError("a job's description is an object")
         stream, tenant = known.get("stream", False), known.get("tenant", DEFAULT_TENANT)
-        return cls(job_id, model, known["path"], body, sequences, known["hide_usage"], stream, tenant)
+        parts = tuple(PartTokens(*part) for part in known.get("parts", ()))
+        return cls(job_id, model, known["path"], body, sequences, known["hide_usage"], stream, tenant, parts)
 
     def meta(self) -> bytes:
         """What travels beside the body."""
-        known = {"path": self.path, "hide_usage": self.hide_usage, "stream": self.stream, "tenant": self.tenant}
+        known: dict[str, Any] = {"path": self.path, "hide_usage": self.hide_usage, "stream": self.stream}
+        known["tenant"] = self.tenant
+        if self.parts:
+            known["parts"] = list(map(tuple, self.parts))
         return orjson.dumps(known)
 
 

@@ -30,6 +30,7 @@ All keys of one model share the hash tag ``{model}``, so that one script can tou
 ``P:{directory}:workers``             sorted set  ids of workers, by expiry (ms)
 ``P:{directory}:cards``               hash        worker id to the card it announced
 ``P:{directory}:models``              hash        model to when a worker last served it (ms), and its card
+``P:{directory}:prompts:DIGEST``      string      a model's tokenizer and chat templates
 ``P:{directory}:counts``              hash        as of a model, and `damaged` as well
 ``P:gateway:ID``                      channel     reply entries for one gateway
 ``P:worker:ID``                       channel     ids of jobs that one worker is to abort
@@ -135,6 +136,10 @@ class Keys:
     def models(self) -> str:
         """Models that were ever served, and when last."""
         return f"{self.prefix}:{{directory}}:models"
+
+    def prompts(self, digest: str) -> str:
+        """A model's tokenizer and chat templates."""
+        return f"{self.prefix}:{{directory}}:prompts:{digest}"
 
     def gateway(self, gateway_id: str) -> str:
         """Channel of a gateway."""

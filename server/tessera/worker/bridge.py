@@ -33,6 +33,12 @@ _HOMES = {
     "Request": ("vllm.v1.request",),
     "StructuredOutputManager": ("vllm.v1.structured_output",),
     "MediaConnector": ("vllm.multimodal.media", "vllm.multimodal.media.connector"),
+    "ChatParams": ("vllm.renderers.params", "vllm.renderers"),
+    "ProcessorInputs": ("vllm.multimodal.processing",),
+    "TimingContext": ("vllm.multimodal.processing.context", "vllm.multimodal.processing"),
+    "get_model_cls": ("vllm.model_executor.model_loader",),
+    "resolve_chat_template": ("vllm.renderers.hf",),
+    "resolve_chat_template_content_format": ("vllm.renderers.hf",),
 }
 
 # transformers' processors whose rule is `smart_resize`: also of Qwen2.5-VL, Qwen3-VL and the Omni models.

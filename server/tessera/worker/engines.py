@@ -20,12 +20,14 @@ class Engine(Protocol):
         card: what the worker announces.
         fingerprint: its ``system_fingerprint``, where it has one.
         codec: how its steps are stored; None: its streams end with it.
+        prompts: its tokenizer and chat templates, as announced; empty: they are not.
     """
 
     app: ASGIApp
     card: ModelCard
     fingerprint: str | None
     codec: Codec | None
+    prompts: bytes
 
     async def start(self) -> None:
         """Get ready. Raises ``ValueError``: it cannot be used as configured."""

@@ -15,7 +15,7 @@ import structlog
 from starlette.types import ASGIApp
 
 from tessera.errors import QueueUnavailable
-from tessera.queue import REDIS_UNAVAILABLE, Broker, Directory, Lease, Leases, ModelCard, Wakeup, listen
+from tessera.queue import REDIS_UNAVAILABLE, Broker, Directory, Lease, Leases, ModelCard, PromptStore, Wakeup, listen
 from tessera.queue.wakeup import LONGEST_WAIT_S
 from tessera.settings import Settings
 from tessera.telemetry.outage import Outage
@@ -47,6 +47,7 @@ class Frontend:
         engine_dead: whether the engine can no longer answer.
         fingerprint: the engine's ``system_fingerprint``, where it has one.
         codec: how the engine's steps are stored, where they are recorded.
+        prompts: the model's tokenizer and chat templates, as announced beside its card.
     """
 
     def __init__(
@@ -59,12 +60,14 @@ class Frontend:
         *,
         fingerprint: str | None = None,
         codec: Codec | None = None,
+        prompts: bytes = b"",
     ):
         self.worker_id = f"{card.model}-{secrets.token_hex(4)}"
         self._settings = settings
         self._redis = redis
         self._broker = Broker(redis, settings)
         self._directory = Directory(redis, self._broker.keys)
+        self._prompts, self._prompt_store = prompts, PromptStore(redis, self._broker.keys)
         self._wakeup = Wakeup(redis, self._broker.keys, card.model)
         self._app = app
         self._card = card
@@ -86,7 +89,8 @@ class Frontend:
         """Serve until ``stop``, or until the engine dies; then let running jobs end, and give back what remains."""
         period_s = self._settings.lease_s / 5
         announcing = asyncio.create_task(self._repeat(self._announce, period_s))
-        repeated = [self._repeat(work, period_s) for work in (self._renew, self._reap)]
+        work = [self._renew, self._reap, *([self._announce_prompts] if self._prompts else [])]
+        repeated = [self._repeat(each, period_s) for each in work]
         keepers = [asyncio.create_task(work) for work in (*repeated, self._obey())]
         self._leasing = asyncio.create_task(self._lease())
         try:
@@ -207,6 +211,11 @@ class Frontend:
     async def _announce(self) -> None:
         if not self._engine_dead():
             await self._directory.announce(self.worker_id, self._card, ttl_s=self._settings.lease_s)
+
+    async def _announce_prompts(self) -> None:
+        # Models are known for as long after their last worker.
+        ttl_s = self._settings.worker_grace_s + self._settings.lease_s
+        await self._prompt_store.announce(self._card.prompts, self._prompts, ttl_s=ttl_s)
 
     async def _withdraw(self, announcing: asyncio.Task[None]) -> None:
         await _end(announcing)

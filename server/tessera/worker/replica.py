@@ -57,6 +57,7 @@ class Replica:
             lambda: engine.dead,
             fingerprint=engine.fingerprint,
             codec=engine.codec,
+            prompts=engine.prompts,
         )
         self._serving = asyncio.create_task(self._frontend.run())
         if settings.worker_folder is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from starlette.responses import JSONResponse
 
 from tessera.errors import TesseraError
 from tessera.media import MOST_FRAMES, MediaSpec
+from tessera.prompt import PromptFiles
 from tessera.queue import ModelCard
 from tessera.settings import VLLM, Settings
 from tessera.worker import bridge, checkpoint, connector, validation
+from tessera.worker.counted_items import CountedItems
+from tessera.worker.prompt_files import announce_prompts
 from tessera.worker.recorder import Recorder
 from tessera.worker.steps import StepCodec
 from tessera.worker.transcript import Codec
@@ -41,6 +45,7 @@ class VllmEngine:
         self.card: ModelCard
         self.fingerprint: str | None = None
         self.codec: Codec | None = None
+        self.prompts = b""
 
     async def start(self) -> None:
         """Load the model; seconds to minutes.
@@ -63,7 +68,10 @@ class VllmEngine:
         for kind in (RequestValidationError, ValidationError):
             bridge.answer_errors(self.app, kind, validation.answer)
         self.fingerprint = bridge.system_fingerprint(self.app)
-        self.card = self._describe(name, model, any_media_options)
+        card = self._describe(name, model, any_media_options)
+        self.prompts = announce_prompts(self.app, card.limits)
+        self.card = replace(card, prompts=PromptFiles.digest_of(self.prompts) if self.prompts else "")
+        self.app = CountedItems(self.app, self._client, self._reader)
         log.info("engine_ready", model=name, seconds=round(time.monotonic() - started, 1), limits=self.card.limits)
 
     @property

@@ -24,7 +24,7 @@ MOST_LEVELS = 254
 # Members at the top that this server reads: which of two is meant decides more here than what the engine does.
 READ_FIELDS = (
     "model", "messages", "prompt", "stream", "stream_options", "n", "best_of", "media_io_kwargs", "mm_processor_kwargs",
-    "visual_token_budget",
+    "visual_token_budget", "usage_by_part",
 )  # fmt: skip
 
 _BOM = b"\xef\xbb\xbf"
@@ -76,6 +76,11 @@ class Document:
     def _read_large(cls, raw: bytearray, most_values: int) -> Document:
         skeleton = Skeleton.cut(raw, most_values)
         return cls(skeleton.text, skeleton)
+
+    @property
+    def nbytes(self) -> int:
+        """Of the text as it came."""
+        return len(self._text if self._skeleton is None else self._skeleton.raw)
 
     async def run(self, work: Callable[[Document], _T]) -> _T:
         """Do something with the document: in a thread if it is large."""

@@ -69,7 +69,9 @@ _BUDGET = {
     **_COUNT,
     "description": "Most tokens of all images and videos together, which are made smaller for it.",
 }
-CHAT = Endpoint("messages", _SAMPLING | {"max_completion_tokens": _COUNT, "visual_token_budget": _BUDGET})
+_BY_PART = {**_FLAG, "description": "`usage.prompt_tokens_details.parts` says how many tokens each part was."}
+_OF_CHATS = {"max_completion_tokens": _COUNT, "visual_token_budget": _BUDGET, "usage_by_part": _BY_PART}
+CHAT = Endpoint("messages", _SAMPLING | _OF_CHATS)
 # vLLM takes no null for `n` here, and no tokens at all to have a prompt echoed.
 COMPLETION = Endpoint(
     "prompt",

@@ -12,6 +12,7 @@ from tessera.gateway.body.width import width_of
 
 # Characters; error messages and the log repeat a model's name.
 LONGEST_NAME = 512
+_BY_PART = "usage_by_part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +22,14 @@ class Options:
     Attributes:
         sequences: that it occupies in the engine's batch.
         hide_usage: the usage chunk is the server's own wish; the client does not get it.
+        by_part: usage is to say what each part was.
     """
 
     model: str
     stream: bool
     sequences: int
     hide_usage: bool
+    by_part: bool = False
 
 
 def read_options(document: Document, endpoint: Endpoint, most_sequences: int) -> Options:
@@ -48,11 +51,14 @@ def read_options(document: Document, endpoint: Endpoint, most_sequences: int) ->
         raise InvalidRequest(f"`model` must be a string of at most {LONGEST_NAME} characters.", param="model")
     sequences = width_of(body, endpoint.prompt, most_sequences)
     check_members(endpoint.rules, body)
+    by_part = bool(endpoint.prompt != "prompt" and body.get(_BY_PART))
+    if _BY_PART in body:
+        document.remove((_BY_PART,))  # the server's own
     wanted = body.get("stream_options")
     if not body.get("stream"):
         if wanted:
             raise InvalidRequest("`stream_options` are for streams: send `stream: true` too.", param="stream_options")
-        return Options(model, False, sequences, False)
+        return Options(model, False, sequences, False, by_part)
     wanted = wanted or {}
     hide = not wanted.get("include_usage")
     asked = {**wanted, "include_usage": True}
@@ -61,4 +67,4 @@ def read_options(document: Document, endpoint: Endpoint, most_sequences: int) ->
         asked["continuous_usage_stats"] = False
     if asked != wanted:
         document.set(("stream_options",), asked)
-    return Options(model, True, sequences, hide)
+    return Options(model, True, sequences, hide, by_part)

@@ -41,6 +41,7 @@ class SimulatedEngine:
         self.app: Any = Application(self._core, settings, self._read, self.card.max_model_len)
         self.fingerprint: str | None = None
         self.codec: Codec | None = SimulatedCodec()
+        self.prompts = b""
 
     async def start(self) -> None:
         """Take ``TESSERA_SIMULATED_START_S``, then run."""
