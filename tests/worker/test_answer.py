@@ -12,7 +12,8 @@ from tessera.queue import Job
 from tessera.worker.answer import Document, Stream
 
 FINGERPRINT = 'vllm-"0.32"'
-USAGE = {"prompt_tokens": 2, "total_tokens": 5}
+# Without its prompt, which more would be said of: see test_usage.
+USAGE = {"completion_tokens": 2, "total_tokens": 5}
 DONE = b"data: [DONE]\n\n"
 OUT_OF_VOCABULARY = {
     "message": "Token id 9 is out of vocabulary",
@@ -167,9 +168,9 @@ def test_an_event_that_is_cut_short_goes_on_with_the_end() -> None:
 
 def test_a_document_goes_on_whole() -> None:
     document = Document(200, job())
-    assert document.feed(b'{"usage":') + document.feed(b'{"prompt_tokens":2}}') == b""
-    assert document.rest() == b'{"usage":{"prompt_tokens":2}}'
-    assert document.usage == {"prompt_tokens": 2}
+    assert document.feed(b'{"usage":') + document.feed(b'{"completion_tokens":2}}') == b""
+    assert document.rest() == b'{"usage":{"completion_tokens":2}}'
+    assert document.usage == {"completion_tokens": 2}
     assert document.error is None
 
 

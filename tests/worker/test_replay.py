@@ -20,8 +20,9 @@ from tests.queue.corner import depth_of
 from tests.worker.jobs import MODEL, leased, log_of, text_of
 
 DONE = b"data: [DONE]\n\n"
-USAGE = {"prompt_tokens": 2, "total_tokens": 5}
-USAGE_EVENT = b'data: {"id":"x","choices":[],"usage":{"prompt_tokens":2,"total_tokens":5}}\n\n'
+# Without its prompt, which more would be said of: see test_usage.
+USAGE = {"completion_tokens": 2, "total_tokens": 5}
+USAGE_EVENT = b'data: {"id":"x","choices":[],"usage":{"completion_tokens":2,"total_tokens":5}}\n\n'
 STREAM = "text/event-stream; charset=utf-8"
 
 Handler = Callable[[Request], Response]

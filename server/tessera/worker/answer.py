@@ -10,12 +10,14 @@ from tessera.errors import TesseraError
 from tessera.queue import Job
 from tessera.worker import engine_errors
 from tessera.worker.events import EventSplitter, data_of, is_comment
+from tessera.worker.usage import detailed
 
 # Every chunk with a choice has this near its beginning; what reports usage or an error has no choice.
 _CHOICE = b'"choices":[{'
 _FINISHED = b'"finish_reason":"'
 _FINGERPRINT = b'"system_fingerprint"'
 _CHUNK_END = b"]}\n\n"
+_USAGE = b'"usage":'
 
 
 class Answer(Protocol):
@@ -61,8 +63,9 @@ class Document(Answer):
             self.error = engine_errors.of_document(self._status, document, self._job)
             return b""
         self.begun = True
-        self.usage = _usage_of(_parsed(document))
-        return document
+        usage = _usage_of(_parsed(document))
+        self.usage = detailed(usage, self._job)
+        return document if self.usage is usage else _respliced(document, usage, self.usage)
 
 
 class Stream(Answer):
@@ -119,9 +122,10 @@ class Stream(Answer):
             self.error = engine_errors.translate(error, self._job)
             return b"data: " + orjson.dumps(self.error.body()) + b"\n\n" if self.begun else b""
         if content.get("choices") == [] and (usage := _usage_of(content)):
-            self.usage = usage
+            self.usage = detailed(usage, self._job)
             if self._job.hide_usage:
                 return b""
+            event = b"data: " + orjson.dumps({**content, "usage": self.usage}) + b"\n\n"
         if data == b"[DONE]":
             self._held.append(event)
             return b""
@@ -145,6 +149,15 @@ def _parsed(document: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _respliced(document: bytes, usage: dict[str, Any], instead: dict[str, Any]) -> bytes:
+    """A document with another usage object; all else stays as it is, numbers to the digit, where that can be done."""
+    before, name, behind = document.rpartition(_USAGE)
+    written = orjson.dumps(usage)
+    if name and behind.startswith(written):
+        return b"".join((before, name, orjson.dumps(instead), behind[len(written) :]))
+    return orjson.dumps({**_parsed(document), "usage": instead})
 
 
 def _usage_of(content: dict[str, Any]) -> dict[str, Any]:

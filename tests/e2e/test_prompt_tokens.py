@@ -1,0 +1,156 @@
+"""``prompt_tokens`` is what was estimated, and what is too long is refused as vLLM would refuse it."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+
+from tessera.queue import ITEM_COUNT_PATH
+from tests.e2e.media import audio_part, data_url, image_part, picture, video_part
+from tests.e2e.test_plan import FILM
+from tests.prompt.conversations import conversation
+from tests.stack import RunningStack
+from tests.stack import request as post
+
+pytestmark = pytest.mark.e2e
+REQUESTS = 100
+LENGTH = 8192
+
+
+def mixed(chance: random.Random) -> dict[str, Any]:
+    """A conversation with media of all kinds, tools and options."""
+    match chance.randrange(4):
+        case 0:
+            medium = image_part(picture("blue", (chance.randint(20, 900), chance.randint(20, 900))))
+        case 1:
+            medium = audio_part()
+        case 2:
+            medium = video_part()
+        case _:
+            medium = None
+    body = conversation(chance, medium) | {"model": "tessera-nano", "max_tokens": 1, "temperature": 0}
+    if chance.random() < 0.3:
+        body["tool_choice"] = "none"
+    if chance.random() < 0.1:
+        body["messages"][-1]["content"] = [FILM, {"type": "text", "text": "What?"}]
+        body["mm_processor_kwargs"] = {"use_audio_in_video": True}
+        body.pop("continue_final_message", None)
+    return body
+
+
+def estimate(stack: RunningStack, body: dict[str, Any]) -> dict[str, Any]:
+    status, _, told = post(f"{stack.url}/v1/estimate", body)
+    assert status == 200, told
+    found: dict[str, Any] = json.loads(told)
+    return found
+
+
+def usage_of(answer: bytes, *, stream: bool) -> dict[str, Any]:
+    if stream:
+        *_, answer = (line[6:] for line in answer.splitlines() if line.startswith(b"data: {"))
+    usage: dict[str, Any] = json.loads(answer)["usage"]
+    return usage
+
+
+def test_mixed_requests_are_as_long_as_estimated(stack: RunningStack) -> None:
+    chance, compared = random.Random(2026), 0
+    for number in range(REQUESTS):
+        body = mixed(chance)
+        found = estimate(stack, body)
+        stream = number % 2 == 0
+        options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+        status, _, answer = post(f"{stack.url}/v1/chat/completions", body | options | {"usage_by_part": True})
+        if not found["text"]["exact"]:
+            # What the template refuses, vLLM refuses too.
+            assert status == 400, (body, found, answer)
+            continue
+        assert status == 200, (body, answer)
+        compared += 1
+        usage = usage_of(answer, stream=stream)
+        assert found["exact"]
+        assert usage["prompt_tokens"] == found["prompt_tokens"], body
+        details = usage["prompt_tokens_details"]
+        kinds = {name: details[f"{name}_tokens"] for name in ("text", "image", "video", "audio")}
+        assert sum(kinds.values()) == usage["prompt_tokens"]
+        assert kinds == {"text": found["text"]["tokens"], "image": 0, "video": 0, "audio": 0} | found["media_tokens"]
+        parts = [(part["path"], part["modality"], part["tokens"]) for part in found["parts"]]
+        assert [(part["path"], part["modality"], part["tokens"]) for part in details.get("parts", [])] == parts
+    assert compared > REQUESTS * 0.9
+
+
+def test_random_conversations_are_as_vllm_s_own_endpoint_counts_them(stack: RunningStack) -> None:
+    chance, compared = random.Random(7), 0
+    for _ in range(REQUESTS):
+        body = conversation(chance) | {"model": "tessera-nano"}
+        found = estimate(stack, body)
+        # It knows no options of the templates' but these, and shows tools whatever the choice is.
+        known = ("model", "messages", "tools", "add_generation_prompt", "continue_final_message", "add_special_tokens")
+        body = {name: value for name, value in body.items() if name in (*known, "chat_template_kwargs")}
+        status, _, answer = post(f"{stack.direct_url}/tokenize", body)
+        assert (status == 200) == found["text"]["exact"], (body, found, answer)
+        if status == 200:
+            compared += 1
+            assert json.loads(answer)["count"] == found["prompt_tokens"], body
+    assert compared > REQUESTS * 0.9
+
+
+def test_completions_are_as_long_as_estimated(stack: RunningStack) -> None:
+    for prompt in ("Once upon a time", ["The cat", "東京 😀 <|im_end|>"], [5, 6, 7], [[5], [6, 7]]):
+        body = {"model": "tessera-nano", "prompt": prompt, "max_tokens": 1}
+        found = estimate(stack, body)
+        for stream in (False, True):
+            options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+            status, _, answer = post(f"{stack.url}/v1/completions", body | options)
+            assert status == 200, answer
+            usage = usage_of(answer, stream=stream)
+            assert found["exact"]
+            assert usage["prompt_tokens"] == found["prompt_tokens"]
+            assert usage["prompt_tokens_details"]["text_tokens"] == usage["prompt_tokens"]
+
+
+def test_the_limit_is_vllm_s_to_the_token(stack: RunningStack) -> None:
+    body = {"model": "tessera-nano", "max_tokens": 1, "messages": [{"role": "user", "content": "a"}]}
+    body["messages"][0]["content"] = "a" + " a" * (LENGTH - estimate(stack, body)["prompt_tokens"])  # type: ignore[index]
+    assert estimate(stack, body)["prompt_tokens"] == LENGTH
+    body["messages"][0]["content"] += " a"  # type: ignore[index]
+    ours = post(f"{stack.url}/v1/chat/completions", body)
+    theirs = post(f"{stack.direct_url}/v1/chat/completions", body)
+    assert ours[0] == theirs[0] == 400
+    told, error = json.loads(ours[2])["error"], json.loads(theirs[2])["error"]
+    assert (told["code"], told["param"], told["type"]) == (
+        "context_length_exceeded",
+        "messages",
+        "invalid_request_error",
+    )
+    alike = f"This model's maximum context length is {LENGTH} tokens. However, your prompt contains "
+    assert told["message"].startswith(f"{alike}{LENGTH + 1} input tokens")
+    assert error["message"].startswith(alike)
+
+
+def test_media_and_text_that_are_too_much_together(stack: RunningStack) -> None:
+    url = data_url("image/png", picture("green", (640, 480)))
+    parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "a" + " a" * (LENGTH - 100)}]
+    body = {"model": "tessera-nano", "max_tokens": 1, "messages": [{"role": "user", "content": parts}]}
+    found = estimate(stack, body)
+    assert found["fits"] is False
+    status, _, answer = post(f"{stack.url}/v1/chat/completions", body)
+    error = json.loads(answer)["error"]
+    assert (status, error["code"]) == (400, "context_length_exceeded")
+    assert f"contains {found['prompt_tokens']} input tokens" in error["message"]
+    assert f"{found['parts'][0]['tokens']} of `messages[0].content[0]` (image)" in error["message"]
+
+
+def test_the_model_s_own_processor_counts_the_same(stack: RunningStack) -> None:
+    [model] = json.loads(stack.get("/v1/models")[1])["data"]
+    assert (model["media_counted_by"], model["text_counted_by"]) == ("rules", "tokenizer")
+    media = [image_part(picture("blue", (640, 333))), video_part(), audio_part()]
+    found = estimate(stack, {"model": "tessera-nano", "messages": [{"role": "user", "content": media}]})
+    for part in found["parts"]:
+        asked = {"modality": part["modality"], "url": f"tessera-media:{part['digest']}", "mm_processor_kwargs": {}}
+        status, _, answer = post(f"{stack.direct_url}{ITEM_COUNT_PATH}", asked)
+        assert (status, json.loads(answer)) == (200, {"tokens": part["tokens"]}), part
+    status, _, answer = post(f"{stack.direct_url}{ITEM_COUNT_PATH}", asked | {"url": "https://example.com/x.wav"})
+    assert (status, json.loads(answer)["error"]["code"]) == (400, "invalid_media")
