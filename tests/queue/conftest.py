@@ -52,8 +52,11 @@ def take(broker: Broker) -> Callable[..., Awaitable[Leases]]:
         taken = await by.lease(MODEL, worker, free=free, capacity=capacity, most=most)
         more = taken
         while more and len(taken) < most and (left := free - sum(lease.width for lease in taken)) > 0:
-            more = await by.lease(MODEL, worker, free=left, capacity=capacity, most=most - len(taken))
+            room = {"free": left, "capacity": capacity, "most": most - len(taken)}
+            of_batches = sum(lease.width for lease in taken if lease.job.batch)
+            more = await by.lease(MODEL, worker, **room, of_batches=of_batches)
             taken += more
+            taken.batch_waits = more.batch_waits
         return taken
 
     return lease

@@ -3,6 +3,8 @@
 - A job is in one place: it waits, is leased, or has ended; and what has ended stays as it is.
 - Waiting jobs are taken in the order of their arrival, as many as fit; one that is given back keeps its place.
 - Of those that were given out before, one is taken in a call (there are never so many here that it would be more).
+- Jobs of batches are taken when nobody else waits, up to what they may take up of a worker; those that do not fit are
+  passed by others of them, by a bounded number and for a bounded time, and by all people.
 - A job that does not fit is passed by those behind it, by a bounded number and for a bounded time. Then one worker
   takes nothing else until it fits; there is one such worker at the most, and it may die as any other.
 - An epoch is given out once, and they rise. Only who holds a job by its newest epoch can write, renew or give it back.
@@ -61,6 +63,8 @@ from tests.queue.unreliable import UnreliableBroker
 
 MODEL = "m"
 CAPACITY = 4
+# What jobs of batches may take up of it.
+BATCH_ROOM = 2
 MOST_DEAD = 2
 MOST_PASSED = 1
 MOST_WAITING = 6
@@ -130,7 +134,7 @@ class Known:
 
     @property
     def width(self) -> int:
-        return CAPACITY if self.suspect else min(self.job.sequences, CAPACITY)
+        return CAPACITY if self.suspect else min(self.job.sequences, BATCH_ROOM if self.job.batch else CAPACITY)
 
     @property
     def passed_enough(self) -> bool:
@@ -228,7 +232,8 @@ class History(RuleBasedStateMachine):
 
     @initialize(widths=st.lists(WIDTHS, min_size=6, max_size=6), gateway=st.sampled_from(GATEWAYS))
     def begin(self, widths: list[int], gateway: str) -> None:
-        self.enqueue(widths, gateway, again=False, lasting=False)
+        for batch, some in enumerate((widths[:4], widths[4:])):
+            self.enqueue(some, gateway, again=False, lasting=False, batch=bool(batch))
 
     @precondition(lambda self: len(self._waiting()) < MOST_WAITING)
     @rule(
@@ -236,10 +241,11 @@ class History(RuleBasedStateMachine):
         gateway=st.sampled_from(GATEWAYS),
         again=st.booleans(),
         lasting=st.booleans(),
+        batch=st.booleans(),
     )
-    def enqueue(self, widths: list[int], gateway: str, again: bool, lasting: bool) -> None:
+    def enqueue(self, widths: list[int], gateway: str, again: bool, lasting: bool, batch: bool) -> None:
         for sequences in widths:
-            known = self._new(sequences, gateway)
+            known = self._new(sequences, gateway, batch)
             known.lasting = lasting
             full = self._is_full(known)
             for _ in range(1 + again):
@@ -353,15 +359,17 @@ class History(RuleBasedStateMachine):
         free = CAPACITY - sum(lease.width for lease in worker.held.values())
         self.broker.lost = lost
         try:
-            leases = self.run(self.broker.lease(MODEL, worker.id, free=free, capacity=CAPACITY, most=most))
+            of_batches = sum(lease.width for lease in worker.held.values() if lease.job.batch)
+            room = {"free": free, "capacity": CAPACITY, "of_batches": of_batches}
+            leases = self.run(self.broker.lease(MODEL, worker.id, **room, most=most))
         except QueueUnavailable:
             leases = Leases()
         if lost == "call":
             self.late.append((self.broker.called, partial(self._arrived, worker, self.broker.called)))
             return
-        given, kept_free = self._given(worker, self.broker.called)
+        given, kept_free, batch_waits = self._given(worker, self.broker.called)
         if not lost:
-            assert leases.kept_free == kept_free
+            assert (leases.kept_free, leases.batch_waits) == (kept_free, batch_waits)
             assert [(e.job, e.epoch, e.attempts, e.written, e.width) for e in leases] == [
                 (k.job, k.epoch, k.attempts, len(k.log), k.taken) for k in given
             ]
@@ -647,18 +655,20 @@ class History(RuleBasedStateMachine):
 
     def _waiting(self) -> list[Known]:
         waiting = [known for known in self.known.values() if known.state == "queued"]
-        return sorted(waiting, key=lambda known: known.suspect)
+        return sorted(waiting, key=lambda known: (known.suspect, known.job.batch))
 
     def _queued_bytes(self) -> int:
         return sum(len(known.job.body) for known in (*self._waiting(), *self._leased()))
 
-    def _new(self, sequences: int, gateway: str) -> Known:
+    def _new(self, sequences: int, gateway: str, batch: bool = False) -> Known:
         self.made += 1
         body = b'{"x":%b}' % (b"1" * (self.made % 7))
-        return Known(Job(f"j{self.made:03}", MODEL, "/", body, sequences), gateway, self.settings.max_attempts)
+        job = Job(f"j{self.made:03}", MODEL, "/", body, sequences, batch=batch)
+        return Known(job, gateway, self.settings.max_attempts)
 
     def _is_full(self, known: Known) -> bool:
-        return self._queued_bytes() > 0 and self._queued_bytes() + len(known.job.body) > MOST_QUEUED_BYTES
+        most = MOST_QUEUED_BYTES // (1 + known.job.batch)
+        return self._queued_bytes() > 0 and self._queued_bytes() + len(known.job.body) > most
 
     def _leased(self) -> list[Known]:
         return [known for known in self.known.values() if known.state == "leased"]
@@ -683,26 +693,26 @@ class History(RuleBasedStateMachine):
     def _some_lease(self, chance: int) -> tuple[Worker, Lease]:
         return self._held()[chance % len(self._held())]
 
-    def _given(self, worker: Worker, call: tuple[Any, ...]) -> tuple[list[Known], bool]:
-        """What a claim gives, and whether the worker is kept free."""
+    def _given(self, worker: Worker, call: tuple[Any, ...]) -> tuple[list[Known], bool, bool]:
+        """What a claim gives, whether the worker is kept free, and whether jobs of batches wait for others of them."""
         claim, again, free, _, most = call[8:13]
         newest, earlier = worker.record
         if claim <= newest:
             again = [self.known[i] for i, epoch in earlier.items() if claim == newest and self.known[i].held_by(epoch)]
-            return again, False
-        given, kept_free = self._fitting(worker, free, most)
+            return again, False, False
+        given, kept_free, batch_waits = self._fitting(worker, free, most, batch_free=call[16])
         for known in given:
             self._give(known, worker)
         if given or again:
             worker.record = (claim, {known.id: known.epoch for known in given})
-        return given, kept_free
+        return given, kept_free, batch_waits
 
-    def _fitting(self, worker: Worker, free: int, most: int) -> tuple[list[Known], bool]:
+    def _fitting(self, worker: Worker, free: int, most: int, batch_free: int) -> tuple[list[Known], bool, bool]:
         given: list[Known] = []
         if self.kept_free is not None and self.kept_free[0] is worker:
             known = self.kept_free[1]
             if known.state == "queued" and known.width > free:
-                return [], True
+                return [], True, False
             self.kept_free = None
             if known.state == "queued":
                 given.append(known)
@@ -711,29 +721,39 @@ class History(RuleBasedStateMachine):
         if suspect is not None:
             suspect.front = True
             if free == CAPACITY and (suspect.passed_enough or not self._one_runs_alone()):
-                return [suspect], False
-            if free < CAPACITY and suspect.passed_enough and self.kept_free is None:
+                return [suspect], False, False
+            if free < CAPACITY and suspect.passed_enough and self.kept_free is None and not suspect.job.batch:
                 self.kept_free = (worker, suspect)
-                return given, True
+                return given, True, False
         front: Known | None = None
         behind_front = unsuspected = again = 0
-        kept_free = False
+        kept_free = batch_waits = False
         for known in self._waiting():
             if len(given) == most or free <= 0:
                 break
             if known in given:
                 continue
-            if known.width <= free:
+            gives_way = known.job.batch and not known.suspect
+            if gives_way:
+                if front is not None and not front.job.batch:
+                    break
+                batch_waits = batch_waits or known.width > min(free, batch_free)
+                if batch_free <= 0:
+                    break
+            if known.width <= (min(free, batch_free) if gives_way else free):
                 again += bool(known.epochs)
                 if again > 1:
                     break
                 given.append(known)
                 free -= known.width
+                batch_free -= known.width * known.job.batch
                 behind_front += front is not None
                 unsuspected += not known.suspect
             elif front is None:
                 front = known
                 front.front = True
+                if front.job.batch and front.passed_enough:
+                    break
                 if self.kept_free is None and front.passed_enough:
                     self.kept_free = (worker, front)
                     kept_free = True
@@ -743,12 +763,13 @@ class History(RuleBasedStateMachine):
             assert front.passed < MOST_PASSED + most or self.kept_free
         if suspect is not None:
             suspect.passed += unsuspected
-        return given, kept_free
+        return given, kept_free, batch_waits
 
     def _arrived(self, worker: Worker, call: tuple[Any, ...], answer: Any) -> None:
-        rows, kept_free, _ = answer
-        given, expected = self._given(worker, call)
-        assert ([row[0].decode() for row in rows], bool(kept_free)) == ([known.id for known in given], expected)
+        rows, kept_free, _, batch_waits = answer
+        given, *expected = self._given(worker, call)
+        told = [bool(kept_free), bool(batch_waits)]
+        assert ([row[0].decode() for row in rows], told) == ([known.id for known in given], expected)
 
     def _one_runs_alone(self) -> bool:
         last = self.last_suspect

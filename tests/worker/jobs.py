@@ -14,8 +14,8 @@ GATEWAY = "g"
 FAR_MS = 2**52
 
 
-def new_job(body: Any = None, *, sequences: int = 1, hide_usage: bool = False, stream: bool = False) -> Job:
-    return Job(new_job_id(), MODEL, "/v1/completions", orjson.dumps(body or {}), sequences, hide_usage, stream)
+def new_job(body: Any = None, *, sequences: int = 1, **options: bool) -> Job:
+    return Job(new_job_id(), MODEL, "/v1/completions", orjson.dumps(body or {}), sequences, **options)
 
 
 async def enqueue(broker: Broker, **options: Any) -> Job:

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from tessera.errors import QueueUnavailable
-from tessera.queue import Broker, Directory, End, Failure, Lease
+from tessera.queue import Broker, Directory, End, Failure, Lease, wakeup
 from tessera.settings import Settings
 from tessera.worker import frontend as frontends
 from tests.polling import eventually
@@ -69,6 +69,29 @@ async def test_a_worker_that_is_kept_free_for_a_wide_job_runs_it_next_and_wakes_
     assert await redis_client.llen(broker.keys.wake(MODEL)) == 1, "it is left to other workers"
     await broker.cancel(MODEL, wide.id)
     await eventually(lambda: app.begun[small.id] == 1, "and then the small one")
+
+
+async def test_the_next_of_a_batch_follows_the_end_of_another_one(
+    floor: Floor, broker: Broker, redis_client: aioredis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wakeup, "LONGEST_WAIT_S", 60.0)
+    app = Application()
+    lines = [await enqueue(broker, batch=True) for _ in range(5)]
+    floor.start(app, sequences=4)
+    await eventually(lambda: app.running == 2, "as many as batches may take up are running")
+
+    async def waits_for_people() -> bool:
+        return await redis_client.llen(broker.keys.wake(MODEL)) == 0
+
+    await eventually(waits_for_people, "there is nothing more to be taken")
+    people = [await enqueue(broker) for _ in range(2)]
+    await eventually(lambda: app.running == 4, "they find room")
+    for line in lines[:3]:
+        await broker.cancel(MODEL, line.id)
+    await eventually(lambda: all(app.begun[line.id] == 1 for line in lines[3:]), "the next ones run")
+    assert app.most_running == 4
+    app.go.set()
+    await all_answered(broker, [*people, *lines])
 
 
 async def test_others_join_a_suspect_once_it_has_outlived_its_deaths(

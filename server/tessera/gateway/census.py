@@ -13,6 +13,7 @@ from tessera.telemetry import metrics
 _COUNTERS = {"set_aside": metrics.SET_ASIDE, "replies_dropped": metrics.REPLIES_DROPPED}
 _GAUGES = {
     "waiting": metrics.QUEUE_DEPTH,
+    "batch_waiting": metrics.BATCH_QUEUE_DEPTH,
     "oldest_s": metrics.OLDEST_WAITING,
     "running": metrics.JOBS_RUNNING,
     "queued_bytes": metrics.QUEUED_BYTES,

@@ -97,12 +97,15 @@ class Broker:
 
     async def _add(self, job: Job, reply_to: str, lasting: bool, *once: str | int) -> int | bytes:
         settings = self._settings
-        timeout_ms = int(settings.queue_timeout_s * 1000)
+        timeout_ms = int((settings.batch_window_s if job.batch else settings.queue_timeout_s) * 1000)
         limits = (settings.max_queued_jobs, timeout_ms, self._reply_ttl_ms, self._lease_ms)
         owner = "" if lasting else reply_to
         arguments = (owner, self.keys.gateway(reply_to), job.sequences, job.meta(), job.body)
-        room = settings.max_queued_bytes
-        added: int | bytes = await self._call(self._enqueue, job.model, job.id, *limits, *arguments, room, *once)
+        # The other half is for people alone.
+        room = settings.max_queued_bytes // (1 + job.batch)
+        added: int | bytes = await self._call(
+            self._enqueue, job.model, job.id, *limits, *arguments, room, int(job.batch), *once
+        )
         if added == _BYTES_FULL:
             raise QueueBytesFull(
                 f"The requests that wait for the model `{job.model}` or run are as large as all of them may be, "
@@ -117,8 +120,12 @@ class Broker:
             )
         return added
 
-    async def lease(self, model: str, worker_id: str, *, free: int, capacity: int, most: int) -> Leases:
+    async def lease(
+        self, model: str, worker_id: str, *, free: int, capacity: int, most: int, of_batches: int = 0
+    ) -> Leases:
         """Take waiting jobs that fit, oldest first. One that does not is passed, but not for ever.
+
+        Jobs of batches come last, and take up no more than ``TESSERA_BATCH_SHARE`` of a worker.
 
         Whatever a call that failed has taken, the worker's next one returns; one at a time for each worker.
 
@@ -126,17 +133,19 @@ class Broker:
             free: sequences that the engine has room for now.
             capacity: sequences that it runs at once; a wider job takes up all of it.
             most: jobs to take at the most.
+            of_batches: sequences that jobs of batches take up now.
         """
         again = (model, worker_id) in self._unanswered
         claim = self._unanswered.setdefault((model, worker_id), time.time_ns() // 1000)
         passing = (self._settings.max_overtakings, int(self._settings.max_overtaking_s * 1000))
-        room = (free, capacity, most, self._lease_ms, *passing)
+        for_batches = max(1, int(capacity * self._settings.batch_share))
+        room = (free, capacity, most, self._lease_ms, *passing, for_batches - of_batches, for_batches)
         arguments = (*self._limits, worker_id, claim, int(again), *room)
-        rows, kept_free, letters = await self._call(self._lease, model, *arguments)
+        rows, kept_free, letters, batch_waits = await self._call(self._lease, model, *arguments)
         del self._unanswered[model, worker_id]
         tell_set_aside(model, letters)
         leases = Leases.parse_all(model, rows)
-        leases.kept_free = bool(kept_free)
+        leases.kept_free, leases.batch_waits = bool(kept_free), bool(batch_waits)
         if leases.unreadable:
             await self._reject_all(model, leases.unreadable)
         return leases

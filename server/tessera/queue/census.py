@@ -9,7 +9,8 @@ import redis.asyncio as aioredis
 from tessera.queue.damage import sound
 from tessera.queue.keys import Keys
 
-# From this place in the queue on jobs are to run alone (`SUSPECT` in lua/common.lua).
+# From these places in the queue on jobs are of batches, or are to run alone (`BATCH` and `SUSPECT` in lua/common.lua).
+BATCH_ORDER = 2**39
 SUSPECT_ORDER = 2**40
 
 
@@ -17,11 +18,13 @@ class Census(NamedTuple):
     """A model's jobs, over all gateways and workers.
 
     Attributes:
+        waiting: but those of batches.
         queued_bytes: what the bodies of all of them take.
         reply_bytes: what their replies take, with those of jobs that have ended.
         suspects: those of the waiting that are to run alone.
         dead: set aside, and kept for the operator.
-        oldest_s: since when the first of the waiting has been here.
+        batch_waiting: those of batches, but the suspects.
+        oldest_s: since when the first of the waiting has been here, if it is of no batch.
         kept_free: workers that take nothing until a job fits that was passed for long enough (0 or 1).
         counts: what all processes count together.
     """
@@ -32,6 +35,7 @@ class Census(NamedTuple):
     reply_bytes: int
     suspects: int
     dead: int
+    batch_waiting: int
     oldest_s: float
     kept_free: int
     counts: dict[str, int]
@@ -41,6 +45,7 @@ async def take_census(redis: aioredis.Redis, keys: Keys, model: str) -> Census:
     """Ask Redis; raises redis-py's errors."""
     async with redis.pipeline(transaction=False) as pipe:
         pipe.zcard(keys.queue(model))
+        pipe.zcount(keys.queue(model), BATCH_ORDER, f"({SUSPECT_ORDER}")
         pipe.zcard(keys.leases(model))
         pipe.hget(keys.bodies(model), keys.SUM)
         pipe.hget(keys.replies(model), keys.SUM)
@@ -48,13 +53,16 @@ async def take_census(redis: aioredis.Redis, keys: Keys, model: str) -> Census:
         pipe.zcard(keys.dead(model))
         pipe.exists(keys.reserved(model))
         pipe.hgetall(keys.counts(model))
-        pipe.zrange(keys.queue(model), 0, 0)
+        pipe.zrange(keys.queue(model), 0, 0, withscores=True)
         found = [sound(answer) for answer in await pipe.execute(raise_on_error=False)]
     *numbers, counts, first = found
     told = {name.decode(errors="replace"): number_of(count) for name, count in (counts or {}).items()}
-    waiting, running, queued_bytes, reply_bytes, suspects, dead, kept_free = map(number_of, numbers)
-    oldest_s = await _age_s(redis, keys.job(model, first[0].decode(errors="replace"))) if first else 0.0
-    return Census(waiting, running, queued_bytes, reply_bytes, suspects, dead, oldest_s, kept_free, told)
+    in_all, of_batches, running, queued_bytes, reply_bytes, suspects, dead, kept_free = map(number_of, numbers)
+    oldest_s = 0.0
+    if first and first[0][1] % SUSPECT_ORDER < BATCH_ORDER:
+        oldest_s = await _age_s(redis, keys.job(model, first[0][0].decode(errors="replace")))
+    held = (running, queued_bytes, reply_bytes, suspects, dead, of_batches)
+    return Census(in_all - of_batches, *held, oldest_s, kept_free, told)
 
 
 def number_of(stored: Any) -> int:

@@ -71,7 +71,11 @@ class Job:
         hide_usage: the client did not ask for the usage chunk that the worker asks vLLM for.
         stream: the answer is a stream of events.
         tenant: whose it is.
+<<<<<<< HEAD
         parts: its media, where the answer is to say what each part was.
+=======
+        batch: a line of a batch, which gives way to people.
+>>>>>>> 6cc6da3 (Give jobs of batches a class of their own in the queue: a worker takes them when nobody else waits, and keeps a part of itself free of them, so that a person who comes finds room)
     """
 
     id: str
@@ -82,7 +86,11 @@ class Job:
     hide_usage: bool = False
     stream: bool = False
     tenant: str = DEFAULT_TENANT
+<<<<<<< HEAD
     parts: tuple[PartTokens, ...] = ()
+=======
+    batch: bool = False
+>>>>>>> 6cc6da3 (Give jobs of batches a class of their own in the queue: a worker takes them when nobody else waits, and keeps a part of itself free of them, so that a person who comes finds room)
 
     @classmethod
     def restore(cls, job_id: str, model: str, meta: bytes, body: bytes, sequences: int) -> Job:
@@ -95,6 +103,7 @@ class Job:
         if not isinstance(known, dict):
             raise TypeError("a job's description is an object")
         stream, tenant = known.get("stream", False), known.get("tenant", DEFAULT_TENANT)
+<<<<<<< HEAD
         parts = tuple(PartTokens(*part) for part in known.get("parts", ()))
         return cls(job_id, model, known["path"], body, sequences, known["hide_usage"], stream, tenant, parts)
 
@@ -105,6 +114,15 @@ class Job:
         if self.parts:
             known["parts"] = list(map(tuple, self.parts))
         return orjson.dumps(known)
+=======
+        of_client = (known["hide_usage"], stream, tenant, known.get("batch", False))
+        return cls(job_id, model, known["path"], body, sequences, *of_client)
+
+    def meta(self) -> bytes:
+        """What travels beside the body."""
+        known = {"path": self.path, "hide_usage": self.hide_usage, "stream": self.stream, "tenant": self.tenant}
+        return orjson.dumps({**known, "batch": True} if self.batch else known)
+>>>>>>> 6cc6da3 (Give jobs of batches a class of their own in the queue: a worker takes them when nobody else waits, and keeps a part of itself free of them, so that a person who comes finds room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +157,14 @@ class Leases(list[Lease]):
 
     Attributes:
         kept_free: the worker gets nothing else until a job fits that others have passed for long enough.
+        batch_waits: jobs of batches wait until others of them have ended here.
         unreadable: ids and epochs of jobs that it gave and whose description cannot be read.
     """
 
     def __init__(self, leases: Iterable[Lease] = ()):
         super().__init__(leases)
         self.kept_free = False
+        self.batch_waits = False
         self.unreadable: list[tuple[bytes, int]] = []
 
     @classmethod

@@ -172,6 +172,8 @@ class ReplyHub:
                         )
                     )
                     continue
+                if part.state == b"queued" and not stream.offset:
+                    stream.last_entry = stream.last_heard  # it is the queue that says when it has waited for too long
                 stream.first = part.first
                 stream.feed(place.offset, part.entries)
                 stream.length = max(stream.length, part.length)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+from typing import Any
+
 import redis.asyncio as aioredis
 
 from tessera.queue.keys import Keys
@@ -21,7 +25,40 @@ class Wakeup:
     def __init__(self, redis: aioredis.Redis, keys: Keys, model: str):
         self._direct = Direct(redis)
         self._key = keys.wake(model)
+        # A call that is given up may have taken a token, so the next wait goes on with it.
+        self._asking: asyncio.Task[Any] | None = None
 
-    async def wait(self) -> None:
-        """Return when a job was queued, or after ``LONGEST_WAIT_S``. Raises redis-py's errors."""
+    async def wait(self, or_until: asyncio.Event | None = None) -> None:
+        """Return when a job was queued, or after ``LONGEST_WAIT_S``. Raises redis-py's errors.
+
+        Args:
+            or_until: return when this is set, too.
+        """
+        if or_until is None and self._asking is None:
+            await self._ask()
+            return
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+        if or_until is not None:
+            event = asyncio.create_task(or_until.wait())
+            try:
+                await asyncio.wait([self._asking, event], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                event.cancel()
+            if not self._asking.done():
+                return
+        try:
+            await asyncio.shield(self._asking)
+        finally:
+            if self._asking.done():
+                self._asking = None
+
+    async def aclose(self) -> None:
+        """Wait no more."""
+        if self._asking is not None:
+            self._asking.cancel()
+            with suppress(Exception, asyncio.CancelledError):
+                await self._asking
+
+    async def _ask(self) -> None:
         await self._direct.command("BLPOP", self._key, LONGEST_WAIT_S)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pydantic_settings import SettingsConfigDict
 
+from tessera.settings.batches import BatchSettings
 from tessera.settings.fetch import FetchSettings
 from tessera.settings.files import FileSettings
 from tessera.settings.gateway import GatewaySettings
@@ -46,6 +47,7 @@ __all__ = [
 
 class Settings(
     TelemetrySettings,
+    BatchSettings,
     FetchSettings,
     FileSettings,
     MediaSettings,

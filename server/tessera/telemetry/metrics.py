@@ -33,7 +33,8 @@ PLANS = Counter(
     "Answers whose tokens of media were planned, by what the engine counted: the same (exact), or not (contradicted).",
     ["model", "outcome"],
 )
-QUEUE_DEPTH = Gauge("tessera_queue_depth", "Jobs waiting, over all gateways.", ["model"])
+QUEUE_DEPTH = Gauge("tessera_queue_depth", "Jobs waiting but those of batches, over all gateways.", ["model"])
+BATCH_QUEUE_DEPTH = Gauge("tessera_batch_queue_depth", "Jobs of batches waiting, over all gateways.", ["model"])
 OLDEST_WAITING = Gauge(
     "tessera_oldest_waiting_job_seconds", "How long the job that is next has waited, over all gateways.", ["model"]
 )

@@ -95,11 +95,13 @@ class Frontend:
         self._leasing = asyncio.create_task(self._lease())
         try:
             await asyncio.wait([self._leasing])
+            await self._wakeup.aclose()
             await self._withdraw(announcing)
             await self._drain()
         finally:
             self._stopped = True
             await _end(self._leasing, announcing)
+            await self._wakeup.aclose()
             await self._give_back()
             await _end(*keepers)
 
@@ -120,6 +122,9 @@ class Frontend:
                 if taken.kept_free:
                     # Others are woken for what this worker must not take.
                     await self._some_end()
+                elif taken.batch_waits:
+                    # Room for the next of a batch comes with the end of another one, room for others is there.
+                    await self._wakeup.wait(self._changed)
                 elif len(taken) < LEASED_AT_ONCE and not self._full:
                     # No more work, or no room for the next job.
                     await self._wakeup.wait()
@@ -145,7 +150,10 @@ class Frontend:
             # This process was stopped, or its loop was: what lapsed meanwhile goes on here rather than anew.
             await self._renew()
         self._changed.clear()
-        room = {"free": self._card.sequences - self._sequences, "capacity": self._card.sequences}
+        running = self._running.values()
+        of_batches = sum(self._jobs.get(job.task, 0) for job in running if job.lease.job.batch)
+        capacity = self._card.sequences
+        room = {"free": capacity - self._sequences, "capacity": capacity, "of_batches": of_batches}
         call = asyncio.create_task(self._broker.lease(self._card.model, self.worker_id, **room, most=LEASED_AT_ONCE))
         try:
             await asyncio.shield(call)

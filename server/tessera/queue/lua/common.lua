@@ -126,6 +126,12 @@ end
 -- Jobs under which all but the last of the workers that may die have died wait behind all others, in their own order.
 local SUSPECT = 2 ^ 40
 
+-- Jobs of batches wait behind those of people, in their own order: so much is part of it from the beginning.
+local BATCH = 2 ^ 39
+
+-- Jobs of batches that wait, but those that are to run alone.
+local function batch_length(prefix) return redis.call('ZCOUNT', prefix .. 'queue', BATCH, '(' .. SUSPECT) end
+
 -- Of those that a job has outlived, so many times as many may die under it as of others: one that ends its workers a
 -- little later each time must come to an end as well.
 local OUTLIVED = 2

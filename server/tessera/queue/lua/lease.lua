@@ -1,9 +1,10 @@
 -- KEYS: any key of the model
 -- ARGV: prefix, 5 limits (see `limits_from`), worker, claim, 1 if the claim was made before, free sequences, sequences
--- that the engine runs at once, max jobs, lease ms, most overtakings of a job, longest time in which it is overtaken (ms)
+-- that the engine runs at once, max jobs, lease ms, most overtakings of a job, longest time in which it is overtaken (ms), free sequences
+-- for jobs of batches, sequences that all of these may take up here
 -- Returns an array of {id, epoch, attempts, wait ms, sequences, meta, body, entries that its log holds already,
--- sequences that it takes up here}, whether the worker is kept free, and what `keep_letter` returns for each that is
--- set aside, since its record is damaged.
+-- sequences that it takes up here}, whether the worker is kept free, what `keep_letter` returns for each that is
+-- set aside, since its record is damaged, and whether jobs of batches wait for others of them to end here.
 -- The answer to a claim may be lost, and the claim itself delayed until its worker has long made it again: made twice
 -- it gives the same jobs twice, and made after a later one it gives none.
 -- A suspect (see `give_back`) needs all of an engine, to run alone, and is passed by all others; but for one at a time,
@@ -12,13 +13,17 @@
 -- kept free: it takes nothing else until the job fits, or another worker has taken it.
 -- Of jobs that were given out before, one worker takes only a few in a call, and another one is woken for the next: what
 -- a dead worker ran is shared out among those that are left, rather than gone on with by the one that asks first.
+-- Jobs of batches are taken while nobody else waits, and leave some of each worker to whoever comes next. They pass each
+-- other as well; but no worker is kept free for one, which only holds back the others behind it.
 local prefix, limits, worker, claim, again = ARGV[1], limits_from(2), ARGV[7], tonumber(ARGV[8]), ARGV[9] == '1'
 local free, capacity, most = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 local lease_ms, reply_ttl_ms = tonumber(ARGV[13]), tonumber(limits.reply_ttl_ms)
 local most_passed, longest_ms = tonumber(ARGV[14]), tonumber(ARGV[15])
+local batch_free, batch_room = tonumber(ARGV[16]), tonumber(ARGV[17])
 local queue, leases, record = prefix .. 'queue', prefix .. 'leases', prefix .. 'claim:' .. worker
 local reserved = prefix .. 'reserved'
 local now, jobs, given, letters, kept_free = now_ms(), {}, {claim}, {}, false
+local batch_waits = 0
 -- Jobs that do not fit are looked at up to this number.
 local MOST_SKIPPED = 64
 -- Of so many that wait, one that was given out before is taken in a call, and one at the least.
@@ -29,7 +34,7 @@ local function look(id, score)
     'front_ms', 'width')
   return {epoch = job[1], state = job[2], attempts = int(job[3]), enqueued_ms = int(job[4]),
     sequences = int(job[5]), deadline_ms = int(job[6]), reply_to = job[7], front_ms = job[8],
-    width = int(job[9]), suspect = score >= SUSPECT}
+    width = int(job[9]), suspect = score >= SUSPECT, batch = score % SUSPECT >= BATCH}
 end
 
 local function whole(job)
@@ -37,8 +42,16 @@ local function whole(job)
     and job.deadline_ms and job.reply_to
 end
 
--- A job wider than any engine is only as wide as it: it runs alone rather than never.
-local function width_of(job) return job.suspect and capacity or math.min(job.sequences, capacity) end
+-- A job wider than any engine is only as wide as it: it runs alone rather than never. So is one of a batch that is wider
+-- than all of them may be.
+local function width_of(job)
+  return job.suspect and capacity or math.min(job.sequences, job.batch and batch_room or capacity)
+end
+
+local function fits(job)
+  local width = width_of(job)
+  return width <= free and (job.suspect or not job.batch or width <= batch_free)
+end
 
 -- {description, body, entries of the reply so far}; or nil, and what is damaged.
 local function content_of(id)
@@ -74,6 +87,7 @@ local function take(id, job)
     width >= capacity and 1 or 0)
   give(id, epoch, redis.call('HINCRBY', key, 'attempts', 1), width, content, job)
   free = free - width
+  if job.batch then batch_free = batch_free - width end
 end
 
 -- A job that can be taken, or nil.
@@ -139,11 +153,11 @@ local function take_what_fits()
   if suspected and free == capacity and (enough or not one_runs_alone()) then
     take(suspect, suspected)
     suspected = nil
-  elseif enough and free < capacity and not holder[1] then
+  elseif enough and free < capacity and not holder[1] and not suspected.batch then
     keep_free_for(suspect)
     return
   end
-  local front, skipped, passing, passing_suspects, resumed = nil, 0, 0, 0, 0
+  local front, front_of_batch, skipped, passing, passing_suspects, resumed = nil, false, 0, 0, 0, 0
   local share = math.max(1, math.floor(redis.call('ZCARD', queue) / SHARED_AMONG))
   for _ = 1, most + MOST_SKIPPED do
     if #jobs >= most or free <= 0 then break end
@@ -153,7 +167,12 @@ local function take_what_fits()
       break
     end
     local job = waiting(id, score)
-    if job and width_of(job) <= free then
+    if job and job.batch and not job.suspect then
+      if front and not front_of_batch then break end
+      if not fits(job) then batch_waits = 1 end
+      if batch_free <= 0 then break end
+    end
+    if job and fits(job) then
       if job.epoch ~= '0' then resumed = resumed + 1 end
       if resumed > share then
         wake_one()
@@ -165,9 +184,9 @@ local function take_what_fits()
     elseif job then
       skipped = skipped + 1
       if not front then
-        front = id
-        if passed_enough(id) and not holder[1] then
-          keep_free_for(id)
+        front, front_of_batch = id, job.batch
+        if passed_enough(id) and (job.batch or not holder[1]) then
+          if not job.batch then keep_free_for(id) end
           break
         end
       end
@@ -186,7 +205,7 @@ if last then
     count(prefix, 'corrupt:claim')
     redis.call('DEL', record)
   elseif claim < last[1] then
-    return {{}, 0, letters}
+    return {{}, 0, letters, 0}
   elseif claim == last[1] then
     for i = 2, #last, 2 do
       local id, job = last[i], look(last[i], 0)
@@ -195,7 +214,7 @@ if last then
         give(id, last[i + 1], job.attempts, job.width, content, job)
       end
     end
-    return {jobs, 0, letters}
+    return {jobs, 0, letters, 0}
   end
 end
 
@@ -203,4 +222,4 @@ take_what_fits()
 if #jobs > 0 then keep(leases, lease_ms + reply_ttl_ms) end
 -- Nothing was given and nobody asks twice: there is nothing to remember.
 if #jobs > 0 or again then redis.call('SET', record, cmsgpack.pack(given), 'PX', lease_ms + reply_ttl_ms) end
-return {jobs, kept_free and 1 or 0, letters}
+return {jobs, kept_free and 1 or 0, letters, batch_waits}

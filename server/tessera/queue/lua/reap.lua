@@ -40,8 +40,8 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'leases', '-inf', now,
   end
 end
 
--- The queue's order is that of arrival and the wait is the same for all, so the overdue ones are in front; between them
--- those that some worker had before, which may wait longer.
+-- The queue's order is that of arrival and the wait is the same for all of a class, so the overdue ones are in front;
+-- between them those that some worker had before, which may wait longer.
 local function end_overdue(ids)
   for _, id in ipairs(ids) do
     local job = fields_of(prefix, id, 'deadline_ms', 'reply_to', 'attempts')
@@ -57,6 +57,7 @@ local function end_overdue(ids)
   end
 end
 end_overdue(redis.call('ZRANGE', prefix .. 'queue', 0, most - 1))
+end_overdue(redis.call('ZRANGEBYSCORE', prefix .. 'queue', BATCH, '(' .. SUSPECT, 'LIMIT', 0, most))
 end_overdue(redis.call('ZRANGEBYSCORE', prefix .. 'queue', SUSPECT, '+inf', 'LIMIT', 0, most))
 
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', gateways, '-inf', now)) do
