@@ -71,11 +71,8 @@ class Job:
         hide_usage: the client did not ask for the usage chunk that the worker asks vLLM for.
         stream: the answer is a stream of events.
         tenant: whose it is.
-<<<<<<< HEAD
         parts: its media, where the answer is to say what each part was.
-=======
         batch: a line of a batch, which gives way to people.
->>>>>>> 6cc6da3 (Give jobs of batches a class of their own in the queue: a worker takes them when nobody else waits, and keeps a part of itself free of them, so that a person who comes finds room)
     """
 
     id: str
@@ -86,11 +83,8 @@ class Job:
     hide_usage: bool = False
     stream: bool = False
     tenant: str = DEFAULT_TENANT
-<<<<<<< HEAD
     parts: tuple[PartTokens, ...] = ()
-=======
     batch: bool = False
->>>>>>> 6cc6da3 (Give jobs of batches a class of their own in the queue: a worker takes them when nobody else waits, and keeps a part of itself free of them, so that a person who comes finds room)
 
     @classmethod
     def restore(cls, job_id: str, model: str, meta: bytes, body: bytes, sequences: int) -> Job:
@@ -103,9 +97,9 @@ class Job:
         if not isinstance(known, dict):
             raise TypeError("a job's description is an object")
         stream, tenant = known.get("stream", False), known.get("tenant", DEFAULT_TENANT)
-<<<<<<< HEAD
         parts = tuple(PartTokens(*part) for part in known.get("parts", ()))
-        return cls(job_id, model, known["path"], body, sequences, known["hide_usage"], stream, tenant, parts)
+        of_client = (known["hide_usage"], stream, tenant, parts, known.get("batch", False))
+        return cls(job_id, model, known["path"], body, sequences, *of_client)
 
     def meta(self) -> bytes:
         """What travels beside the body."""
@@ -113,16 +107,9 @@ class Job:
         known["tenant"] = self.tenant
         if self.parts:
             known["parts"] = list(map(tuple, self.parts))
+        if self.batch:
+            known["batch"] = True
         return orjson.dumps(known)
-=======
-        of_client = (known["hide_usage"], stream, tenant, known.get("batch", False))
-        return cls(job_id, model, known["path"], body, sequences, *of_client)
-
-    def meta(self) -> bytes:
-        """What travels beside the body."""
-        known = {"path": self.path, "hide_usage": self.hide_usage, "stream": self.stream, "tenant": self.tenant}
-        return orjson.dumps({**known, "batch": True} if self.batch else known)
->>>>>>> 6cc6da3 (Give jobs of batches a class of their own in the queue: a worker takes them when nobody else waits, and keeps a part of itself free of them, so that a person who comes finds room)
 
 
 @dataclass(frozen=True, slots=True)
