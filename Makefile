@@ -31,6 +31,10 @@ test: install tools lint ## Run all tests, the end-to-end ones on real Redis, Ra
 test-quick: install $(VENV)/node_modules/.installed ## Run the tests that need no vLLM
 	@$(BIN)/pytest -m "not e2e" --numprocesses 2 --dist loadfile
 
+.PHONY: test-families
+test-families: install ## Compare estimates with what real vLLM counts of tiny models of several families (minutes)
+	@TESSERA_TEST_ALL_FAMILIES=1 $(BIN)/pytest tests/e2e/test_tiny_models.py
+
 .PHONY: lint
 lint: install ## Check format, style, types and the direction of imports
 	@$(BIN)/ruff format --check .
