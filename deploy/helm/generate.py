@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,11 +141,21 @@ _PLAIN = {bool: {"type": "boolean"}, str: _TEXT, int: {"type": "integer", "minim
 
 def settings_schema() -> dict[str, Any]:
     """What a map of settings may have: every setting that is not reserved, within its bounds."""
-    properties = {}
-    for name, told in Settings.model_json_schema()["properties"].items():
+    properties, settings = {}, Settings.model_json_schema()
+    for name, told in settings["properties"].items():
         if name not in RESERVED:
-            properties[name] = {key: value for key, value in told.items() if key not in ("title", "default")}
+            whole = _resolved(told, settings.get("$defs", {}))
+            properties[name] = {key: value for key, value in whole.items() if key not in ("title", "default")}
     return _strict(properties)
+
+
+def _resolved(schema: Any, kinds: Mapping[str, Any]) -> Any:
+    """A schema with those that it refers to in their places: it is used at several, and none of them is the root."""
+    if isinstance(schema, dict):
+        if (named := schema.get("$ref")) is not None:
+            return _resolved(kinds[named.removeprefix("#/$defs/")], kinds)
+        return {key: _resolved(value, kinds) for key, value in schema.items()}
+    return [_resolved(each, kinds) for each in schema] if isinstance(schema, list) else schema
 
 
 def schema() -> dict[str, Any]:

@@ -81,6 +81,16 @@ def test_settings_of_the_examples_are_valid(name: str):
             assert Settings(**{k: v for k, v in given.items() if isinstance(v, str)}), where
 
 
+def test_settings_that_are_objects_are_told_as_json():
+    usual = {"*": {"detail": "low", "visual_token_budget": 4000}}
+    prices = {"small": {"text": 0.2, "image": 0.5}}
+    changes = {"settings": {"visual_defaults": usual, "prices": prices}}
+    pods = [containers(pod["spec"])[0] for name, pod in pod_templates(render(values(**changes))) if "gateway" in name]
+    told = environment(pods[0])
+    assert json.loads(told["TESSERA_VISUAL_DEFAULTS"]) == usual
+    assert json.loads(told["TESSERA_PRICES"]) == prices
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_pod_lives_longer_than_its_drain(case: str):
     for name, pod in pod_templates(render(CASES[case])):

@@ -44,9 +44,9 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* A number, text or truth as an environment variable has it: 1000000 and not 1e+06. */}}
+{{/* A number, text, truth or object as an environment variable has it: 1000000 and not 1e+06, objects as JSON. */}}
 {{- define "tessera.value" -}}
-{{- if and (kindIs "float64" .) (eq . (floor .)) }}{{ . | int64 }}{{ else }}{{ . }}{{ end -}}
+{{- if kindIs "map" . }}{{ toJson . }}{{ else if and (kindIs "float64" .) (eq . (floor .)) }}{{ . | int64 }}{{ else }}{{ . }}{{ end -}}
 {{- end }}
 
 {{/* Environment variables of a map of settings. */}}
