@@ -16,7 +16,7 @@ async def test_damaged_media_is_answered_as_the_clients_fault_and_harms_nobody()
     outcome = await run(200, seed=7)
     assert outcome.clean, [(name, came) for name, came, _ in outcome.bad]
     answers = {answer for counts in outcome.by_format.values() for answer in counts}
-    assert {"200", "400 invalid_media"} <= answers
+    assert {"200", "400 media_decode_failed"} <= answers
     assert sum(sum(counts.values()) for counts in outcome.by_format.values()) == 200
 
 
