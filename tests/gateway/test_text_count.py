@@ -58,6 +58,17 @@ async def test_each_prompt_of_a_completion_is_counted(gateway, worker):
     assert found["exact"]
 
 
+@pytest.mark.parametrize("prompt", [[5.0, 6], [[5], [6.0]]])
+async def test_tokens_are_no_text(gateway, worker, card, redis_client, settings, prompt):
+    body = {"model": worker.card.model, "prompt": prompt}
+    assert (await estimated(gateway, body))["text"]["tokens"] == 2
+    await ScriptedWorker(redis_client, settings, replace(card, prompts="")).announce()
+    await gateway.app.state.services.catalogue.refresh()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(gateway.post(body, "/v1/completions"))
+        await worker.say(await worker.take(), DOCUMENT, Data(b"{}"), End({"prompt_tokens": 2}))
+
+
 async def test_long_strings_of_large_bodies_are_counted_whole(gateway, worker):
     long = "The cat sat on the mat. " * 20_000
     tool = {"type": "function", "function": {"name": "look", "description": "Look! " * 400}}

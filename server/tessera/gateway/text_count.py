@@ -77,7 +77,8 @@ def token_prompts(prompt: Any) -> list[list[int]]:
     """Prompts that are tokens already."""
     if not isinstance(prompt, list) or not prompt:
         return []
-    if isinstance(prompt[0], int):
+    # In JSON 2.0 is an integer.
+    if isinstance(prompt[0], int | float):
         return [prompt]
     return prompt if isinstance(prompt[0], list) else []
 
@@ -93,11 +94,13 @@ def _counts(counter: PromptCounter, document: Document, parts: Sequence[MediaPar
 
 
 def text_sizes(document: Document) -> list[int]:
-    """Bytes of each prompt's text."""
+    """Bytes of each prompt's text; of prompts that are tokens there is none."""
     body = document.value
     if "messages" in body:
         return [sum(_nbytes(document, text) for text in _texts(body["messages"]))]
     prompts = body.get("prompt") or []
+    if token_prompts(prompts):
+        return []
     return [_nbytes(document, text) for text in ([prompts] if isinstance(prompts, str) else prompts)]
 
 
