@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,14 @@ import yarl
 
 from tessera import __version__
 from tessera.gateway.description import openapi_yaml
+from tessera.gateway.endpoints import ENDPOINTS
 from tests.gateway.scripted import ScriptedWorker
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/nothing", "/v1/chat/completions/", "/v1/embeddings", "/%00", "/" + "x" * 5000]
+    "path", ["/", "/v1", "/nothing", "/v1/chat/completions/", "/v1/images/generations", "/%00", "/" + "x" * 5000]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 async def test_an_unknown_path(gateway, method, path):
@@ -111,8 +113,7 @@ def test_the_description_has_every_path_and_resolves():
     assert described["openapi"].startswith("3.1")
     assert described["info"]["version"] == __version__
     assert set(described["paths"]) == {
-        "/v1/chat/completions",
-        "/v1/completions",
+        *(endpoint.path for endpoint in ENDPOINTS),
         "/v1/estimate",
         "/v1/requests/{request_id}",
         "/v1/requests/{request_id}/events",
@@ -151,3 +152,21 @@ def _references(node):
     elif isinstance(node, list):
         for value in node:
             yield from _references(value)
+
+
+@pytest.mark.parametrize(
+    ("path", "needs"),
+    [("/docs", {"swagger-ui-bundle.js", "swagger-ui.css"}), ("/redoc", {"redoc.standalone.js"})],
+)
+async def test_a_page_of_the_description_needs_nothing_from_elsewhere(gateway, path, needs):
+    async with gateway.http.get(gateway.url + path) as response:
+        assert response.status == 200
+        page = await response.text()
+    assert "http:" not in page
+    assert "https:" not in page
+    loaded = set(re.findall(r'(?:src|href|spec-url)="([^"]+)"', page) + re.findall(r"url: '([^']+)'", page))
+    assert {name.rsplit("/")[-1] for name in loaded} == needs | {"openapi.json", "favicon.png"}
+    for name in loaded:
+        async with gateway.http.get(f"{gateway.url}/{name}") as response:
+            assert response.status == 200
+            assert len(await response.read()) > 1000

@@ -16,9 +16,13 @@ from tessera import __version__
 from tessera.errors import MethodNotAllowed, RouteNotFound, TesseraError
 from tessera.gateway import estimate, files, generation, health, models, requests, uploads
 from tessera.gateway.authentication import Authentication, describe_keys, open_paths
+from tessera.gateway.components import share_components
 from tessera.gateway.failsafe import Failsafe
+from tessera.gateway.message_schema import COMPONENTS
+from tessera.gateway.pages import add_docs
 from tessera.gateway.request_id import RequestIds
 from tessera.gateway.routes import HeadAsGet, match_exactly
+from tessera.gateway.schema import ERROR
 from tessera.gateway.services import open_services
 from tessera.settings import Settings
 from tessera.telemetry import metrics
@@ -37,7 +41,9 @@ class _Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The description of the API."""
         if self.openapi_schema is None:
-            describe_keys(super().openapi())
+            described = super().openapi()
+            describe_keys(described)
+            share_components(described, {**COMPONENTS, "Error": ERROR})
         assert self.openapi_schema is not None, "it was just made"
         return self.openapi_schema
 
@@ -58,12 +64,19 @@ def create_app(settings: Settings) -> FastAPI:
             yield
 
     app = _Application(
-        title="Tessera", version=__version__, description=DESCRIPTION, lifespan=lifespan, redirect_slashes=False
+        title="Tessera",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.draining = False
     metrics.BUILD.labels(__version__).set(1)
     for resource in (generation, estimate, requests, files, uploads, models, health):
         app.include_router(resource.router)
+    add_docs(app)
     match_exactly(app.routes)
     app.add_exception_handler(TesseraError, _tessera_error)
     app.add_exception_handler(HTTPException, _http_error)

@@ -20,6 +20,7 @@ class Catalogue:
         self._directory = directory
         self._settings = settings
         self._models: dict[str, ServedModel] = {}
+        self._aliases = settings.models_by_alias()
         self._last_known: dict[str, float] = {}
         # Its jobs wait, run, and are kept, for as long as this.
         self._remembered_s = settings.queue_timeout_s + settings.reply_ttl_s + 2 * settings.lease_s
@@ -36,6 +37,11 @@ class Catalogue:
         if not found:
             self.check_reachable()
         return found
+
+    def aliases(self) -> dict[str, ServedModel]:
+        """Other names of the models that ``served`` lists, as the operator has set them."""
+        found = {m.card.model: m for m in self._models.values() if self._expected(m)}
+        return {alias: found[name] for alias, name in self._aliases.items() if name in found}
 
     def known(self) -> list[ServedModel]:
         """All models of the directory, also those that nobody expects back."""
@@ -54,19 +60,19 @@ class Catalogue:
         return self.reachable and any(m.workers for m in self._models.values())
 
     def require(self, name: str) -> ServedModel:
-        """The model of that name.
+        """The model of that name, or of which it is an alias.
 
         Raises:
             QueueUnavailable: Redis does not answer, so that there is no knowing.
             ModelNotFound: other models are served, not this one.
             NoWorker: its workers have been gone for ``TESSERA_WORKER_GRACE_S``, or there is no worker at all.
         """
-        model = self._models.get(name)
+        model = self._models.get(self._aliases.get(name, name))
         if model is not None and self._expected(model):
             return model
         self.check_reachable()
         if model is None and (served := [m.card.model for m in self.served()]):
-            known = ", ".join(f"`{s}`" for s in served)
+            known = ", ".join(f"`{s}`" for s in (*served, *self.aliases()))
             raise ModelNotFound(f"The model `{name}` does not exist here. Served: {known}.", param="model")
         raise NoWorker(f"No worker serves the model `{name}` at the moment.", param="model", retry_after_s=10)
 

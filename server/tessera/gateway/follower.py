@@ -7,6 +7,7 @@ from starlette.types import Scope, Send
 from tessera.gateway.direct import direct
 from tessera.gateway.event_ids import BEGINNING, EventId, beyond_end
 from tessera.gateway.observation import Observation, Retelling
+from tessera.gateway.packing import takes_gzip
 from tessera.gateway.playback import Playback
 from tessera.gateway.services import Services
 from tessera.gateway.wire import Wire
@@ -25,12 +26,14 @@ async def follow(
         ReplyDropped: the answer is no longer kept, or does not reach as far as the event.
         TesseraError: what the request failed with, where no part of its answer was to be sent.
     """
-    heartbeat_s = services.settings.stream_heartbeat_s if record.stream else 0
+    settings = services.settings
+    heartbeat_s = settings.stream_heartbeat_s if record.stream else 0
+    packed_from = settings.gzip_answers_bytes if takes_gzip(scope) else 0
     with metrics.FOLLOWERS.track_inprogress(), services.hub.open(record, start=after.entry) as stream:
         await services.hub.follow(stream)
         if after != BEGINNING and stream.length <= after.entry:
             raise beyond_end()
-        with Wire(send, direct(scope, send), heartbeat_s=heartbeat_s) as wire:
+        with Wire(send, direct(scope, send), heartbeat_s=heartbeat_s, packed_from=packed_from) as wire:
             playback = Playback(stream, wire, Retelling(seen), numbered=True, on_failure=lambda _: None)
             if after != BEGINNING and stream.first is not None:
                 head = decode(stream.first)

@@ -7,6 +7,7 @@ from typing import Self
 
 from starlette.types import Send
 
+from tessera.gateway.packing import pack
 from tessera.queue import Head
 
 _STREAM = "text/event-stream"
@@ -23,16 +24,18 @@ class Wire:
         send_piece: for what comes after the head.
         heartbeat_s: silence after which a comment is sent, the first with a head; 0: never. It costs one timer a
             response, not one a token.
+        packed_from: bytes from which on a document is compressed; 0: never.
 
     Attributes:
         started: the head is out; what comes now can no longer have a status of its own.
     """
 
-    def __init__(self, send: Send, send_piece: Send, *, heartbeat_s: float):
+    def __init__(self, send: Send, send_piece: Send, *, heartbeat_s: float, packed_from: int = 0):
         self.started = False
         self._send = send
         self._send_piece = send_piece
         self._heartbeat_s = heartbeat_s
+        self._packed_from = packed_from
         self._loop = asyncio.get_running_loop()
         self._last_write = self._loop.time()
         self._writing = False
@@ -57,7 +60,10 @@ class Wire:
         self._writing = True
         try:
             if not self.started:
-                await self._start(head, None if more or is_stream(head) else len(body))
+                whole = not (more or is_stream(head))
+                if whole and 0 < self._packed_from <= len(body):
+                    head, body = await pack(head, body)
+                await self._start(head, len(body) if whole else None)
             await self._send_piece({"type": "http.response.body", "body": body, "more_body": more})
         finally:
             self._writing = False

@@ -7,7 +7,7 @@ from tessera.errors import MediaFetchFailed, MediaTooLarge
 
 
 def read_coding(header: str) -> str | None:
-    """The one coding that a ``Content-Encoding`` header names, ``gzip`` or ``deflate``; None where there is none.
+    """The one coding that a ``Content-Encoding`` header names; None where there is none.
 
     Raises:
         MediaFetchFailed: another one, or several on top of each other.
@@ -17,7 +17,7 @@ def read_coding(header: str) -> str | None:
     except compression.UnknownCoding as named:
         raise MediaFetchFailed(
             f"The answer came in content encoding {str(named)!r}, which was not asked for; "
-            "gzip and deflate can be read."
+            "gzip, deflate and zstd can be read."
         ) from None
 
 

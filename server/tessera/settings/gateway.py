@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
 
-from tessera.settings.units import MIB
+from tessera.settings.units import KIB, MIB
 
 
 class GatewaySettings(BaseSettings):
@@ -25,6 +25,11 @@ class GatewaySettings(BaseSettings):
         gt=0,
         description="Most sequences of one request: `n` times its prompts.",
     )
+    max_inputs: int = Field(
+        2048,  # the most that OpenAI's API takes
+        gt=0,
+        description="Most texts of one request that are embedded, classified or scored.",
+    )
     max_queued_jobs: int = Field(4096, gt=0, description="Jobs waiting for one model above which 429 is answered.")
     queue_timeout_s: float = Field(300.0, gt=0, description="Longest wait of a job for a worker.")
     worker_grace_s: float = Field(180.0, ge=0, description="How long requests are queued for a model without workers.")
@@ -33,6 +38,11 @@ class GatewaySettings(BaseSettings):
         5.0,
         ge=0,
         description="Silence of a stream after which a comment goes out, so that proxies keep it open; 0: never.",
+    )
+    gzip_answers_bytes: int = Field(
+        64 * KIB,
+        ge=0,
+        description="Size from which on an answer in one piece is compressed for clients that take gzip; 0: never.",
     )
     reply_ttl_s: int = Field(120, gt=0, description="How long a finished job's reply log is kept.")
     idempotency_ttl_s: int = Field(
@@ -45,12 +55,33 @@ class GatewaySettings(BaseSettings):
     drain_notice_s: float = Field(
         3.0, ge=0, description="The first part of it, in which `/readyz` says 503 and new requests are still taken."
     )
+    aliases: str = Field(
+        "", description="Other names of models, separated by commas: `gpt-4o=tessera-nano, small=tessera-nano`."
+    )
     chat_roles: str = Field(
         "", description="Roles of messages that the models' chat templates know besides OpenAI's, separated by commas."
     )
     cors_allow_origins: str = Field(
         "", description="Origins of web pages that may use the API, separated by commas; `*`: all; empty: none."
     )
+
+    @field_validator("aliases")
+    @classmethod
+    def _check_aliases(cls, value: str) -> str:
+        for item in _listed(value):
+            alias, _, model = (part.strip() for part in item.partition("="))
+            if not alias or not model:
+                raise ValueError(f"{item!r} is not `name=model`")
+        named = _named(value)
+        if len(named) < len(_listed(value)):
+            raise ValueError("a name stands twice")
+        if chained := [name for name in named.values() if name in named]:
+            raise ValueError(f"{chained[0]!r} is a name of another model itself")
+        return value
+
+    def models_by_alias(self) -> dict[str, str]:
+        """Of ``TESSERA_ALIASES``: the model that each name means."""
+        return _named(self.aliases)
 
     def allowed_origins(self) -> list[str]:
         """The origins of ``TESSERA_CORS_ALLOW_ORIGINS``, one by one."""
@@ -59,6 +90,11 @@ class GatewaySettings(BaseSettings):
     def further_roles(self) -> list[str]:
         """The roles of ``TESSERA_CHAT_ROLES``, one by one."""
         return _listed(self.chat_roles)
+
+
+def _named(value: str) -> dict[str, str]:
+    pairs = (item.partition("=") for item in _listed(value))
+    return {name.strip(): model.strip() for name, _, model in pairs}
 
 
 def _listed(value: str) -> list[str]:

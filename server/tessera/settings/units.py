@@ -1,3 +1,4 @@
 """Units that defaults are written in."""
 
-MIB = 1024 * 1024
+KIB = 1024
+MIB = 1024 * KIB

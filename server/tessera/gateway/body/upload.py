@@ -77,8 +77,8 @@ def _coding(header: str) -> str | None:
         return compression.read_coding(header)
     except compression.UnknownCoding as named:
         raise UnsupportedContentEncoding(
-            f"Request bodies in content encoding {str(named)!r} cannot be read. Send them as they are, or with gzip or "
-            "deflate."
+            f"Request bodies in content encoding {str(named)!r} cannot be read. Send them as they are, or with gzip, "
+            "deflate or zstd."
         ) from None
 
 
