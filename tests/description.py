@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
 from tessera.gateway.app import create_app
+from tessera.gateway.endpoints import CHAT, COMPLETION, ENDPOINTS, RERANKING, SCORING
 from tessera.settings import Settings
 
-PATHS = ["/v1/chat/completions", "/v1/completions"]
+GENERATING = [CHAT.path, COMPLETION.path]
+# Those that answer alike by several names, once.
+PATHS = [endpoint.path for endpoint in ENDPOINTS if endpoint not in (*RERANKING[1:], *SCORING[1:])]
 
 _API = create_app(Settings()).openapi()
 _OPERATIONS = schemathesis.openapi.from_dict(_API)
@@ -22,6 +25,8 @@ _FORMATS.checks("int64")(lambda value: not isinstance(value, int | float) or -(2
 
 def validator(schema: dict[str, Any]) -> jsonschema.Draft202012Validator:
     """What decides whether the schema allows a value."""
+    # References are to components of the whole.
+    schema = {**schema, "components": _API["components"]}
     return jsonschema.Draft202012Validator(schema, format_checker=_FORMATS)
 
 
@@ -29,6 +34,8 @@ BODIES = {
     path: validator(_API["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"])
     for path in PATHS
 }
+
+_PROMPTS = {endpoint.path: endpoint.prompt_fields for endpoint in ENDPOINTS}
 
 
 def allowed(path: str) -> st.SearchStrategy[dict[str, Any]]:
@@ -56,5 +63,5 @@ def wrong_fields(path: str, body: dict[str, Any]) -> set[str]:
         elif error.validator == "required":
             found |= set(error.validator_value) - body.keys()
         else:  # the one that says what goes with what
-            found.add("stream_options")
+            found |= {"stream_options"} if path in GENERATING else {*_PROMPTS[path]}
     return found

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.description import BODIES, PATHS, allowed
+from tests.description import BODIES, GENERATING, allowed
 from tests.stack import RunningStack, request
 
 pytestmark = pytest.mark.e2e
-CHAT, COMPLETION = PATHS
+CHAT, COMPLETION = GENERATING
 VALUES: dict[str, tuple[dict[str, Any], str | None]] = {
     "a number as a string": ({"max_tokens": "5"}, "max_tokens"),
     "a boolean as a number": ({"n": True}, "n"),
@@ -49,7 +49,7 @@ def check(stack: RunningStack, path: str, body: dict[str, Any], param: str | Non
         assert json.loads(content)["error"]["param"] == param
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", GENERATING)
 @pytest.mark.parametrize("name", VALUES)
 def test_a_value(stack: RunningStack, path: str, name: str) -> None:
     fields, param = VALUES[name]
@@ -72,7 +72,7 @@ def short(body: dict[str, Any]) -> dict[str, Any]:
     return body | {"model": "tessera-nano", "max_tokens": 2} | prompt | n
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", GENERATING)
 @given(data=st.data())
 @settings(
     max_examples=30,

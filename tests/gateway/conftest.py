@@ -14,6 +14,7 @@ from aiohttp import web
 from fastapi import FastAPI
 
 from tessera.gateway.app import create_app
+from tessera.gateway.endpoints import ENDPOINTS
 from tessera.gateway.server import GatewayServer
 from tessera.queue import ModelCard, connect
 from tessera.settings import Settings
@@ -41,8 +42,10 @@ def settings(redis_url: str) -> Settings:
 
 @pytest.fixture
 def card() -> ModelCard:
-    """A model under a name of its own, so that its metrics are of one test."""
-    return ModelCard(f"model-{secrets.token_hex(4)}", "/models/x", 4096, {"image": 2, "video": 1, "audio": 1}, {}, 256)
+    """A model under a name of its own, so that its metrics are of one test; it can be asked anything."""
+    limits = {"image": 2, "video": 1, "audio": 1}
+    tasks = sorted({task for endpoint in ENDPOINTS for task in endpoint.tasks})
+    return ModelCard(f"model-{secrets.token_hex(4)}", "/models/x", 4096, limits, sequences=256, tasks=tasks)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 from tessera.errors import InvalidRequest, MissingField
 from tessera.gateway.body import Document
 from tessera.gateway.content import find_media
+from tessera.gateway.endpoints import CHAT
 
 
 def document(*messages):
@@ -14,13 +15,13 @@ def document(*messages):
 
 
 def found(*content):
-    return find_media(document({"role": "user", "content": content}))
+    return find_media(document({"role": "user", "content": content}), CHAT)
 
 
 def passed_on(*content):
     """What goes on of parts that are no media."""
     read = document({"role": "user", "content": content})
-    assert find_media(read) == []
+    assert find_media(read, CHAT) == []
     return json.loads(read.encode())["messages"][0]["content"]
 
 
@@ -86,7 +87,7 @@ def test_an_empty_text_is_a_text():
 
 def test_paths_name_message_and_part():
     picture = {"type": "image_url", "image_url": {"url": "https://x/"}}
-    parts = find_media(document({"content": "x"}, {}, {"content": None}, {"content": ["x", picture, picture]}))
+    parts = find_media(document({"content": "x"}, {}, {"content": None}, {"content": ["x", picture, picture]}), CHAT)
     assert [p.path for p in parts] == ["messages[3].content[1]", "messages[3].content[2]"]
 
 

@@ -7,6 +7,7 @@ import pytest
 from tessera.errors import InvalidRequest
 from tessera.gateway.body import Document
 from tessera.gateway.conversation import ROLES, check_conversation
+from tessera.gateway.endpoints import CHAT
 from tests.gateway.scripted import chat
 
 ASKED = {"role": "user", "content": "What is the weather in Rome and Oslo?"}
@@ -19,7 +20,7 @@ def result(**fields):
 
 
 def check(*messages, roles=(), **fields):
-    check_conversation(Document(json.dumps({"messages": messages, **fields}).encode()), roles)
+    check_conversation(Document(json.dumps({"messages": messages, **fields}).encode()), CHAT, roles)
 
 
 def refused(*messages, **options):

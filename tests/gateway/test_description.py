@@ -9,14 +9,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.description import PATHS, allowed, forbidden, wrong_fields
+from tests.description import GENERATING, PATHS, allowed, forbidden, wrong_fields
 
+OTHERS = [path for path in PATHS if path not in GENERATING]
 MALFORMED = {"invalid_json", "invalid_value", "missing_required_parameter", "unsupported_content_part"}
 # What JSON Schema cannot say: by the field, words of the message.
 UNSAID = [
-    (r"n|prompt", "sequences are allowed"),
-    (r"messages\[\d+\]\.tool_call_id", "a call that nobody made"),
-    (r"messages\[\d+\]\.content\[\d+\]\.max_visual_tokens", "cannot"),
+    (r"n|prompt|messages", "sequences are allowed"),
+    (r"(messages|input)(\[\d+\])+\.tool_call_id", "a call that nobody made"),
+    (r".*content\[\d+\]\.max_visual_tokens", "cannot"),
     (r"(media_io|mm_processor)_kwargs\..*", "contradict each other"),
     (r"mm_processor_kwargs\.(min|max)_pixels", "cannot be set by a request to this model"),
 ]
@@ -50,21 +51,44 @@ def unsaid(error: dict[str, Any]) -> bool:
     )
 
 
-@pytest.mark.parametrize("path", PATHS)
+FEWER = settings(QUICK, max_examples=8)
+
+
+@pytest.mark.parametrize("path", GENERATING)
 @given(data=st.data())
 @QUICK
 async def test_what_the_description_allows_is_taken(gateway, worker, path, data):
-    body = data.draw(allowed(path))
+    await takes(gateway, worker, path, data.draw(allowed(path)))
+
+
+@pytest.mark.parametrize("path", OTHERS)
+@given(data=st.data())
+@FEWER
+async def test_what_the_description_of_other_endpoints_allows_is_taken(gateway, worker, path, data):
+    await takes(gateway, worker, path, data.draw(allowed(path)))
+
+
+@pytest.mark.parametrize("path", GENERATING)
+@given(data=st.data())
+@QUICK
+async def test_what_the_description_forbids_is_refused_by_name(gateway, worker, path, data):
+    await refuses(gateway, worker, path, data.draw(forbidden(path)))
+
+
+@pytest.mark.parametrize("path", OTHERS)
+@given(data=st.data())
+@FEWER
+async def test_what_the_description_of_other_endpoints_forbids_is_refused_by_name(gateway, worker, path, data):
+    await refuses(gateway, worker, path, data.draw(forbidden(path)))
+
+
+async def takes(gateway, worker, path, body):
     async with worker.serving(worker.echo):
         answer = await gateway.post(for_model(body, worker.card.model), path)
     assert answer.status == 200 or (answer.status in (400, 501) and unsaid(answer.error)), answer.body
 
 
-@pytest.mark.parametrize("path", PATHS)
-@given(data=st.data())
-@QUICK
-async def test_what_the_description_forbids_is_refused_by_name(gateway, worker, path, data):
-    body = data.draw(forbidden(path))
+async def refuses(gateway, worker, path, body):
     async with worker.serving(worker.echo):
         answer = await gateway.post(for_model(body, worker.card.model), path)
     assert answer.status == 400, answer.body

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from tessera.errors import InvalidAPIKey
 from tessera.gateway import server
+from tessera.gateway.endpoints import ENDPOINTS
 from tessera.queue import Data, End
 from tessera.settings import Settings
 from tests.gateway.raw import connected
@@ -48,6 +49,7 @@ async def ask(gateway, method, path, headers=()):
 async def test_only_the_open_routes_answer_without_a_key(gateway):
     routes = [route for route in gateway.app.routes if isinstance(route, Route)]
     assert len(routes) > 10
+    assert {endpoint.path for endpoint in ENDPOINTS} <= {route.path for route in routes}
     answered = set()
     for route in routes:
         path = re.sub(r"\{[^}]*\}", "x", route.path)

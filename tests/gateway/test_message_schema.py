@@ -9,6 +9,7 @@ from tessera.errors import InvalidRequest
 from tessera.gateway.body import Document
 from tessera.gateway.content import find_media
 from tessera.gateway.conversation import ROLES, check_conversation
+from tessera.gateway.endpoints import CHAT
 from tessera.gateway.message_schema import MESSAGES
 from tessera.gateway.part import CONTENTS, FILES, MEDIA, OF_FILES, TEXT
 from tests.description import validator
@@ -54,8 +55,8 @@ CALLING = {"role": "assistant", "tool_calls": [{"id": URL}]}
 def taken(messages):
     document = Document(json.dumps({"messages": messages}).encode())
     try:
-        check_conversation(document)
-        find_media(document)
+        check_conversation(document, CHAT)
+        find_media(document, CHAT)
     except InvalidRequest:
         return False
     return True

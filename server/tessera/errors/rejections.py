@@ -148,6 +148,12 @@ class ModelNotFound(InvalidRequest):
     code = "model_not_found"
 
 
+class UnsupportedEndpoint(InvalidRequest):
+    """The model cannot answer what is asked of it at this endpoint."""
+
+    code = "unsupported_endpoint"
+
+
 class UnsupportedPart(InvalidRequest):
     """A content part of a type that the server does not know."""
 

@@ -9,16 +9,19 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from tessera.errors import (
     InvalidMedia,
     InvalidRequest,
+    MissingField,
     TesseraError,
     TooManyParts,
     UnsupportedModality,
 )
-from tessera.gateway.body import Document, Path, written
+from tessera.gateway.body import Document, Endpoint, Path, written
+from tessera.gateway.conversation import conversations_of
 from tessera.gateway.media_options import MediaOptions, tell
 from tessera.gateway.media_part import FilePart, MediaPart, counted, naming, read_part
 from tessera.gateway.part import FILES, MEDIA, TEXT, check_text, kind_of
@@ -29,21 +32,24 @@ from tessera.queue import ModelCard
 # Is told of a part, what it is, and the options with which the engine gets it.
 Arrived = Callable[[MediaPart, MediaItem, MediaOptions], None]
 
+# Of all prompts of a request together: what a request holds of the media store, and what is fetched for it.
+MOST_PARTS = 128
 
-def find_media(document: Document) -> list[MediaPart | FilePart]:
-    """All media parts of its messages, which were checked (see ``conversation``), in order.
+
+def find_media(document: Document, endpoint: Endpoint) -> list[MediaPart | FilePart]:
+    """All media parts of its messages, which were checked (see ``conversation``), and of its contents, in order.
 
     Raises:
         InvalidRequest, MissingField, UnsupportedPart: naming the part.
     """
-    messages = document.value.get("messages", [])
     if BUDGET in document.value:
         document.remove((BUDGET,))  # the gateway's own
-    return [found for at, part in _parts(messages) if (found := _media_part(document, at, part))]
+    parts = chain(_parts(document, endpoint), _parts_of_contents(document, endpoint))
+    return [found for at, part in parts if (found := _media_part(document, at, part))]
 
 
-def check_media(parts: list[MediaPart], card: ModelCard, *, sound_of_videos: bool = False) -> None:
-    """Check the parts against what the model takes.
+def check_media(parts: list[MediaPart], card: ModelCard, endpoint: Endpoint, *, sound_of_videos: bool = False) -> None:
+    """Check the parts against what the model takes in one prompt.
 
     Args:
         sound_of_videos: each video is a sound, too.
@@ -51,15 +57,19 @@ def check_media(parts: list[MediaPart], card: ModelCard, *, sound_of_videos: boo
     Raises:
         UnsupportedModality, TooManyParts: naming the first part that does not fit.
     """
-    seen: Counter[Modality] = Counter()
+    if len(parts) > MOST_PARTS and endpoint.several_prompts:
+        raise TooManyParts(f"At most {MOST_PARTS} media parts may be in one request.", param=parts[MOST_PARTS].path)
+    seen: Counter[tuple[Path, Modality]] = Counter()
     for p in parts:
+        prompt = _prompt_of(p.at, endpoint)
         modalities = [p.modality]
         if sound_of_videos and p.modality is Modality.VIDEO:
             modalities.append(Modality.AUDIO)
         for modality in modalities:
-            seen[modality] += 1
+            seen[prompt, modality] += 1
             with naming(p.path), counted(modality):
-                _check_number(modality, seen[modality], card)
+                scope = "prompt" if endpoint.several_prompts else "request"
+                _check_number(modality, seen[prompt, modality], card, scope)
 
 
 async def prepare_media(
@@ -134,24 +144,42 @@ async def _reduce(p: MediaPart, item: MediaItem, reduction: Reduction, stage: Me
         return await stage.reduce(item, reduction, holder)
 
 
-def _check_number(modality: Modality, number: int, card: ModelCard) -> None:
+def _check_number(modality: Modality, number: int, card: ModelCard, scope: str) -> None:
     most = card.limits.get(modality, 0)
     if not most:
         takes = ", ".join(["text", *card.limits])
         raise UnsupportedModality(f"The model `{card.model}` takes no {modality} input; it takes {takes}.")
     if number > most:
-        raise TooManyParts(f"At most {most} {modality} part(s) may be in one request to `{card.model}`.")
+        raise TooManyParts(f"At most {most} {modality} part(s) may be in one {scope} to `{card.model}`.")
 
 
-def _parts(messages: list[Any]) -> Iterator[tuple[Path, Any]]:
-    for i, message in enumerate(messages):
-        content = message.get("content")
-        if isinstance(content, list):
-            for j, part in enumerate(content):
-                yield ("messages", i, "content", j), part
-        elif not isinstance(content, str | None):
-            path = f"messages[{i}].content"
-            raise InvalidRequest("`content` must be a string or an array of parts.", param=path)
+def _parts(document: Document, endpoint: Endpoint) -> Iterator[tuple[Path, Any]]:
+    for at, messages in conversations_of(document, endpoint):
+        for i, message in enumerate(messages):
+            content, path = message.get("content"), (*at, i, "content")
+            if isinstance(content, list):
+                yield from (((*path, j), part) for j, part in enumerate(content))
+            elif not isinstance(content, str | None):
+                param = written(path)
+                raise InvalidRequest("`content` must be a string or an array of parts.", param=param)
+
+
+def _parts_of_contents(document: Document, endpoint: Endpoint) -> Iterator[tuple[Path, Any]]:
+    for name in endpoint.contents:
+        value = document.value.get(name)
+        listed = enumerate(value) if isinstance(value, list) else ((None, value),)
+        for i, each in listed:
+            if not isinstance(each, dict):
+                continue
+            path: Path = (name, "content") if i is None else (name, i, "content")
+            if not isinstance(content := each.get("content"), list):
+                raise MissingField(f"`{written(path)}` is required, an array of parts.", param=written(path))
+            yield from (((*path, j), part) for j, part in enumerate(content))
+
+
+def _prompt_of(at: Path, endpoint: Endpoint) -> Path:
+    """Where the prompt stands of which a part is one: a conversation, or a side of a pair."""
+    return at[:-2] if at[0] in endpoint.contents else at[:-3]
 
 
 def _media_part(document: Document, at: Path, part: Any) -> MediaPart | FilePart | None:

@@ -13,10 +13,11 @@ from starlette.requests import ClientDisconnect
 
 from tessera.errors import Cancelled
 from tessera.gateway import schema
-from tessera.gateway.body import CHAT, COMPLETION, Document, Share, read_body, read_options
+from tessera.gateway.body import Document, Endpoint, Limits, Share, read_body, read_options
 from tessera.gateway.content import check_media, find_media, prepare_media
 from tessera.gateway.conversation import check_conversation
 from tessera.gateway.disconnect import cancel_on_disconnect
+from tessera.gateway.endpoints import CHAT, COMPLETION
 from tessera.gateway.item_counts import Unanswered
 from tessera.gateway.learnt_tokens import kind_of_item
 from tessera.gateway.media_file import find_files
@@ -122,11 +123,11 @@ async def estimate(request: Request, preview: Preview = False) -> Estimate:
         document = await _read(request, services, share)
         async with cancel_on_disconnect(request.receive):
             endpoint = CHAT if "messages" in document.value else COMPLETION
-            most = services.settings.max_sequences
-            options = await document.run(lambda read: read_options(read, endpoint, most))
+            limits = Limits.of(services.settings)
+            options = await document.run(lambda read: read_options(read, endpoint, limits))
             card = services.catalogue.require(options.model).card
             seen.model = card.model
-            return await _estimate(document, card, services, seen.tenant, preview=preview)
+            return await _estimate(document, endpoint, card, services, seen.tenant, preview=preview)
 
 
 async def _read(request: Request, services: Services, share: Share) -> Document:
@@ -138,12 +139,15 @@ async def _read(request: Request, services: Services, share: Share) -> Document:
     return await Document.read(raw, settings.max_body_values)
 
 
-async def _estimate(document: Document, card: ModelCard, services: Services, tenant: str, *, preview: bool) -> Estimate:
+async def _estimate(
+    document: Document, endpoint: Endpoint, card: ModelCard, services: Services, tenant: str, *, preview: bool
+) -> Estimate:
     further_roles = services.settings.further_roles()
-    await document.run(lambda read: check_conversation(read, further_roles))
-    parts = await find_files(await document.run(find_media), card, services.files, tenant)
+    await document.run(lambda read: check_conversation(read, endpoint, further_roles))
+    asked = await document.run(lambda read: find_media(read, endpoint))
+    parts = await find_files(asked, card, services.files, tenant)
     options = read_media_options(document, card, {p.modality for p in parts})
-    check_media(parts, card, sound_of_videos=options.sound_of_videos)
+    check_media(parts, card, endpoint, sound_of_videos=options.sound_of_videos)
     limits = read_limits(document.value, parts, card, options, services.settings.visual_defaults_of(card.model))
     text = await count_text(document, card, parts, services.counters)
     async with services.stage.hold() as holder:

@@ -1,8 +1,9 @@
-"""``POST /v1/chat/completions`` and ``POST /v1/completions``."""
+"""Answers whatever stands in the table of endpoints, through the queue."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import suppress
 
 from fastapi import APIRouter, Request
@@ -12,8 +13,9 @@ from starlette.types import Receive, Scope, Send
 
 from tessera.errors import Cancelled
 from tessera.gateway import schema
-from tessera.gateway.body import CHAT, COMPLETION, Document, Endpoint, Options, Share, read_body, read_options
+from tessera.gateway.body import Document, Endpoint, Limits, Options, Share, read_body, read_options
 from tessera.gateway.directives import read_directives
+from tessera.gateway.endpoints import ENDPOINTS
 from tessera.gateway.observation import observe
 from tessera.gateway.relay import Relay
 from tessera.gateway.services import Services
@@ -33,8 +35,8 @@ class Generation(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the request (ASGI)."""
-        # Of the table of routes, not what the client sent: it becomes a label of metrics.
-        path: str = scope["route"].path
+        # Of the table, not what the client sent: it becomes a label of metrics.
+        path = self._endpoint.path
         # Counted and logged within; there is nobody left to answer.
         seen_by, room = observe(path, scope["state"]["tenant"]), self._services.bodies.enter()
         with suppress(Cancelled), seen_by as seen, room as share:
@@ -44,14 +46,14 @@ class Generation(Response):
             once = None
             if directives.key:
                 once = await asyncio.to_thread(Once.of, directives.key, path, raw, tenant=seen.tenant)
-            document = await Document.read(raw, settings.max_body_values)
+            document = await Document.read(raw, settings.max_body_values, self._endpoint.reads)
             options = await document.run(self._understand)
-            relay = Relay(self._services, path, document, options, directives, once, seen, share)
+            relay = Relay(self._services, self._endpoint, document, options, directives, once, seen, share)
             del raw, document
             await relay(scope, receive, send)
 
     def _understand(self, document: Document) -> Options:
-        return read_options(document, self._endpoint, self._services.settings.max_sequences)
+        return read_options(document, self._endpoint, Limits.of(self._services.settings))
 
     async def _read(self, share: Share) -> bytearray:
         settings = self._services.settings
@@ -62,13 +64,14 @@ class Generation(Response):
             raise Cancelled("The client closed the connection before its request was complete.") from error
 
 
-@router.post("/v1/chat/completions", **schema.chat_completions)
-async def create_chat_completion(request: Request) -> Response:
-    """Answer a conversation, whose messages may mix text, images, videos and audio."""
-    return Generation(request.app.state.services, request, CHAT)
+def _route(endpoint: Endpoint) -> None:
+    async def answer(request: Request) -> Response:
+        return Generation(request.app.state.services, request, endpoint)
+
+    name = re.sub(r"\W+", "_", endpoint.path).strip("_")
+    described = schema.operation(endpoint)
+    router.add_api_route(endpoint.path, answer, methods=["POST"], name=name, description=endpoint.about, **described)
 
 
-@router.post("/v1/completions", **schema.completions)
-async def create_completion(request: Request) -> Response:
-    """Continue a text."""
-    return Generation(request.app.state.services, request, COMPLETION)
+for _endpoint in ENDPOINTS:
+    _route(_endpoint)

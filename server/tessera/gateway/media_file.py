@@ -13,9 +13,12 @@ from tessera.queue import ModelCard
 
 
 async def find_files(
-    parts: Sequence[MediaPart | FilePart], card: ModelCard, files: Files | None, tenant: str
+    parts: Sequence[MediaPart | FilePart], card: ModelCard, files: Files | None, tenant: str, *, prompts: int = 1
 ) -> list[MediaPart]:
     """The parts, each with its modality and with what it is made from.
+
+    Args:
+        prompts: in the request; each may have what the model takes.
 
     Raises:
         TooManyParts: more files than the model takes parts.
@@ -26,7 +29,7 @@ async def find_files(
     if not wanted:
         return [p for p in parts if isinstance(p, MediaPart)]
     # Before they are looked for: a request may name any number.
-    most = sum(card.limits.values())
+    most = sum(card.limits.values()) * prompts
     if len(wanted) > most:
         with counted(wanted[most].modality):
             raise TooManyParts(

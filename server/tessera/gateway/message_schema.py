@@ -120,3 +120,10 @@ _MESSAGE = {
     ],
 }
 MESSAGES = {"type": "array", "minItems": 1, "items": _MESSAGE}
+CONTENT_OBJECT = {
+    "type": "object",
+    "required": ["content"],
+    "properties": {"content": {"type": "array", "items": _PART}},
+}
+# What several endpoints take, by the name under which the description of the API has it once.
+COMPONENTS = {"Message": _MESSAGE, "ContentPart": _PART}

@@ -7,6 +7,8 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from tessera.gateway.catalogue import Catalogue
+from tessera.gateway.endpoints import endpoints_of
 from tessera.gateway.planning import family_of
 from tessera.gateway.schema import ERRORS
 from tessera.queue import ServedModel
@@ -23,6 +25,7 @@ class Model(BaseModel):
     created: int = Field(description="Unix time in seconds at which its worker started.")
     owned_by: str = "tessera"
     root: str = Field(description="Where its weights come from.")
+    alias_of: str | None = Field(None, description="The model that this is another name of; answers name that one.")
     max_model_len: int = Field(description="Longest prompt and answer together, in tokens.")
     modalities: list[str] = Field(description="What its messages may hold.")
     engine: str = Field(description="What runs it: `vllm`, or `simulated`, whose answers come from no model.")
@@ -38,6 +41,8 @@ class Model(BaseModel):
     text_counted_by: Literal["tokenizer", "length"] = Field(
         description="How the tokens of text are known: with the model's own tokenizer and chat template, or guessed."
     )
+    tasks: list[str] = Field(description="What it is for, in vLLM's words.")
+    endpoints: list[str] = Field(description="Where it can be asked; elsewhere it is a 400 `unsupported_endpoint`.")
     workers: int = Field(description="Workers that serve it now; 0: they are expected back, and requests wait.")
 
 
@@ -51,23 +56,28 @@ class ModelList(BaseModel):
 @router.get("/v1/models", responses={503: ERRORS[503]})
 async def list_models(request: Request) -> ModelList:
     """All models that can be asked for, with their modalities and limits."""
-    return ModelList(data=[_describe(m) for m in request.app.state.services.catalogue.served()])
+    catalogue: Catalogue = request.app.state.services.catalogue
+    aliases = [_describe(m, alias) for alias, m in catalogue.aliases().items()]
+    return ModelList(data=[*map(_describe, catalogue.served()), *aliases])
 
 
 # Names may hold slashes, as those of the hubs do.
 @router.get("/v1/models/{model:path}", responses={404: ERRORS[404], 503: ERRORS[503]})
 async def retrieve_model(request: Request, model: str) -> Model:
     """One model, with its modalities and limits."""
-    return _describe(request.app.state.services.catalogue.require(model))
+    return _describe(request.app.state.services.catalogue.require(model), model)
 
 
-def _describe(served: ServedModel) -> Model:
+def _describe(served: ServedModel, name: str | None = None) -> Model:
     card = served.card
     known: dict[str, Any] = {"created": card.created, "root": card.root, "max_model_len": card.max_model_len}
     known["engine"] = card.engine or VLLM  # which all workers ran that did not say
+    known |= {"tasks": card.tasks, "endpoints": [endpoint.path for endpoint in endpoints_of(card)]}
     modalities = ["text", *card.limits]
     family = family_of(card)
     known["planned_as"] = family and family.name
     known["media_counted_by"] = ("rules" if family else "processor") if card.limits else None
     known["text_counted_by"] = "tokenizer" if card.prompts else "length"
-    return Model(id=card.model, modalities=modalities, limits=card.limits, workers=served.workers, **known)
+    if name not in (None, card.model):
+        known["alias_of"] = card.model
+    return Model(id=name or card.model, modalities=modalities, limits=card.limits, workers=served.workers, **known)

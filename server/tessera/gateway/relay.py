@@ -12,19 +12,21 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tessera.errors import QueueUnavailable, ReplyLost, WorkerLost
-from tessera.gateway.body import Document, Options, Share
+from tessera.gateway.body import Document, Endpoint, Options, Share
 from tessera.gateway.content import check_media, find_media, prepare_media
 from tessera.gateway.context_limit import ContextLimit
 from tessera.gateway.conversation import check_conversation
 from tessera.gateway.direct import direct
 from tessera.gateway.directives import Directives
 from tessera.gateway.disconnect import cancel_on_disconnect
+from tessera.gateway.endpoints import require_endpoint
 from tessera.gateway.event_ids import BEGINNING
 from tessera.gateway.follower import follow
 from tessera.gateway.inherited_media import holder_of
 from tessera.gateway.media_file import find_files
 from tessera.gateway.media_options import read_media_options
 from tessera.gateway.observation import Observation
+from tessera.gateway.packing import takes_gzip
 from tessera.gateway.playback import Playback
 from tessera.gateway.request_id import JOB_HEADER, tell
 from tessera.gateway.services import Services
@@ -39,7 +41,7 @@ class Relay(Response):
     """Answers one request from the queue. Errors before the first byte are raised; later ones end the stream.
 
     Args:
-        path: path in vLLM's application.
+        endpoint: the one that it was sent to.
         document: the request.
         once: its idempotency key, where it has one.
         share: what it takes of the gateway's room for bodies; given back as soon as the job is queued.
@@ -48,7 +50,7 @@ class Relay(Response):
     def __init__(
         self,
         services: Services,
-        path: str,
+        endpoint: Endpoint,
         document: Document,
         options: Options,
         directives: Directives,
@@ -58,7 +60,7 @@ class Relay(Response):
     ):
         super().__init__()
         self._services = services
-        self._path = path
+        self._endpoint = endpoint
         self._document: Document | None = document
         self._options = options
         self._lasting = directives.lasting
@@ -73,6 +75,7 @@ class Relay(Response):
         """Run the request (ASGI)."""
         card = self._services.catalogue.require(self._options.model).card
         self._seen.model = card.model
+        require_endpoint(card, self._endpoint)
         name = JobName(new_job_id(scope["state"]["request_id"]), card.model)
         with ExitStack() as media:
             media.callback(self._services.stage.release, holder_of(name))
@@ -116,27 +119,34 @@ class Relay(Response):
         await follow(self._services, record, BEGINNING, scope, send, self._seen)
 
     async def _job(self, name: JobName, card: ModelCard) -> Job:
-        services, document = self._services, self._document
+        services, document, endpoint = self._services, self._document, self._endpoint
         assert document is not None, "it is read once"
+        if self._options.model != card.model:
+            document.set(("model",), card.model)  # the engine knows no alias
         further_roles = services.settings.further_roles()
-        await document.run(lambda read: check_conversation(read, further_roles))
-        parts = await find_files(await document.run(find_media), card, services.files, self._seen.tenant)
+        await document.run(lambda read: check_conversation(read, endpoint, further_roles))
+        found = await document.run(lambda read: find_media(read, endpoint))
+        prompts = self._options.sequences if endpoint.several_prompts else 1
+        parts = await find_files(found, card, services.files, self._seen.tenant, prompts=prompts)
         media_options = read_media_options(document, card, {p.modality for p in parts})
         told: tuple[PartTokens, ...] = ()
         limit = ContextLimit(document, card, parts, services.counters, services.planner)
-        await limit.check_text()
+        seen_media = limit.add if endpoint.counted else None
+        if endpoint.counted:
+            await limit.check_text()
         if parts:
-            check_media(parts, card, sound_of_videos=media_options.sound_of_videos)
+            check_media(parts, card, endpoint, sound_of_videos=media_options.sound_of_videos)
             usual = services.settings.visual_defaults_of(card.model)
             limits = read_limits(document.value, parts, card, media_options, usual)
             stage, holder = services.stage, holder_of(name)
-            prepared = prepare_media(document, parts, media_options, limits, stage, holder, limit.add)
+            prepared = prepare_media(document, parts, media_options, limits, stage, holder, seen_media)
             items, media_options = await prepared
             self._seen.expected = services.planner.expect(card, items, media_options, services.counters.loaded(card))
-            await limit.check()
+            if endpoint.counted:
+                await limit.check()
             if self._options.by_part:
                 told = limit.parts
-        if not card.prompts:
+        if endpoint.counted and not card.prompts:
             self._seen.learn_text = await self._learner(document, card)
         # A job that is wider than its engine is only as wide as it: it needs all of it, whatever number was asked for.
         width = min(self._options.sequences, card.sequences)
@@ -145,7 +155,7 @@ class Relay(Response):
         options = self._options
         self._seen.job_id = name.id
         of_client = (options.hide_usage, options.stream, self._seen.tenant, told)
-        return Job(name.id, name.model, self._path, body, width, *of_client)
+        return Job(name.id, name.model, endpoint.path, body, width, *of_client)
 
     async def _learner(self, document: Document, card: ModelCard) -> Callable[[int], None]:
         nbytes = sum(await document.run(text_sizes))
@@ -168,8 +178,10 @@ class Relay(Response):
         self._share.give_back()
 
     async def _answer(self, stream: ReplyStream, scope: Scope, send: Send, leave: Callable[[Exception], None]) -> None:
-        heartbeat_s = self._services.settings.stream_heartbeat_s if self._options.stream else 0
-        with Wire(send, direct(scope, send), heartbeat_s=heartbeat_s) as wire:
+        settings = self._services.settings
+        heartbeat_s = settings.stream_heartbeat_s if self._options.stream else 0
+        packed_from = settings.gzip_answers_bytes if takes_gzip(scope) else 0
+        with Wire(send, direct(scope, send), heartbeat_s=heartbeat_s, packed_from=packed_from) as wire:
             await Playback(stream, wire, self._seen, numbered=self._numbered, on_failure=leave).run()
 
     def _leave(self, job: Named, media: ExitStack, error: BaseException) -> None:

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from tessera.errors import Cancelled, RequestNotFound
 from tessera.gateway.disconnect import cancel_on_disconnect
+from tessera.gateway.endpoints import ENDPOINTS
 from tessera.gateway.event_ids import BEGINNING, EventId
 from tessera.gateway.failures import error_of
 from tessera.gateway.follower import follow
@@ -25,7 +26,7 @@ from tessera.queue import End, Failure, Record
 router = APIRouter(tags=["Requests"])
 
 # What vLLM puts before a job's id to make the answer's `id` of it.
-_OF_ANSWERS = ("chatcmpl-", "cmpl-")
+_OF_ANSWERS = tuple(dict.fromkeys(endpoint.answers for endpoint in ENDPOINTS if endpoint.answers))
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,256}", re.ASCII)
 _STATES = {"queued": "queued", "leased": "running", "cancelled": "cancelled", "evicted": "failed"}
 _LAST_EVENT_ID = "Last-Event-ID"

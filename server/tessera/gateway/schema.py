@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tessera.gateway.body import CHAT, COMPLETION, LONGEST_NAME, Endpoint
-from tessera.gateway.media_options import MOST_FPS
-from tessera.gateway.message_schema import MESSAGES
-from tessera.media import MOST_FRAMES
+from tessera.gateway.body import LONGEST_NAME, Endpoint
+from tessera.gateway.endpoints import CHAT, COMPLETION
 
-_ERROR = {
+ERROR = {
     "type": "object",
     "required": ["error"],
     "properties": {
@@ -29,14 +27,14 @@ _ERROR = {
 
 def described(description: str) -> dict[str, Any]:
     """A response with an error."""
-    return {"description": description, "content": {"application/json": {"schema": _ERROR}}}
+    return {"description": description, "content": {"application/json": {"schema": ERROR}}}
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: described("A field is missing or wrong; `param` names it."),
     404: described("No such model."),
     413: described("The body is too large."),
-    415: described("The body is not sent as JSON, or compressed in another way than with gzip or deflate."),
+    415: described("The body is not sent as JSON, or compressed in another way than with gzip, deflate or zstd."),
     422: described("Another request was sent with this `Idempotency-Key`."),
     429: described("Too many requests are waiting; `Retry-After` says when to come back."),
     500: described("The server failed on this request."),
@@ -53,33 +51,8 @@ _OPTIONS_OF_STREAMS = [
     {"properties": {"stream": {"const": True}}, "required": ["stream"]},
     {"properties": {"stream_options": {"anyOf": [{"type": "null"}, {"type": "object", "maxProperties": 0}]}}},
 ]
-# Nothing else may be set, unless to null.
-_CLOSED = {"additionalProperties": {"type": "null"}}
-_RATE = {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": MOST_FPS}
-_SAMPLING = {
-    "fps": {**_RATE, "description": "Frames for each second of a video; not with `num_frames` for all models."},
-    "num_frames": {"type": ["integer", "null"], "minimum": 1, "maximum": MOST_FRAMES},
-}
-_PIXELS = {"type": ["integer", "null"], "minimum": 1, "description": "At most the model's own; not for all models."}
-_MEDIA_OPTIONS = {
-    "media_io_kwargs": {
-        "type": ["object", "null"],
-        "properties": {"video": {"type": ["object", "null"], "properties": _SAMPLING, **_CLOSED}},
-        **_CLOSED,
-        "description": "How videos are sampled. Where vLLM trusts requests, anything.",
-    },
-    "mm_processor_kwargs": {
-        "type": ["object", "null"],
-        "properties": {
-            **_SAMPLING,
-            "use_audio_in_video": {"type": ["boolean", "null"]},
-            "min_pixels": _PIXELS,
-            "max_pixels": _PIXELS,
-        },
-        **_CLOSED,
-        "description": "How the model's processor prepares media. Where vLLM trusts requests, anything.",
-    },
-}
+_NULL = {"type": "null"}
+_GIVEN = {"not": _NULL}
 _DIRECTIVES = [
     {
         "name": "X-Tessera-On-Disconnect",
@@ -106,16 +79,35 @@ _ANSWER_HEADERS = {
 }
 
 
-def _operation(endpoint: Endpoint, prompt: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
-    body = {
+def body_schema(endpoint: Endpoint) -> dict[str, Any]:
+    """What a body may be that is sent to it."""
+    schema: dict[str, Any] = {
         "type": "object",
-        "required": ["model", endpoint.prompt],
-        "properties": {"model": _MODEL, **prompt, **endpoint.fields},
-        "anyOf": _OPTIONS_OF_STREAMS,
+        "required": ["model", *(endpoint.prompts[0] if len(endpoint.prompts) == 1 else ())],
+        "properties": {"model": _MODEL, **endpoint.fields, **endpoint.described},
         "additionalProperties": True,
     }
-    content = {"application/json": {"schema": body, "example": example}}
-    answer = {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {"schema": {"type": "string"}}}
+    if endpoint.streams:
+        return {**schema, "anyOf": _OPTIONS_OF_STREAMS}
+    schema["properties"]["stream"] = {"enum": [False, None], "description": "It has no streams."}
+    if len(endpoint.prompts) > 1:
+        # One of the groups, and nothing of the others.
+        schema["anyOf"] = [
+            {
+                "required": [*names],
+                "properties": {name: _GIVEN if name in names else _NULL for name in endpoint.prompt_fields},
+            }
+            for names in endpoint.prompts
+        ]
+    return schema
+
+
+def operation(endpoint: Endpoint) -> dict[str, Any]:
+    """What FastAPI is to say of an endpoint."""
+    content = {"application/json": {"schema": body_schema(endpoint), "example": endpoint.example}}
+    answer = {"application/json": {"schema": {"type": "object"}}}
+    if endpoint.streams:
+        answer["text/event-stream"] = {"schema": {"type": "string"}}
     return {
         "responses": {
             200: {"description": "The answer, as vLLM gives it.", "content": answer, "headers": _ANSWER_HEADERS},
@@ -125,34 +117,13 @@ def _operation(endpoint: Endpoint, prompt: dict[str, Any], example: dict[str, An
     }
 
 
-_PARTS = [
-    {"type": "text", "text": "What is this?"},
-    {"type": "image_url", "image_url": {"url": "https://example.com/square.png"}},
-]
-chat_completions = _operation(
-    CHAT,
-    {"messages": MESSAGES, **_MEDIA_OPTIONS},
-    {"model": "tessera-nano", "messages": [{"role": "user", "content": _PARTS}], "max_tokens": 32},
-)
-completions = _operation(
-    COMPLETION,
-    {},
-    {"model": "tessera-nano", "prompt": "Once upon a time", "max_tokens": 32},
-)
-
-
-def _body_of(operation: dict[str, Any]) -> dict[str, Any]:
-    content: dict[str, Any] = operation["openapi_extra"]["requestBody"]["content"]["application/json"]
-    return content
-
-
 estimate = {
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {"anyOf": [_body_of(chat_completions)["schema"], _body_of(completions)["schema"]]},
-                "example": _body_of(chat_completions)["example"],
+                "schema": {"anyOf": [body_schema(CHAT), body_schema(COMPLETION)]},
+                "example": CHAT.example,
             }
         },
     }

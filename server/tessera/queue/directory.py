@@ -34,6 +34,8 @@ class ModelCard:
             knows.
         engine: what runs it; empty: a worker of a version that did not say.
         prompts: digest of its tokenizer and chat templates, as announced (``PromptStore``); empty: they are not.
+        tasks: what it can be asked for, in vLLM's words (``generate``, ``embed``, ``classify``, ``token_embed``,
+            ``transcription``, …), and for what vLLM has no word for: ``score``, ``tokenize``, ``chat_batch``.
     """
 
     model: str
@@ -47,6 +49,8 @@ class ModelCard:
     any_media_options: bool = False
     plan: dict[str, Any] = field(default_factory=dict)
     prompts: str = ""
+    # Workers of a version that did not say know nothing else.
+    tasks: list[str] = field(default_factory=lambda: ["generate"])
 
     def encode(self) -> bytes:
         """As stored."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from argparse import Namespace
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from importlib import import_module
 from types import SimpleNamespace
@@ -41,6 +41,9 @@ _HOMES = {
     "resolve_chat_template_content_format": ("vllm.renderers.hf",),
 }
 
+_GENERATION_TASKS = ("generate", "transcription", "realtime")
+# For what vLLM has no task: the route that its application has where it can.
+_BY_ROUTE = {"score": "/score", "tokenize": "/tokenize", "chat_batch": "/v1/chat/completions/batch"}
 # transformers' processors whose rule is `smart_resize`: also of Qwen2.5-VL, Qwen3-VL and the Omni models.
 _SMART_RESIZE_PROCESSORS = ("Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast")
 _BICUBIC = 3
@@ -119,6 +122,23 @@ async def open_application(args: Namespace) -> AsyncIterator[tuple[Any, Any]]:
         app.state.server = SimpleNamespace(should_exit=False)
         async with app.router.lifespan_context(app):
             yield engine, app
+
+
+def tasks(app: Any, model_config: Any, supported: Collection[str]) -> list[str]:
+    """What the application can be asked for (``ModelCard.tasks``).
+
+    Args:
+        supported: vLLM's tasks, from the engine.
+    """
+    # Of several things that a model's pooler could do, vLLM serves one.
+    choose = getattr(model_config, "get_pooling_task", None)
+    pooling = choose(tuple(supported)) if choose is not None else None
+    served = [task for task in supported if task in _GENERATION_TASKS or task == pooling or choose is None]
+    paths = {route.path for route in app.routes if hasattr(route, "path")}
+    served += [task for task, path in _BY_ROUTE.items() if path in paths]
+    if getattr(model_config, "skip_tokenizer_init", False):
+        served.remove("tokenize")
+    return served
 
 
 def answer_errors(app: Any, kind: type[Exception], handler: Any) -> None:

@@ -37,7 +37,7 @@ _LOG_PREFIX = re.compile(r"\[\d\d:\d\d:\d\d\] \S+:\d+: ")
 _GRAMMAR = re.compile(r"json schema|grammar|regex|structural tag|structured output", re.IGNORECASE)
 _GRAMMAR_FIELDS = ("response_format", "structured_outputs")
 _CONTEXT_LENGTH = re.compile(r"maximum (?:context|model) length", re.IGNORECASE)
-_PROMPT_FIELDS = ("messages", "prompt")
+_PROMPT_FIELDS = ("messages", "prompt", "input", "documents", "items", "data_2", "text_2")
 
 
 def of_document(status: int, document: bytes, job: Job) -> TesseraError:

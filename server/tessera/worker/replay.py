@@ -25,8 +25,9 @@ log = structlog.get_logger()
 RETRY_S = 0.25
 # Errors that say nothing of the request: a stream that was begun waits until they have passed.
 PASSING = (MediaStoreUnavailable.code, EngineBusy.code)
-# What the client is to know besides status, content type and body: whether and when to send the request again.
-PASSED_HEADERS = (b"retry-after", b"x-should-retry")
+# What the client is to know besides status, content type and body: whether and when to send the request again, and what
+# the numbers of an answer in binary are.
+PASSED_HEADERS = (b"retry-after", b"x-should-retry", b"metadata")
 
 
 class EngineDead(Exception):

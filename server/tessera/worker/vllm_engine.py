@@ -68,7 +68,8 @@ class VllmEngine:
         for kind in (RequestValidationError, ValidationError):
             bridge.answer_errors(self.app, kind, validation.answer)
         self.fingerprint = bridge.system_fingerprint(self.app)
-        card = self._describe(name, model, any_media_options)
+        tasks = bridge.tasks(self.app, self._client.model_config, await self._client.get_supported_tasks())
+        card = self._describe(name, model, any_media_options, tasks)
         self.prompts = announce_prompts(self.app, card.limits)
         self.card = replace(card, prompts=PromptFiles.digest_of(self.prompts) if self.prompts else "")
         self.app = CountedItems(self.app, self._client, self._reader)
@@ -84,7 +85,7 @@ class VllmEngine:
         self._client = None
         await self._stack.aclose()
 
-    def _describe(self, name: str, model: str, any_media_options: bool) -> ModelCard:
+    def _describe(self, name: str, model: str, any_media_options: bool, tasks: list[str]) -> ModelCard:
         config = self._client.vllm_config
         limits = bridge.modality_limits(config.model_config)
         most = config.scheduler_config.max_num_seqs
@@ -100,6 +101,7 @@ class VllmEngine:
             any_media_options=any_media_options,
             engine=VLLM,
             plan=bridge.plan(config.model_config) if limits else {},
+            tasks=tasks,
         )
 
 

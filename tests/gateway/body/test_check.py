@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tessera.errors import InvalidRequest
-from tessera.gateway.body import CHAT, COMPLETION
+from tessera.gateway.endpoints import CHAT, COMPLETION, EMBEDDING, ENDPOINTS, RERANKING
 from tests.description import validator
 
 NUMBERS = [0, 1, 2, 3, -1, -2, -3, 0.0, 1.0, 2.0, 0.5, 1.5, -0.5, 1e-300, 1e300, 2**63 - 1, 2**63, -(2**63), 10**30]
@@ -16,12 +16,13 @@ VALUES = st.one_of(
     SCALARS,
     LISTS,
     st.lists(LISTS, max_size=3),
+    st.lists(st.sampled_from(["x", "", {}, {"content": []}, 1, None]), max_size=3),
+    st.lists(st.lists(st.just({}), max_size=2), max_size=2),
+    st.sampled_from(["float", "base64", "float64"]),
     st.dictionaries(st.sampled_from(["include_usage", "continuous_usage_stats", "x"]), SCALARS),
 )
 RULES = [
-    (name, rule, validator(endpoint.fields[name]))
-    for endpoint in (CHAT, COMPLETION)
-    for name, rule in endpoint.rules.items()
+    (name, rule, validator(endpoint.fields[name])) for endpoint in ENDPOINTS for name, rule in endpoint.rules.items()
 ]
 
 
@@ -60,6 +61,18 @@ def test_a_rule_takes_what_its_schema_allows(which, value):
             [1, -1],
             "`prompt` must be a string that is not empty, an array of strings, an array of integers of at least 0, or "
             "an array of arrays of integers of at least 0.",
+        ),
+        (
+            RERANKING[0],
+            "documents",
+            ["x", 5],
+            "`documents` must be a string that is not empty, an object, or an array of strings or objects.",
+        ),
+        (
+            EMBEDDING,
+            "encoding_format",
+            "hex",
+            "`encoding_format` must be one of `float`, `base64`, `bytes`, `bytes_only`.",
         ),
     ],
 )

@@ -6,7 +6,10 @@ import re
 import pytest
 
 from tessera.errors import InvalidRequest
-from tessera.gateway.body import COMPLETION, Document, Options, read_options
+from tessera.gateway.body import Document, Limits, Options, read_options
+from tessera.gateway.endpoints import COMPLETION, EMBEDDING, SCORING, TOKENIZATION
+
+LIMITS = Limits(128, 2048)
 
 
 def document(body):
@@ -20,7 +23,7 @@ def goes_on(of):
 def test_what_is_not_streamed_is_left_alone():
     body = {"model": "m", "prompt": "x", "stream": False, "stream_options": None}
     read = document(body)
-    assert read_options(read, COMPLETION, 128) == Options("m", stream=False, sequences=1, hide_usage=False)
+    assert read_options(read, COMPLETION, LIMITS) == Options("m", stream=False, sequences=1, hide_usage=False)
     assert read.encode() == json.dumps(body).encode()
 
 
@@ -32,7 +35,7 @@ ANY = [None, True, 0, -1, 2**63, 0.5, "", "x", [], [None], [[]], [0], {}, {"incl
 def test_any_value_is_taken_or_rejected_by_name(name, value):
     body = {"model": "m", "prompt": "x", "stream": True, name: value}
     try:
-        options = read_options(document(body), COMPLETION, 128)
+        options = read_options(document(body), COMPLETION, LIMITS)
     except InvalidRequest as error:
         rejected = error.param
     else:
@@ -47,7 +50,7 @@ def test_any_value_is_taken_or_rejected_by_name(name, value):
 def test_a_wish_for_usage_is_true_or_false(name, value):
     body = {"model": "m", "prompt": "x", "stream": True, "stream_options": {name: value}}
     with pytest.raises(InvalidRequest) as refused:
-        read_options(document(body), COMPLETION, 128)
+        read_options(document(body), COMPLETION, LIMITS)
     assert refused.value.param == f"stream_options.{name}"
 
 
@@ -56,5 +59,35 @@ def test_usage_in_every_chunk_comes_only_with_usage(asked):
     wanted = {"include_usage": asked, "continuous_usage_stats": True}
     body = {"model": "m", "prompt": "x", "stream": True, "stream_options": wanted}
     read = document(body)
-    assert read_options(read, COMPLETION, 128).hide_usage is (asked is not True)
+    assert read_options(read, COMPLETION, LIMITS).hide_usage is (asked is not True)
     assert goes_on(read)["stream_options"] == {"include_usage": True, "continuous_usage_stats": asked is True}
+
+
+def refused(endpoint, **body):
+    with pytest.raises(InvalidRequest) as caught:
+        read_options(document({"model": "m", **body}), endpoint, LIMITS)
+    return caught.value
+
+
+def test_one_prompt_of_several_ways_to_say_it():
+    for body in ({"input": "x"}, {"input": [[1]], "messages": None}, {"messages": [{"role": "user", "content": "x"}]}):
+        assert not read_options(document({"model": "m", **body}), EMBEDDING, LIMITS).stream
+    assert refused(EMBEDDING).message == "A request to /v1/embeddings must have `input` or `messages`."
+    assert refused(EMBEDDING, input=[]).param == "input"
+    assert refused(EMBEDDING, input="x", messages=[{}]).param == "messages"
+    score = SCORING[0]
+    assert read_options(document({"model": "m", "queries": "x", "items": ["y", "z"]}), score, LIMITS).sequences == 2
+    assert refused(score, text_1="x").param == "text_2"
+    assert refused(score, documents=["x"]).param == "queries"
+    assert refused(score, queries="x", documents=["y"], data_1="z").param == "data_1"
+
+
+def test_a_prompt_may_be_empty_where_nothing_is_made_of_it():
+    assert read_options(document({"model": "m", "prompt": ""}), TOKENIZATION, LIMITS).sequences == 1
+    assert refused(EMBEDDING, input="").param == "input"
+
+
+@pytest.mark.parametrize("value", [True, 1, 0, "x", {}])
+def test_no_stream_is_promised_where_there_is_none(value):
+    assert refused(EMBEDDING, input="x", stream=value).param == "stream"
+    read_options(document({"model": "m", "input": "x", "stream": False}), EMBEDDING, LIMITS)

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from tessera.errors import InvalidRequest
-from tessera.gateway.body.width import width_of
+from tessera.gateway.body.width import Limits, answers, completions, conversations, inputs, pairs
+
+LIMITS = Limits(100, 200)
 
 
 @pytest.mark.parametrize(
@@ -26,16 +28,16 @@ from tessera.gateway.body.width import width_of
     ],
 )
 def test_what_counts_is_up_to_the_endpoint(body, chat, completion):
-    assert width_of(body, "messages", 100) == chat
+    assert answers(body, LIMITS) == chat
     if completion is not None:
-        assert width_of(body, "prompt", 100) == completion
+        assert completions(body, LIMITS) == completion
 
 
 @pytest.mark.parametrize("value", [0, -1, True, False, "3", 1.5, [], {}, [3], 1e300])
-@pytest.mark.parametrize("endpoint", ["messages", "prompt"])
-def test_what_vllm_would_make_a_number_of_is_not_taken(value, endpoint):
+@pytest.mark.parametrize("width", [answers, completions])
+def test_what_vllm_would_make_a_number_of_is_not_taken(value, width):
     with pytest.raises(InvalidRequest) as refused:
-        width_of({"n": value}, endpoint, 100)
+        width({"n": value}, LIMITS)
     assert refused.value.param == "n"
 
 
@@ -52,11 +54,55 @@ def test_what_vllm_would_make_a_number_of_is_not_taken(value, endpoint):
 )
 def test_the_limit_is_named_with_what_exceeds_it(body, param, words):
     with pytest.raises(InvalidRequest, match=words) as refused:
-        width_of(body, "prompt", 100)
+        completions(body, LIMITS)
     assert refused.value.param == param
     assert "100 sequences" in refused.value.message
 
 
 def test_the_limit_is_exact():
-    assert width_of({"n": 50, "prompt": ["a", "b"]}, "prompt", 100) == 100
-    assert width_of({"n": 100}, "messages", 100) == 100
+    assert completions({"n": 50, "prompt": ["a", "b"]}, LIMITS) == 100
+    assert answers({"n": 100}, LIMITS) == 100
+    assert inputs({"input": ["a"] * 200}, LIMITS) == 200
+
+
+MESSAGE = {"role": "user", "content": "x"}
+
+
+@pytest.mark.parametrize(
+    ("width", "body", "expected"),
+    [
+        (inputs, {"input": "a"}, 1),
+        (inputs, {"input": ["a", "b", "c"]}, 3),
+        (inputs, {"input": [1, 2, 3]}, 1),
+        (inputs, {"input": [[1, 2], [3]]}, 2),
+        (inputs, {"input": [MESSAGE, MESSAGE]}, 1),
+        (inputs, {"input": None, "messages": [MESSAGE, MESSAGE]}, 1),
+        (inputs, {"messages": [[MESSAGE], [MESSAGE]]}, 2),
+        (conversations, {"messages": [[MESSAGE, MESSAGE], [MESSAGE]]}, 2),
+        (pairs("documents"), {"query": "a", "documents": ["b", "c"]}, 2),
+        (pairs("documents"), {"query": "a", "documents": "b"}, 1),
+        (pairs("a", "b"), {"a": ["x", "y"], "b": ["z"]}, 2),
+    ],
+)
+def test_what_is_read_counts_each_text(width, body, expected):
+    assert width(body, LIMITS) == expected
+
+
+@pytest.mark.parametrize(
+    ("width", "body", "param"),
+    [
+        (inputs, {"input": ["a"] * 201}, "input"),
+        (inputs, {"messages": [[MESSAGE]] * 201}, "messages"),
+        (pairs("queries", "documents"), {"queries": "a", "documents": ["b"] * 201}, "documents"),
+    ],
+)
+def test_what_is_read_has_a_limit_of_its_own(width, body, param):
+    with pytest.raises(InvalidRequest, match="201 inputs; 200 are allowed") as refused:
+        width(body, LIMITS)
+    assert refused.value.param == param
+
+
+def test_conversations_are_sequences():
+    with pytest.raises(InvalidRequest, match="101 prompts; 100 sequences") as refused:
+        conversations({"messages": [[MESSAGE]] * 101}, LIMITS)
+    assert refused.value.param == "messages"

@@ -59,12 +59,22 @@ def check_members(rules: Mapping[str, Rule], value: Mapping[str, Any], path: Pat
             rule.check(member, (*path, name))
 
 
-def _test(schema: Schema) -> _Test:
+def _types(schema: Schema) -> list[str]:
     types = schema["type"]
+    return [types] if isinstance(types, str) else types
+
+
+def _tests(schema: Schema) -> dict[type, _Test]:
+    """The test for each of Python's types that a value may have."""
     tests: dict[type, _Test] = {}
-    for name in [types] if isinstance(types, str) else types:
+    for name in _types(schema):
         kinds, test = _TYPES[name](schema)
         tests |= dict.fromkeys(kinds, test)
+    return tests
+
+
+def _test(schema: Schema) -> _Test:
+    tests = _tests(schema)
 
     def by_type(value: Any) -> bool:
         # A parser's values are of no derived types, so that a boolean is no number here.
@@ -92,7 +102,8 @@ def _number(schema: Schema) -> _Test:
 def _integer(schema: Schema) -> _Test:
     # In JSON 2.0 is an integer, and vLLM takes it for one.
     if schema.get("format") == _LONG:
-        return lambda value: value % 1 == 0 and (abs(value) < 2**63 or _is_least(value))
+        least = schema.get("minimum", -math.inf)
+        return lambda value: value % 1 == 0 and value >= least and (abs(value) < 2**63 or _is_least(value))
     within = _number(schema)
     return lambda value: value % 1 == 0 and within(value)
 
@@ -103,21 +114,25 @@ def _is_least(value: float) -> bool:
 
 
 def _string(schema: Schema) -> _Test:
+    if (choices := schema.get("enum")) is not None:
+        return frozenset(choices).__contains__
     least = schema.get("minLength", 0)
     return lambda value: len(value) >= least
 
 
 def _array(schema: Schema) -> _Test:
     least, most = schema.get("minItems", 0), schema.get("maxItems", math.inf)
-    kinds, item = _TYPES[schema["items"]["type"]](schema["items"])
+    items = _tests(schema["items"])
+    kinds = items.keys()
 
     def test(value: list[Any]) -> bool:
         found = set(map(type, value))
         if not (least <= len(value) <= most and found <= kinds):
             return False
         if int not in found:
-            return all(map(item, value))
+            return all(items[type(each)](each) for each in value)
         # Prompts in tokens are long: of integers, the bounds are kept by all when they are by these two.
+        item = items[int]
         fractions = [each for each in value if type(each) is float] if float in found else []
         return item(min(value)) and item(max(value)) and all(map(item, fractions))
 
@@ -140,8 +155,7 @@ def _words(schema: Schema) -> str:
     """What a value has to be, such as "an integer of at least 1 or null"."""
     words: list[str] = []
     for each in schema.get("anyOf", [schema]):
-        types = each["type"]
-        for name in [types] if isinstance(types, str) else types:
+        for name in _types(each):
             words += ["true", "false"] if name == "boolean" else [_typed(name, each)]
     return " or ".join(words) if len(words) < 3 else f"{', '.join(words[:-1])}, or {words[-1]}"
 
@@ -150,14 +164,17 @@ def _typed(name: str, schema: Schema, *, several: bool = False) -> str:
     article = "an" if name[0] in "aio" else "a"
     words = name if name == "null" else f"{name}s" if several else f"{article} {name}"
     if schema.get("format") == _LONG and name == "integer":
-        return f"{words} of 64 bits"
+        return f"{words} of 64 bits" + _bounds_in_words(schema).replace(" of", " and of")
     if name in ("integer", "number"):
         return words + _bounds_in_words(schema)
+    if name == "string" and "enum" in schema:
+        return "one of " + ", ".join(f"`{choice}`" for choice in schema["enum"])
     if name == "string" and schema.get("minLength"):
         return words + (" that are not empty" if several else " that is not empty")
     if name == "array":
         most = f"at most {schema['maxItems']} " if "maxItems" in schema else ""
-        return f"{words} of {most}{_typed(schema['items']['type'], schema['items'], several=True)}"
+        items = (_typed(each, schema["items"], several=True) for each in _types(schema["items"]))
+        return f"{words} of {most}{' or '.join(items)}"
     return words
 
 

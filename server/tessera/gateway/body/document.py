@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 import orjson
@@ -21,14 +22,14 @@ from tessera.gateway.body.syntax import invalid, locate
 INLINE_BYTES = 256 * 1024
 # Levels of nesting. Parsers in Python, vLLM's too, give up at less than a thousand.
 MOST_LEVELS = 254
-# Members at the top that this server reads: which of two is meant decides more here than what the engine does.
+# Members at the top that this server reads of any request: which of two is meant decides more here than what the engine
+# does. Fields of a prompt come to them.
 READ_FIELDS = (
     "model", "messages", "prompt", "stream", "stream_options", "n", "best_of", "media_io_kwargs", "mm_processor_kwargs",
     "visual_token_budget", "usage_by_part",
 )  # fmt: skip
 
 _BOM = b"\xef\xbb\xbf"
-_READ_NAME = re.compile(rb'"(%b)"[ \t\r\n]*+:' % "|".join(READ_FIELDS).encode())
 _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
 
 _T = TypeVar("_T")
@@ -41,21 +42,22 @@ class Document:
         value: the JSON object; in a large one, names stand for long strings (see ``string``). Not to be changed.
     """
 
-    def __init__(self, text: bytes, skeleton: Skeleton | None = None):
+    def __init__(self, text: bytes, skeleton: Skeleton | None = None, names: tuple[str, ...] = READ_FIELDS):
         self.value: dict[str, Any] = _parse(text, skeleton)
         self._text = text
         self._skeleton = skeleton
         self._changes: dict[Path, bytes | None] = {}
         _check_levels(text, self.value)
-        _check_twins(text)
+        _check_twins(text, names)
 
     @classmethod
-    async def read(cls, raw: bytearray, most_values: int) -> Document:
+    async def read(cls, raw: bytearray, most_values: int, names: tuple[str, ...] = READ_FIELDS) -> Document:
         """A document from its text.
 
         Args:
             raw: not to be changed from now on.
             most_values: see ``TESSERA_MAX_BODY_VALUES``.
+            names: members at its top that this server reads.
 
         Raises:
             InvalidJSON: not a JSON object, or nested too deeply.
@@ -69,13 +71,13 @@ class Document:
         if 0 in raw[:4] or raw.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise InvalidJSON("The request body is in UTF-16 or UTF-32. Send JSON in UTF-8.")
         if len(raw) <= INLINE_BYTES:
-            return cls(bytes(raw))
-        return await asyncio.to_thread(cls._read_large, raw, most_values)
+            return cls(bytes(raw), names=names)
+        return await asyncio.to_thread(cls._read_large, raw, most_values, names)
 
     @classmethod
-    def _read_large(cls, raw: bytearray, most_values: int) -> Document:
+    def _read_large(cls, raw: bytearray, most_values: int, names: tuple[str, ...]) -> Document:
         skeleton = Skeleton.cut(raw, most_values)
-        return cls(skeleton.text, skeleton)
+        return cls(skeleton.text, skeleton, names)
 
     @property
     def nbytes(self) -> int:
@@ -130,9 +132,14 @@ def _check_levels(text: bytes, value: dict[str, Any]) -> None:
         raise InvalidJSON(f"The request body is nested more than {MOST_LEVELS} levels deep.") from error
 
 
-def _check_twins(text: bytes) -> None:
+def _check_twins(text: bytes, names: tuple[str, ...]) -> None:
     # Almost every body has each name once, and is done with here.
-    names = Counter(_READ_NAME.findall(text))
+    found = Counter(_any_of(names).findall(text))
     escaped = b"\\" in text and _ESCAPED_LETTER.search(text)
-    if escaped or any(count > 1 for count in names.values()):
-        spans.refuse_twins(text, READ_FIELDS)
+    if escaped or any(count > 1 for count in found.values()):
+        spans.refuse_twins(text, names)
+
+
+@cache
+def _any_of(names: tuple[str, ...]) -> re.Pattern[bytes]:
+    return re.compile(rb'"(%b)"[ \t\r\n]*+:' % "|".join(names).encode())

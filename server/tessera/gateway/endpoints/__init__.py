@@ -1,0 +1,26 @@
+"""The table of endpoints that vLLM answers: whatever the gateway has to know of one stands in its row.
+
+A new endpoint of vLLM's is a row: its route, checks, media, cost, metrics and description follow from that, and the
+listing of what each model can be asked.
+"""
+
+from tessera.gateway.endpoints.generating import CHAT, CHAT_BATCH, COMPLETION
+from tessera.gateway.endpoints.reading import CLASSIFICATION, EMBEDDING, POOLING, RERANKING, SCORING
+from tessera.gateway.endpoints.table import ENDPOINTS, endpoints_of, require_endpoint
+from tessera.gateway.endpoints.tokenizing import DETOKENIZATION, TOKENIZATION
+
+__all__ = [
+    "CHAT",
+    "CHAT_BATCH",
+    "CLASSIFICATION",
+    "COMPLETION",
+    "DETOKENIZATION",
+    "EMBEDDING",
+    "ENDPOINTS",
+    "POOLING",
+    "RERANKING",
+    "SCORING",
+    "TOKENIZATION",
+    "endpoints_of",
+    "require_endpoint",
+]

@@ -1,0 +1,42 @@
+"""All rows, and which of them a model can answer."""
+
+from __future__ import annotations
+
+from tessera.errors import UnsupportedEndpoint
+from tessera.gateway.body import Endpoint
+from tessera.gateway.endpoints.generating import CHAT, CHAT_BATCH, COMPLETION
+from tessera.gateway.endpoints.reading import CLASSIFICATION, EMBEDDING, POOLING, RERANKING, SCORING
+from tessera.gateway.endpoints.tokenizing import DETOKENIZATION, TOKENIZATION
+from tessera.queue import ModelCard
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    CHAT,
+    COMPLETION,
+    CHAT_BATCH,
+    EMBEDDING,
+    *RERANKING,
+    *SCORING,
+    CLASSIFICATION,
+    POOLING,
+    TOKENIZATION,
+    DETOKENIZATION,
+)
+
+
+def endpoints_of(card: ModelCard) -> list[Endpoint]:
+    """Those that a model can answer."""
+    return [endpoint for endpoint in ENDPOINTS if not {*endpoint.tasks}.isdisjoint(card.tasks)]
+
+
+def require_endpoint(card: ModelCard, endpoint: Endpoint) -> None:
+    """Check that a model can answer an endpoint.
+
+    Raises:
+        UnsupportedEndpoint: it cannot; it says which it can.
+    """
+    if not {*endpoint.tasks}.isdisjoint(card.tasks):
+        return
+    known = ", ".join(other.path for other in endpoints_of(card)) or "none that this server has"
+    raise UnsupportedEndpoint(
+        f"The model `{card.model}` does not answer {endpoint.path}. It can be asked: {known}.", param="model"
+    )
