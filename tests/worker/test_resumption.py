@@ -35,6 +35,8 @@ def test_tokens_made_before_are_output_of_the_scheduler_s_request(taught):
     request = taught[0]("r", [1, 2], params(**{RECORDED: [7, 8]}), None)
     assert (request.num_prompt_tokens, list(request.output_token_ids)) == (2, [7, 8])
     assert list(request.all_token_ids) == [1, 2, 7, 8]
+    assert request.prefill_stats is None, "as after a preemption: more than the prompt may be in the cache"
+    assert taught[0]("r", [1, 2], params(), None).prefill_stats is not None
 
 
 def test_and_of_the_worker_s_state_of_it(taught):

@@ -29,6 +29,8 @@ def _teach(request_class: Any, state_class: Any, grammar_class: Any) -> None:
         build(self, *arguments, **options)
         if tokens := recorded(self.sampling_params):
             self.append_output_token_ids(tokens)
+            # vLLM counts what is cached of a first prefill, and asserts that it is of the prompt; here it may be more.
+            self.prefill_stats = None
 
     def post_init(self: Any) -> None:
         prepare(self)
