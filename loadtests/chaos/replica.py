@@ -43,6 +43,8 @@ class Replica:
     async def harm(self, kind: str, chance: random.Random) -> None:
         """``kill -9``, or SIGSTOP, of its process, or of the engine core that it has started."""
         assert self._pid is not None, "it has not settled"
+        if not psutil.pid_exists(self._pid):
+            raise RuntimeError(f"{self.name} has died, and nobody killed it: its log says why")
         if kind == "replica stopped":
             os.kill(self._pid, signal.SIGSTOP)
             return
