@@ -5,6 +5,7 @@ was queued; the request can be sent again as it is, or corrected) and evictions 
 and could not be completed) are separate families, so that an operator can tell them apart in metrics.
 """
 
+from tessera.errors.anthropic import anthropic_body
 from tessera.errors.base import TesseraError
 from tessera.errors.evictions import (
     Cancelled,
@@ -61,6 +62,7 @@ from tessera.errors.rejections import (
     ModelNotFound,
     NoWorker,
     Overloaded,
+    PreviousResponseNotFound,
     QueueBytesFull,
     QueueUnavailable,
     ReplyDropped,
@@ -69,6 +71,7 @@ from tessera.errors.rejections import (
     RequestTimeout,
     RequestTooComplex,
     RequestTooLarge,
+    ResponseNotFound,
     RouteNotFound,
     TooManyConnections,
     TooManyParts,
@@ -123,6 +126,7 @@ __all__ = [
     "NoWorker",
     "Overloaded",
     "PoisonRequest",
+    "PreviousResponseNotFound",
     "QueueBytesFull",
     "QueueTimeout",
     "QueueUnavailable",
@@ -134,6 +138,7 @@ __all__ = [
     "RequestTimeout",
     "RequestTooComplex",
     "RequestTooLarge",
+    "ResponseNotFound",
     "RouteNotFound",
     "StreamNotResumed",
     "TesseraError",
@@ -151,4 +156,5 @@ __all__ = [
     "UploadNotPending",
     "VisualBudgetTooSmall",
     "WorkerLost",
+    "anthropic_body",
 ]

@@ -116,6 +116,19 @@ class RequestNotFound(InvalidRequest):
     code = "request_not_found"
 
 
+class ResponseNotFound(InvalidRequest):
+    """No response of that id is kept."""
+
+    status = 404
+    code = "response_not_found"
+
+
+class PreviousResponseNotFound(InvalidRequest):
+    """The response that is to be continued, or one before it, is not kept."""
+
+    code = "previous_response_not_found"
+
+
 class RequestCancelled(InvalidRequest):
     """The request was cancelled by ``DELETE /v1/requests/{id}``, or because the client that sent it has left."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import orjson
@@ -73,6 +73,7 @@ class Job:
         tenant: whose it is.
         parts: its media, where the answer is to say what each part was.
         batch: a line of a batch, which gives way to people.
+        echo: members of the answer that the gateway has seen to: they are said in place of what vLLM says of them.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Job:
     tenant: str = DEFAULT_TENANT
     parts: tuple[PartTokens, ...] = ()
     batch: bool = False
+    echo: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def restore(cls, job_id: str, model: str, meta: bytes, body: bytes, sequences: int) -> Job:
@@ -99,7 +101,7 @@ class Job:
         stream, tenant = known.get("stream", False), known.get("tenant", DEFAULT_TENANT)
         parts = tuple(PartTokens(*part) for part in known.get("parts", ()))
         of_client = (known["hide_usage"], stream, tenant, parts, known.get("batch", False))
-        return cls(job_id, model, known["path"], body, sequences, *of_client)
+        return cls(job_id, model, known["path"], body, sequences, *of_client, known.get("echo", {}))
 
     def meta(self) -> bytes:
         """What travels beside the body."""
@@ -109,6 +111,8 @@ class Job:
             known["parts"] = list(map(tuple, self.parts))
         if self.batch:
             known["batch"] = True
+        if self.echo:
+            known["echo"] = self.echo
         return orjson.dumps(known)
 
 

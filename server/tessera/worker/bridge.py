@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from argparse import Namespace
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from importlib import import_module
 from types import SimpleNamespace
@@ -139,6 +139,23 @@ def tasks(app: Any, model_config: Any, supported: Collection[str]) -> list[str]:
     if getattr(model_config, "skip_tokenizer_init", False):
         served.remove("tokenize")
     return served
+
+
+def change_messages_of_responses(change: Callable[[list[Any]], list[Any]]) -> None:
+    """Have ``change`` see the messages of a chat that vLLM makes of the input of each response.
+
+    To be called once there is an application: vLLM's modules cannot be imported in any order.
+    """
+    try:
+        renderer: Any = import_module("vllm.renderers.online_renderer")
+        construct = renderer.construct_input_messages
+    except (ImportError, AttributeError):
+        return  # older versions make them elsewhere, and say themselves what they do not take
+
+    def changed(**given: Any) -> list[Any]:
+        return change(construct(**given))
+
+    renderer.construct_input_messages = changed
 
 
 def answer_errors(app: Any, kind: type[Exception], handler: Any) -> None:

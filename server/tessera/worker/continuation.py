@@ -90,6 +90,13 @@ def _canonical(event: bytes) -> tuple[int | None, bytes]:
     # What is cached is a matter of the worker.
     if isinstance(usage := content.get("usage"), dict) and isinstance(usage.get("prompt_tokens_details"), dict):
         usage["prompt_tokens_details"].pop("cached_tokens", None)
+    # Of Anthropic's streams: the same of the cache, and what is random.
+    if isinstance(message := content.get("message"), dict):
+        message.pop("usage", None)
+    for part in (content.get("delta"), content.get("content_block")):
+        if isinstance(part, dict):
+            part.pop("signature", None)
+            part.pop("id", None)
     choices = content.get("choices") or []
     for choice in choices:
         for call in _tool_calls(choice):

@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Message, Scope
 
 from tessera.errors import EngineBusy, MediaStoreUnavailable, QueueUnavailable, StreamNotResumed
 from tessera.queue import Data, End, Failure, Head, Lease
-from tessera.worker.answer import Answer, Document, Stream
+from tessera.worker.answer import Answer, Document
+from tessera.worker.answers import answer_of
 from tessera.worker.continuation import Continuation, Mismatch
 from tessera.worker.journal import Journal, Record
 from tessera.worker.transcript import Transcript, current
@@ -240,7 +241,7 @@ class Replay:
         streamed = status < 400 and content_type.startswith("text/event-stream")
         if self._continuation is None:
             self._head = Head(status, content_type, self._lease.wait_ms, self._lease.attempts, passed)
-        self._answer = Stream(job, self._fingerprint) if streamed else Document(status, job)
+        self._answer = answer_of(status, job, self._fingerprint, streamed=streamed)
 
     async def _body(self, body: bytes) -> None:
         assert self._answer is not None, "ASGI: a body before its start"

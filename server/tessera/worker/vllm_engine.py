@@ -24,6 +24,7 @@ from tessera.worker import bridge, checkpoint, connector, validation
 from tessera.worker.counted_items import CountedItems
 from tessera.worker.prompt_files import announce_prompts
 from tessera.worker.recorder import Recorder
+from tessera.worker.response_media import restore_media
 from tessera.worker.steps import StepCodec
 from tessera.worker.transcript import Codec
 
@@ -63,6 +64,7 @@ class VllmEngine:
         any_media_options = bridge.trust_gateways(args)
         started = time.monotonic()
         self._client, self.app = await self._stack.enter_async_context(bridge.open_application(args))
+        bridge.change_messages_of_responses(restore_media)
         self.codec = _record(self._client)
         bridge.answer_errors(self.app, TesseraError, _answer_error)
         for kind in (RequestValidationError, ValidationError):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -209,3 +210,38 @@ async def test_what_is_recorded_is_told_again_and_not_made_again(client: Client)
 def told(events: list[dict[str, object]], index: int) -> list[object]:
     choices = [choice for event in events for choice in event["choices"]]  # type: ignore[attr-defined]
     return [choice for choice in choices if choice["index"] == index]
+
+
+async def typed_events(client: Client, path: str, **body: Any) -> list[dict[str, Any]]:
+    response = await client.post(path, stream=True, **body)
+    parts = [event.partition("\ndata: ") for event in response.text.split("\n\n") if event]
+    events = [json.loads(data) for _, _, data in parts]
+    assert [name for name, _, _ in parts] == [f"event: {event['type']}" for event in events]
+    return events
+
+
+async def test_responses_and_messages_are_told_as_in_chats(client: Client) -> None:
+    chat = (await client.document(max_tokens=6))["choices"][0]["message"]["content"]
+    assert len(chat.split()) == 6
+    asked = {"input": "Hello", "max_output_tokens": 6}
+    whole = await client.document("/v1/responses", **asked)
+    said = whole["output"][0]["content"][0]["text"]
+    assert (len(said.split()), whole["usage"]["output_tokens"]) == (6, 6)
+    events = await typed_events(client, "/v1/responses", **asked)
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert "".join(event["delta"] for event in events if event["type"].endswith(".delta")) == said
+    assert events[-1]["response"]["output"][0]["content"][0]["text"] == said
+    message = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 6}
+    block = (await client.document("/v1/messages", **message))["content"][0]["text"]
+    deltas = [event["delta"] for event in await typed_events(client, "/v1/messages", **message) if "delta" in event]
+    assert "".join(delta.get("text", "") for delta in deltas) == block
+    assert deltas[-1]["stop_reason"] == "max_tokens"
+
+
+async def test_functions_are_called_there_too(client: Client) -> None:
+    tool = {"name": "look", "type": "function"}
+    called = await client.document("/v1/responses", input="Hello", tools=[tool], tool_choice="required")
+    assert json.loads(called["output"][0]["arguments"])["said"]
+    message = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 500}
+    used = await client.document("/v1/messages", tools=[tool], tool_choice={"type": "any"}, **message)
+    assert (used["stop_reason"], used["content"][0]["name"]) == ("tool_use", "look")

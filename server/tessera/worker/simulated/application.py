@@ -9,7 +9,7 @@ import asyncio
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -25,14 +25,17 @@ from tessera.worker.simulated.failures import RequestFailed
 from tessera.worker.simulated.form import ChatForm, CompletionForm, Form
 from tessera.worker.simulated.generation import Generation
 from tessera.worker.simulated.request import ChatRequest, CompletionRequest, GenerationRequest, ReadMedium
+from tessera.worker.simulated.typed_form import MessagesForm, ResponsesForm
+from tessera.worker.simulated.typed_request import MessagesRequest, ResponsesRequest
 
 log = structlog.get_logger()
 
 _ENDPOINTS: dict[str, tuple[type[GenerationRequest], type[Form]]] = {
     "/v1/chat/completions": (ChatRequest, ChatForm),
     "/v1/completions": (CompletionRequest, CompletionForm),
+    "/v1/responses": (ResponsesRequest, ResponsesForm),
+    "/v1/messages": (MessagesRequest, MessagesForm),
 }
-_DONE = b"data: [DONE]\n\n"
 
 
 class Application:
@@ -104,15 +107,19 @@ class Application:
     async def _stream(self, generation: Generation, form: Form, request: GenerationRequest, send: Send) -> None:
         headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+        async def say(events: Iterable[dict[str, Any]]) -> None:
+            for event in events:
+                await send({"type": "http.response.body", "body": form.framed(event), "more_body": True})
+
         try:
+            await say(form.opening())
             async for piece in generation.run():
-                for event in form.events(piece):
-                    await _event(send, event)
-            if request.usage_wanted:
-                await _event(send, form.usage(generation.usage()))
+                await say(form.events(piece))
+            await say(form.closing(generation.usage(), wanted=request.usage_wanted))
         except RequestFailed as error:
-            await _event(send, _error(500, str(error)))
-        await send({"type": "http.response.body", "body": _DONE, "more_body": False})
+            await say([form.failure(_error(500, str(error)))])
+        await send({"type": "http.response.body", "body": form.done, "more_body": False})
 
     async def _whole(self, generation: Generation, form: Form, request: GenerationRequest, send: Send) -> None:
         pieces: defaultdict[int, list[Piece]] = defaultdict(list)
@@ -158,8 +165,3 @@ async def _document(send: Send, status: int, content: dict[str, Any]) -> None:
     headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": orjson.dumps(content), "more_body": False})
-
-
-async def _event(send: Send, content: dict[str, Any]) -> None:
-    body = b"data: " + orjson.dumps(content) + b"\n\n"
-    await send({"type": "http.response.body", "body": body, "more_body": True})

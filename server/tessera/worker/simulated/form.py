@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import orjson
+
 from tessera.worker.simulated.choice import Piece
 from tessera.worker.simulated.request import GenerationRequest
 from tessera.worker.simulated.speech import alternatives, logprob
@@ -24,6 +26,7 @@ class Form(ABC):
     prefix: str
     whole: str
     chunk: str
+    done = b"data: [DONE]\n\n"
 
     def __init__(self, request: GenerationRequest, request_id: str, created: int):
         self._identity = {"id": f"{self.prefix}-{request_id}", "created": created, "model": request.model}
@@ -35,9 +38,26 @@ class Form(ABC):
         for choice in self.chunks(piece):
             yield {**self._identity, "object": self.chunk, "choices": [choice]}
 
-    def usage(self, usage: Json) -> Json:
-        """The chunk that tells of it."""
-        return {**self._identity, "object": self.chunk, "choices": [], "usage": usage}
+    def opening(self) -> Iterable[Json]:
+        """What a stream begins with."""
+        return ()
+
+    def closing(self, usage: Json, *, wanted: bool) -> Iterable[Json]:
+        """What it ends with: its usage, where that is wanted."""
+        if wanted:
+            yield {**self._identity, "object": self.chunk, "choices": [], "usage": usage}
+
+    def failure(self, error: Json) -> Json:
+        """The event that a stream ends with which has failed.
+
+        Args:
+            error: in OpenAI's form.
+        """
+        return error
+
+    def framed(self, event: Json) -> bytes:
+        """An event of a stream as it is sent."""
+        return b"data: " + orjson.dumps(event) + b"\n\n"
 
     def document(self, pieces: Iterable[Sequence[Piece]], usage: Json) -> Json:
         """The answer in one piece, of the tokens of each choice."""

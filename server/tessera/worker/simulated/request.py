@@ -109,7 +109,7 @@ class ChatRequest(GenerationRequest):
         for message in self.messages:
             parts.append(f"<{message.get('role')}>")
             content = message.get("content")
-            parts += [await _part(p, read) for p in (content if isinstance(content, list) else [content])]
+            parts += [await read_part(p, read) for p in (content if isinstance(content, list) else [content])]
             if calls := message.get("tool_calls"):
                 parts.append(orjson.dumps(calls).decode())
         if self.tools:
@@ -149,10 +149,15 @@ class CompletionRequest(GenerationRequest):
             raise ValueError("`prompt` holds a number that is no token's.") from None
 
 
-async def _part(part: Any, read: ReadMedium) -> str | Medium:
+async def read_part(part: Any, read: ReadMedium) -> str | Medium:
+    """A part of a message's content: a text, or the medium that it refers to."""
     if not isinstance(part, dict):
         return str(part or "")
     kind = str(part.get("type", "text"))
+    if kind == "input_image":
+        return await read(str(part["image_url"]), Modality.IMAGE)
+    if kind == "image":
+        return await read(str(part["source"]["url"]), Modality.IMAGE)
     modality = kind.removesuffix("_url")
     if modality not in list(Modality):
         return str(part.get("text", ""))

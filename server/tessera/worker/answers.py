@@ -1,0 +1,31 @@
+"""Which of its answers an endpoint of vLLM's gives."""
+
+from __future__ import annotations
+
+from tessera.queue import Job
+from tessera.worker.answer import Answer, Document, Stream
+from tessera.worker.typed_stream import (
+    MESSAGES,
+    RESPONSES,
+    MessagesStream,
+    ResponsesStream,
+    TypedDocument,
+    usage_of_message,
+    usage_of_response,
+)
+
+_STREAMS = {RESPONSES: ResponsesStream, MESSAGES: MessagesStream}
+_USAGES = {RESPONSES: usage_of_response, MESSAGES: usage_of_message}
+
+
+def answer_of(status: int, job: Job, fingerprint: str | None, *, streamed: bool) -> Answer:
+    """The answer to a job, to be fed with what the application writes.
+
+    Args:
+        fingerprint: see ``Stream``.
+    """
+    if not streamed:
+        usage_of = _USAGES.get(job.path)
+        return Document(status, job) if usage_of is None else TypedDocument(status, job, usage_of)
+    typed = _STREAMS.get(job.path)
+    return Stream(job, fingerprint) if typed is None else typed(job)
