@@ -194,9 +194,9 @@ class Answer:
 
     @property
     def error(self) -> dict[str, Any]:
-        """The error; every one has the same four fields."""
+        """The error; every one has the same four fields, whatever stands beside it."""
         body = self.json
-        assert set(body) == {"error"}
+        assert set(body) in ({"error"}, {"type", "error"})
         assert set(body["error"]) == {"message", "type", "param", "code"}
         error: dict[str, Any] = body["error"]
         return error

@@ -19,6 +19,8 @@ UNSAID = [
     (r"(messages|input)(\[\d+\])+\.tool_call_id", "a call that nobody made"),
     (r".*content\[\d+\]\.max_visual_tokens", "cannot"),
     (r"(media_io|mm_processor)_kwargs\..*", "contradict each other"),
+    (r"previous_response_id", "not found"),
+    (r"store", "With `background`"),
     (r"mm_processor_kwargs\.(min|max)_pixels", "cannot be set by a request to this model"),
 ]
 OF_MEDIA = {

@@ -14,15 +14,16 @@ from starlette.middleware.cors import CORSMiddleware
 
 from tessera import __version__
 from tessera.errors import MethodNotAllowed, RouteNotFound, TesseraError
-from tessera.gateway import estimate, files, generation, health, models, requests, uploads
+from tessera.gateway import estimate, files, generation, health, models, requests, responses, uploads
 from tessera.gateway.authentication import Authentication, describe_keys, open_paths
 from tessera.gateway.components import share_components
+from tessera.gateway.dialect import dialect_of
 from tessera.gateway.failsafe import Failsafe
 from tessera.gateway.message_schema import COMPONENTS
 from tessera.gateway.pages import add_docs
 from tessera.gateway.request_id import RequestIds
 from tessera.gateway.routes import HeadAsGet, match_exactly
-from tessera.gateway.schema import ERROR
+from tessera.gateway.schema import ANTHROPIC_ERROR, ERROR, describe_dialects
 from tessera.gateway.services import open_services
 from tessera.settings import Settings
 from tessera.telemetry import metrics
@@ -43,7 +44,8 @@ class _Application(FastAPI):
         if self.openapi_schema is None:
             described = super().openapi()
             describe_keys(described)
-            share_components(described, {**COMPONENTS, "Error": ERROR})
+            describe_dialects(described)
+            share_components(described, {**COMPONENTS, "Error": ERROR, "AnthropicError": ANTHROPIC_ERROR})
         assert self.openapi_schema is not None, "it was just made"
         return self.openapi_schema
 
@@ -74,7 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.draining = False
     metrics.BUILD.labels(__version__).set(1)
-    for resource in (generation, estimate, requests, files, uploads, models, health):
+    for resource in (generation, responses, estimate, requests, files, uploads, models, health):
         app.include_router(resource.router)
     add_docs(app)
     match_exactly(app.routes)
@@ -98,7 +100,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 async def _tessera_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, TesseraError)
-    return JSONResponse(error.body(), error.status, error.headers())
+    return JSONResponse(dialect_of(request.url.path).body(error), error.status, error.headers())
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
@@ -109,5 +111,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
         allowed = set((error.headers or {})["Allow"].split(", "))
         if "GET" in allowed:
             allowed.add("HEAD")
-        return JSONResponse(wrong_method.body(), wrong_method.status, {"Allow": ", ".join(sorted(allowed))})
+        return JSONResponse(
+            dialect_of(path).body(wrong_method), wrong_method.status, {"Allow": ", ".join(sorted(allowed))}
+        )
     return await _tessera_error(request, RouteNotFound(f"There is no {method} {path}. GET /docs lists what there is."))

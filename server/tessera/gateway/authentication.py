@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
 from tessera.errors import InvalidAPIKey
+from tessera.gateway.dialect import dialect_of
 from tessera.gateway.schema import described
 from tessera.settings import DEFAULT_TENANT, Settings
 from tessera.telemetry import http
@@ -59,7 +60,8 @@ class Authentication:
                     http.requests_refused.labels(error.code).inc()
                     client = scope["client"][0] if scope.get("client") else None
                     log.info("request_refused", status=error.status, code=error.code, client=client)
-                    await JSONResponse(error.body(), error.status, error.headers())(scope, receive, send)
+                    body = dialect_of(scope["path"]).body(error)
+                    await JSONResponse(body, error.status, error.headers())(scope, receive, send)
                     return
                 bind_contextvars(tenant=state["tenant"])
         await self._app(scope, receive, send)

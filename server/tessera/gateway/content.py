@@ -44,6 +44,8 @@ def find_media(document: Document, endpoint: Endpoint) -> list[MediaPart | FileP
     """
     if BUDGET in document.value:
         document.remove((BUDGET,))  # the gateway's own
+    if endpoint.read is not None:
+        return endpoint.read(document)
     parts = chain(_parts(document, endpoint), _parts_of_contents(document, endpoint))
     return [found for at, part in parts if (found := _media_part(document, at, part))]
 
@@ -101,10 +103,7 @@ async def prepare_media(
     for i, item in zip(decision.reductions, await _together(smaller), strict=True):
         items[i] = item
     for p, item in zip(parts, items, strict=True):
-        kind = f"{p.modality}_url"
-        kept = {"detail": p.detail} if p.detail is not None and p.modality is Modality.IMAGE else {}
-        # vLLM caches by `uuid`; one that a client chose could name somebody else's image.
-        document.set(p.at, {"type": kind, kind: {"url": item.url, **kept}, "uuid": item.digest})
+        document.set(p.at, p.refer(p, item))
     options = tell(document, options, decision.told)
     if arrived is not None and early is None:
         for p, item in zip(parts, items, strict=True):

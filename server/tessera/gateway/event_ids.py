@@ -49,6 +49,8 @@ class Numbered:
         after: the last event that the client has.
     """
 
+    next_number = 0
+
     def __init__(self, after: EventId = BEGINNING):
         self._after = after
         self._events: list[bytes] = []

@@ -7,6 +7,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tessera.errors import TesseraError
+from tessera.gateway.dialect import dialect_of
 
 log = structlog.get_logger()
 
@@ -27,4 +28,5 @@ class Failsafe:
         except Exception:
             log.exception("unexpected_error", path=scope.get("path"))
             error = TesseraError("The gateway failed on this request; its log says why.")
-            await JSONResponse(error.body(), error.status)(scope, receive, send)
+            body = dialect_of(scope.get("path", "")).body(error)
+            await JSONResponse(body, error.status)(scope, receive, send)

@@ -15,11 +15,14 @@ from tessera.errors import Cancelled
 from tessera.gateway import schema
 from tessera.gateway.body import Document, Endpoint, Limits, Options, Share, read_body, read_options
 from tessera.gateway.directives import read_directives
-from tessera.gateway.endpoints import ENDPOINTS
+from tessera.gateway.endpoints import ENDPOINTS, RESPONSES
 from tessera.gateway.observation import observe
 from tessera.gateway.relay import Relay
+from tessera.gateway.response_relay import ResponseRelay
 from tessera.gateway.services import Services
 from tessera.queue import Once
+
+_RELAYS: dict[str, type[Relay]] = {RESPONSES.path: ResponseRelay}
 
 router = APIRouter(tags=["Generation"])
 
@@ -48,7 +51,9 @@ class Generation(Response):
                 once = await asyncio.to_thread(Once.of, directives.key, path, raw, tenant=seen.tenant)
             document = await Document.read(raw, settings.max_body_values, self._endpoint.reads)
             options = await document.run(self._understand)
-            relay = Relay(self._services, self._endpoint, document, options, directives, once, seen, share)
+            relay = _RELAYS.get(path, Relay)(
+                self._services, self._endpoint, document, options, directives, once, seen, share
+            )
             del raw, document
             await relay(scope, receive, send)
 

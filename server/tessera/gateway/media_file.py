@@ -52,7 +52,7 @@ def _counted(p: FilePart, found: dict[str, File], files: Files | None) -> MediaP
 
 def _of_file(p: FilePart, found: dict[str, File], files: Files | None) -> MediaPart:
     if isinstance(p.file, MediaSource):
-        return MediaPart(p.at, p.modality or _modality_of(p, p.file), p.file, p.detail, p.most_tokens)
+        return MediaPart(p.at, p.modality or _modality_of(p, p.file), p.file, p.detail, p.most_tokens, p.refer)
     file = found.get(p.file)
     if file is None or files is None:
         raise FileMissing("There is no file of this `file_id`, or no longer.", param=p.path)
@@ -60,7 +60,7 @@ def _of_file(p: FilePart, found: dict[str, File], files: Files | None) -> MediaP
     if modality is None:
         raise _of_no_format(p)
     source = MediaSource.from_store(bytes.fromhex(file.sha256), file.nbytes, partial(_read, files, file))
-    return MediaPart(p.at, modality, source, p.detail, p.most_tokens)
+    return MediaPart(p.at, modality, source, p.detail, p.most_tokens, p.refer)
 
 
 async def _read(files: Files, file: File, max_bytes: int) -> bytes:

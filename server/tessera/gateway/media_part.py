@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +10,18 @@ from typing import Any
 from tessera.errors import InvalidRequest, MissingField, TesseraError
 from tessera.gateway.body import Document, Path, written
 from tessera.gateway.part import FILES, MEDIA
-from tessera.media import MediaSource, Modality
+from tessera.media import MediaItem, MediaSource, Modality
 from tessera.telemetry import media as metrics
+
+Refer = Callable[["MediaPart", MediaItem], dict[str, Any]]
+
+
+def as_part_of_chat(part: MediaPart, item: MediaItem) -> dict[str, Any]:
+    """What goes on in place of a part of a chat: a reference to what it became."""
+    kind = f"{part.modality}_url"
+    kept = {"detail": part.detail} if part.detail is not None and part.modality is Modality.IMAGE else {}
+    # vLLM caches by `uuid`; one that a client chose could name somebody else's image.
+    return {"type": kind, kind: {"url": item.url, **kept}, "uuid": item.digest}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +31,7 @@ class MediaPart:
     Attributes:
         detail: what the client says of how exactly it is to be looked at; it goes on as it is.
         most_tokens: what it says of how many tokens it may be (see ``visual_tokens``).
+        refer: makes what goes on in its place.
     """
 
     at: Path
@@ -28,6 +39,7 @@ class MediaPart:
     source: MediaSource
     detail: Any = None
     most_tokens: Any = None
+    refer: Refer = as_part_of_chat
 
     @property
     def path(self) -> str:
@@ -57,6 +69,7 @@ class FilePart:
     file: str | MediaSource
     detail: Any = None
     most_tokens: Any = None
+    refer: Refer = as_part_of_chat
 
     @property
     def path(self) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tessera.gateway.conversation import ROLES
-from tessera.gateway.part import CONTENTS, TEXT
+from tessera.gateway.part import CONTENTS, TEXT, TEXTS_OF_INPUT
 from tessera.gateway.visual_budget import DETAILS, MOST_TOKENS
 
 _STRING = {"type": "string", "minLength": 1}
@@ -89,13 +89,8 @@ _SOUND = {
 _UPLOADED = {
     "anyOf": [_object({"file_id": _FILE_ID}, "file_data"), _object({"file_data": _FILE_DATA}, "file_id")],
 }
-_PART = {
+_OF_MEDIA = {
     "anyOf": [
-        {"type": "string"},
-        *(
-            _part(own, {"type": "string"}, [kind for kind in TEXT if TEXT[kind] == own], typed=own != "text")
-            for own in dict.fromkeys(TEXT.values())
-        ),
         _visual(_media("image_url", "PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF image")),
         _visual(_media("video_url", "MP4, WebM, MKV, MOV or AVI video")),
         _media("audio_url", "WAV, MP3, FLAC, OGG or M4A sound"),
@@ -105,6 +100,18 @@ _PART = {
         *map(_visual, _file("input_image", image_url=_url("Image"), file_id=_FILE_ID)),
     ]
 }
+
+
+def _texts(kinds: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Parts with texts: by kind, the field that holds it."""
+    return [
+        _part(own, {"type": "string"}, [kind for kind in kinds if kinds[kind] == own], typed=own != "text")
+        for own in dict.fromkeys(kinds.values())
+    ]
+
+
+_PART = {"anyOf": [{"type": "string"}, *_texts(TEXT), _OF_MEDIA]}
+PART_OF_INPUT = {"anyOf": [*_texts({kind: TEXT[kind] for kind in TEXTS_OF_INPUT}), _OF_MEDIA]}
 _CONTENT = {"anyOf": [{"type": "string"}, {"type": "array", "items": _PART}, {"type": "null"}]}
 _CALL = {**_STRING, "description": "The id of a call that an earlier message of the assistant made."}
 _MESSAGE = {
@@ -126,4 +133,4 @@ CONTENT_OBJECT = {
     "properties": {"content": {"type": "array", "items": _PART}},
 }
 # What several endpoints take, by the name under which the description of the API has it once.
-COMPONENTS = {"Message": _MESSAGE, "ContentPart": _PART}
+COMPONENTS = {"Message": _MESSAGE, "ContentPart": _PART, "InputPart": PART_OF_INPUT, "MediaPart": _OF_MEDIA}

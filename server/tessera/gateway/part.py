@@ -32,6 +32,8 @@ TEXT = {
     "thinking": "thinking",
     "tool_reference": "name",
 }
+# Those that an input of `/v1/responses` may have.
+TEXTS_OF_INPUT = ("input_text", "output_text", "text", "refusal")
 # What parts of other servers and of vLLM itself hold.
 _OTHERS = ("input_image", "image_pil", "image_embeds", "video_embeds", "audio_embeds", "prompt_embeds")
 _OF_FILES = ("file", "file_id", "file_data", "file_url")

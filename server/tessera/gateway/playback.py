@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
 import orjson
 import structlog
 
 from tessera.errors import TesseraError
+from tessera.gateway.dialect import OPENAI, Dialect
 from tessera.gateway.event_ids import BEGINNING, EventId, Numbered, beyond_end
 from tessera.gateway.failures import error_of
 from tessera.gateway.observation import Observation, Retelling
+from tessera.gateway.pieces import Pieces, Plain
 from tessera.gateway.wire import STREAM_HEAD, Wire, is_stream
 from tessera.queue import Data, End, Failure, Head, ReplyStream
 
@@ -21,24 +22,13 @@ log = structlog.get_logger()
 _NOTHING_LEFT = Head(204, STREAM_HEAD.content_type)
 
 
-class Pieces(Protocol):
-    """Bodies of the log's entries on their way out."""
-
-    def add(self, at: int, body: bytes) -> None:
-        """Take the body of entry number ``at``."""
-
-    def take(self) -> bytes:
-        """What can go out now."""
-
-    def rest(self) -> bytes:
-        """What is left at the end of the reply."""
-
-
 class Playback:
     """Writes a reply. Errors before the first byte are raised; later ones end the stream.
 
     Args:
         numbered: the events of a stream get ids, and what ends a stream that has begun is always an event of it.
+        dialect: how errors are told.
+        pieces: what a stream's bodies go through, unless its events get ids.
         on_failure: called with the error that ends a stream, before that is written.
     """
 
@@ -50,7 +40,11 @@ class Playback:
         *,
         numbered: bool,
         on_failure: Callable[[Exception], None],
+        dialect: Dialect = OPENAI,
+        pieces: Pieces | None = None,
     ):
+        self._dialect = dialect
+        self._own = pieces
         self._stream = stream
         self._wire = wire
         self._seen = seen
@@ -59,7 +53,7 @@ class Playback:
         self._after = BEGINNING
         self._resumed = False
         self._head: Head | None = None
-        self._pieces: Pieces = _Plain()
+        self._pieces: Pieces = Plain()
         self._begun = False
         # The log's entry that the reply ends with, once that is there.
         self._last: int | None = None
@@ -110,7 +104,10 @@ class Playback:
             raise beyond_end()  # no event ends in a head
         self._head = head
         self._seen.head(head)
-        if self._numbered and is_stream(head):
+        if self._own is not None and is_stream(head):
+            self._pieces = self._own
+            self._begun = True
+        elif self._numbered and is_stream(head):
             self._pieces = Numbered()
             self._begun = True
 
@@ -125,7 +122,9 @@ class Playback:
             self._seen.piece()
         self._seen.end(entry)
         if not is_stream(head) and (self._wire.started or self._begun):
-            head, body = STREAM_HEAD, self._as_events(body)
+            head, body = STREAM_HEAD, self._as_events(head.status, body)
+        elif head.status >= 400 and body:
+            body = self._dialect.document(head.status, body)
         await self._write_last(head, body)
 
     async def _fail(self, error: Exception) -> None:
@@ -135,36 +134,19 @@ class Playback:
             error = TesseraError("The gateway failed on this request; its log says why.")
         self._seen.failed(error)
         whole = self._pieces.take() if self._head is not None and is_stream(self._head) else b""
-        await self._write_last(STREAM_HEAD, whole + self._as_events(orjson.dumps(error.body())))
+        await self._write_last(STREAM_HEAD, whole + self._as_events(error.status, orjson.dumps(error.body())))
 
     async def _write_last(self, head: Head, body: bytes) -> None:
         if self._resumed and not body and not self._wire.started:
             head = _NOTHING_LEFT
         await self._wire.write(head, body, more=False)
 
-    def _as_events(self, document: bytes) -> bytes:
-        """A document as the only, or last, event of a stream; line ends in JSON stand between its tokens."""
-        events = b"data: " + document.replace(b"\r", b"").replace(b"\n", b"") + b"\n\ndata: [DONE]\n\n"
+    def _as_events(self, status: int, document: bytes) -> bytes:
+        """A document as the only, or last, event of a stream."""
+        events = self._dialect.ending(status, document, self._pieces)
         # What this gateway alone has to say has no place in the log.
         if not self._numbered or self._last is None:
             return events
         numbered = Numbered(self._after)
         numbered.add(self._last, events)
         return numbered.take()
-
-
-class _Plain:
-    """Bodies as they are."""
-
-    def __init__(self) -> None:
-        self._bodies: list[bytes] = []
-
-    def add(self, at: int, body: bytes) -> None:
-        self._bodies.append(body)
-
-    def take(self) -> bytes:
-        taken = b"".join(self._bodies)
-        self._bodies.clear()
-        return taken
-
-    rest = take

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -16,6 +17,7 @@ from tessera.gateway.body import Document, Endpoint, Options, Share
 from tessera.gateway.content import check_media, find_media, prepare_media
 from tessera.gateway.context_limit import ContextLimit
 from tessera.gateway.conversation import check_conversation
+from tessera.gateway.dialect import dialect_of
 from tessera.gateway.direct import direct
 from tessera.gateway.directives import Directives
 from tessera.gateway.disconnect import cancel_on_disconnect
@@ -27,6 +29,7 @@ from tessera.gateway.media_file import find_files
 from tessera.gateway.media_options import read_media_options
 from tessera.gateway.observation import Observation
 from tessera.gateway.packing import takes_gzip
+from tessera.gateway.pieces import Pieces
 from tessera.gateway.playback import Playback
 from tessera.gateway.request_id import JOB_HEADER, tell
 from tessera.gateway.services import Services
@@ -116,7 +119,7 @@ class Relay(Response):
         metrics.JOINED.labels(record.model, record.state).inc()
         tell(scope, JOB_HEADER, record.id)
         tell(scope, b"idempotency-replayed", "true")
-        await follow(self._services, record, BEGINNING, scope, send, self._seen)
+        await follow(self._services, record, BEGINNING, scope, send, self._seen, pieces=self._pieces())
 
     async def _job(self, name: JobName, card: ModelCard) -> Job:
         services, document, endpoint = self._services, self._document, self._endpoint
@@ -181,8 +184,15 @@ class Relay(Response):
         settings = self._services.settings
         heartbeat_s = settings.stream_heartbeat_s if self._options.stream else 0
         packed_from = settings.gzip_answers_bytes if takes_gzip(scope) else 0
+        pieces = self._pieces()
+        numbered, dialect = self._numbered and pieces is None, dialect_of(self._endpoint.path)
         with Wire(send, direct(scope, send), heartbeat_s=heartbeat_s, packed_from=packed_from) as wire:
-            await Playback(stream, wire, self._seen, numbered=self._numbered, on_failure=leave).run()
+            how: dict[str, Any] = {"on_failure": leave, "dialect": dialect, "pieces": pieces}
+            await Playback(stream, wire, self._seen, numbered=numbered, **how).run()
+
+    def _pieces(self) -> Pieces | None:
+        """What a stream's bodies go through; None: nothing, or they get ids of events."""
+        return None
 
     def _leave(self, job: Named, media: ExitStack, error: BaseException) -> None:
         """The client gets no more of the job: cancel it, or let it go on and keep its media for it."""

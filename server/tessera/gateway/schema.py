@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tessera.gateway.body import LONGEST_NAME, Endpoint
+from tessera.gateway.dialect import ANTHROPIC, dialect_of
 from tessera.gateway.endpoints import CHAT, COMPLETION
 
-ERROR = {
+ERROR: dict[str, Any] = {
     "type": "object",
     "required": ["error"],
     "properties": {
@@ -23,6 +24,30 @@ ERROR = {
         }
     },
 }
+
+
+_SAID = ERROR["properties"]["error"]["properties"]
+ANTHROPIC_ERROR = {
+    "type": "object",
+    "required": ["type", "error"],
+    "properties": {
+        "type": {"const": "error"},
+        "error": {
+            "type": "object",
+            "required": ["type", "message"],
+            "properties": {**_SAID, "type": {"type": "string", "examples": ["invalid_request_error"]}},
+        },
+    },
+}
+
+
+def describe_dialects(api: dict[str, Any]) -> None:
+    """Put into the description of the API where errors have Anthropic's form."""
+    for path, operations in api["paths"].items():
+        if dialect_of(path) is ANTHROPIC:
+            for status, response in operations["post"]["responses"].items():
+                if not status.startswith("2"):
+                    response["content"] = {"application/json": {"schema": ANTHROPIC_ERROR}}
 
 
 def described(description: str) -> dict[str, Any]:
@@ -88,7 +113,7 @@ def body_schema(endpoint: Endpoint) -> dict[str, Any]:
         "additionalProperties": True,
     }
     if endpoint.streams:
-        return {**schema, "anyOf": _OPTIONS_OF_STREAMS}
+        return {**schema, "anyOf": _OPTIONS_OF_STREAMS} if endpoint.asks_usage else schema
     schema["properties"]["stream"] = {"enum": [False, None], "description": "It has no streams."}
     if len(endpoint.prompts) > 1:
         # One of the groups, and nothing of the others.

@@ -22,10 +22,12 @@ from tessera.gateway.planning import Planner
 from tessera.gateway.prompt_counters import PromptCounters
 from tessera.gateway.queued_bytes import QueuedBytes
 from tessera.gateway.redis_watch import RedisWatch
+from tessera.gateway.response_keeper import ResponseKeeper
 from tessera.gateway.unattended import Unattended
 from tessera.gateway.upkeep import Upkeep
 from tessera.media import MediaStage, RedisMediaStore, SandboxDecoder, ThreadDecoder
 from tessera.queue import Broker, Directory, Named, PromptStore, Records, ReplyHub, connect
+from tessera.responses import Shelf
 from tessera.settings import Settings
 
 log = structlog.get_logger()
@@ -58,6 +60,7 @@ class Services:
     counters: PromptCounters
     item_counts: ItemCounts
     files: Files | None
+    responses: ResponseKeeper
 
     def require_files(self) -> Files:
         """The files. Raises ``FilesNotConfigured`` where there is no place for any."""
@@ -98,7 +101,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         watch = RedisWatch({"queue": redis, **({"media": media} if url else {})}, settings)
         inherited = InheritedMedia(store, records, settings)
         files = open_files(redis, settings)
-        kept = (hub, catalogue, upkeep, abandoned, unattended, inherited, store, queued, watch)
+        responses = ResponseKeeper(Shelf(redis, settings), records, broker, settings)
+        kept = (hub, catalogue, upkeep, abandoned, unattended, inherited, store, queued, watch, responses)
         runs = [part.run for part in kept] + ([files.run] if files is not None else [])
         tasks = [asyncio.create_task(_keep_going(run)) for run in runs]
         stack.push_async_callback(_end, tasks)
@@ -107,7 +111,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         stack.callback(counters.close)
         planner = Planner()
         item_counts = ItemCounts(broker, hub, gateway_id, abandoned.add, planner.learnt)
-        shared = (abandoned, queued, bodies, unattended, watch, planner, counters, item_counts, files)
+        shared = (abandoned, queued, bodies, unattended, watch, planner, counters, item_counts, files, responses)
         yield Services(settings, gateway_id, broker, records, hub, catalogue, stage, *shared)
 
 

@@ -17,6 +17,7 @@ from tessera.settings.media_store import MediaStoreSettings
 from tessera.settings.memory import MemorySettings
 from tessera.settings.prices import Prices, PriceSettings
 from tessera.settings.queue import QueueSettings
+from tessera.settings.responses import ResponseSettings
 from tessera.settings.simulated import SimulatedSettings
 from tessera.settings.telemetry import TelemetrySettings
 from tessera.settings.tenants import DEFAULT_TENANT, TenantSettings
@@ -61,6 +62,7 @@ class Settings(
     GatewaySettings,
     HttpSettings,
     QueueSettings,
+    ResponseSettings,
 ):
     """Defaults suit one machine; every field's unit is in its name."""
 

@@ -97,6 +97,15 @@ class Document:
         """Replace a value, or add a member, in what goes on."""
         self._changes[path] = orjson.dumps(value)
 
+    def put(self, path: Path, text: bytes) -> None:
+        """The same with a value that is JSON already."""
+        self._changes[path] = text
+
+    def text_of(self, value: Any) -> bytes:
+        """One of the document's values as JSON, whole."""
+        text = orjson.dumps(value)
+        return text if self._skeleton is None else self._skeleton.restore(text)
+
     def remove(self, path: Path) -> None:
         """Take a member out of what goes on."""
         self._changes[path] = None

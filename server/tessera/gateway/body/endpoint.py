@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from tessera.gateway.body.check import Rule, Schema, rules_of
-from tessera.gateway.body.document import READ_FIELDS
+from tessera.gateway.body.document import READ_FIELDS, Document
 from tessera.gateway.body.width import Width
 
 
@@ -27,6 +27,8 @@ class Endpoint:
         answers: what vLLM puts before the job's id to make the answer's ``id`` of it.
         streams: an answer can be a stream.
         counted: its prompt and answer have to fit the model's context, which is found out before it is queued.
+        asks_usage: a stream tells of its usage where ``stream_options`` ask for it.
+        read: checks a prompt that is no chat's, and finds its media (``MediaPart`` and ``FilePart``).
         empty: a prompt may be empty.
         conversation: fields that may hold messages.
         conversations: fields that may hold several lists of messages.
@@ -46,6 +48,8 @@ class Endpoint:
     answers: str = ""
     streams: bool = False
     counted: bool = False
+    asks_usage: bool = True
+    read: Callable[[Document], list[Any]] | None = None
     empty: bool = False
     conversation: tuple[str, ...] = ()
     conversations: tuple[str, ...] = ()

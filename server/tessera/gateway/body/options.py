@@ -59,6 +59,8 @@ def read_options(document: Document, endpoint: Endpoint, limits: Limits) -> Opti
         if (asked := body.get("stream")) is not None and asked is not False:
             raise InvalidRequest(f"{endpoint.path} has no streams: leave `stream` out.", param="stream")
         return Options(model, False, sequences, False)
+    if not endpoint.asks_usage:
+        return Options(model, bool(body.get("stream")), sequences, False)
     if not body.get("stream"):
         if wanted:
             raise InvalidRequest("`stream_options` are for streams: send `stream: true` too.", param="stream_options")

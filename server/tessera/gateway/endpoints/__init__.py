@@ -6,6 +6,7 @@ listing of what each model can be asked.
 
 from tessera.gateway.endpoints.generating import CHAT, CHAT_BATCH, COMPLETION
 from tessera.gateway.endpoints.reading import CLASSIFICATION, EMBEDDING, POOLING, RERANKING, SCORING
+from tessera.gateway.endpoints.responding import COUNTING, MESSAGES, RESPONSES
 from tessera.gateway.endpoints.table import ENDPOINTS, endpoints_of, require_endpoint
 from tessera.gateway.endpoints.tokenizing import DETOKENIZATION, TOKENIZATION
 
@@ -14,11 +15,14 @@ __all__ = [
     "CHAT_BATCH",
     "CLASSIFICATION",
     "COMPLETION",
+    "COUNTING",
     "DETOKENIZATION",
     "EMBEDDING",
     "ENDPOINTS",
+    "MESSAGES",
     "POOLING",
     "RERANKING",
+    "RESPONSES",
     "SCORING",
     "TOKENIZATION",
     "endpoints_of",

@@ -10,6 +10,12 @@ from tessera.media import MOST_FRAMES
 TOKENS = {"type": "array", "items": {"type": "integer", "minimum": 0}}
 OBJECTS = {"type": "array", "items": {"type": "object"}}
 
+BUDGET = {
+    "type": ["integer", "null"],
+    "minimum": 1,
+    "description": "Most tokens of all images and videos together, which are made smaller for it.",
+}
+
 # Nothing else may be set, unless to null.
 _CLOSED = {"additionalProperties": {"type": "null"}}
 _RATE = {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": MOST_FPS}

@@ -6,12 +6,16 @@ from tessera.errors import UnsupportedEndpoint
 from tessera.gateway.body import Endpoint
 from tessera.gateway.endpoints.generating import CHAT, CHAT_BATCH, COMPLETION
 from tessera.gateway.endpoints.reading import CLASSIFICATION, EMBEDDING, POOLING, RERANKING, SCORING
+from tessera.gateway.endpoints.responding import COUNTING, MESSAGES, RESPONSES
 from tessera.gateway.endpoints.tokenizing import DETOKENIZATION, TOKENIZATION
 from tessera.queue import ModelCard
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     CHAT,
     COMPLETION,
+    RESPONSES,
+    MESSAGES,
+    COUNTING,
     CHAT_BATCH,
     EMBEDDING,
     *RERANKING,

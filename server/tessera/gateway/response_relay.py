@@ -1,0 +1,170 @@
+"""Answers ``POST /v1/responses``: what went before is put in front of the input, and what comes of it is kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from starlette.types import Scope, Send
+
+from tessera.errors import Cancelled, QueueUnavailable, RequestTooLarge, TesseraError
+from tessera.gateway.body import Document, Endpoint, Options, Share
+from tessera.gateway.directives import Directives
+from tessera.gateway.observation import Observation
+from tessera.gateway.pieces import Pieces, Sequenced
+from tessera.gateway.relay import Relay
+from tessera.gateway.request_id import JOB_HEADER, tell
+from tessera.gateway.response_object import as_input, now_s, shape_of
+from tessera.gateway.response_wishes import read_wishes
+from tessera.gateway.services import Services
+from tessera.queue import Job, JobName, ModelCard, Once, ReplyStream
+from tessera.responses import StoredResponse, response_id_of
+
+_ITEM = re.compile(r"input\[(\d+)\]")
+
+
+class ResponseRelay(Relay):
+    """See ``Relay``."""
+
+    def __init__(
+        self,
+        services: Services,
+        endpoint: Endpoint,
+        document: Document,
+        options: Options,
+        directives: Directives,
+        once: Once | None,
+        seen: Observation,
+        share: Share,
+    ):
+        self._wishes = read_wishes(document.value)
+        if self._wishes.background:
+            directives = replace(directives, lasting=True)
+        super().__init__(services, endpoint, document, options, directives, once, seen, share)
+        self._stored: StoredResponse | None = None
+        # Items that stand before the client's own.
+        self._before = 0
+        self._echo: dict[str, Any] = {}
+
+    async def _job(self, name: JobName, card: ModelCard) -> Job:
+        await self._begin(name)
+        try:
+            job = await super()._job(name, card)
+        except TesseraError as error:
+            self._rename(error)
+            raise
+        return replace(job, echo=self._echo)
+
+    async def _begin(self, name: JobName) -> None:
+        document, settings, wishes = self._document, self._services.settings, self._wishes
+        assert document is not None, "it is read once"
+        response_id, own = response_id_of(name.id), await document.run(_own_items)
+        room = min(settings.responses_max_bytes, settings.responses_max_bytes_per_tenant)
+        keep = wishes.keep and len(own) <= room
+        if wishes.keep and not keep and (wishes.background or wishes.store):
+            raise RequestTooLarge(
+                f"A response can be kept whose input has at most {room:,} bytes. Upload media and send `file_id`s, or "
+                "send `store: false`.",
+                param="input",
+            )
+        echo: dict[str, Any] = {"background": wishes.background, "store": keep, "created_at": now_s()}
+        self._echo = {**echo, "previous_response_id": wishes.previous or None}
+        if keep:
+            body = {**document.value, "model": name.model}
+            shape = document.text_of(shape_of(body, response_id, self._echo))
+            kinds = (wishes.background, self._options.stream)
+            self._stored = StoredResponse(response_id, name.model, name.id, *kinds, shape, own, wishes.previous)
+        if wishes.previous:
+            document = self._document = await self._extended(document, own)
+        document.set(("request_id",), response_id)
+        # The engine keeps nothing and waits for nobody: that is this server's business.
+        for member in ("store", "background"):
+            document.set((member,), False)
+        document.remove(("previous_response_id",))
+
+    async def _extended(self, document: Document, own: bytes) -> Document:
+        """The request with all that went before it in front of its own items."""
+        earlier = await self._services.responses.chain(self._seen.tenant, self._wishes.previous)
+        said: list[bytes] = []
+        for response in earlier:
+            said += response.input, orjson.dumps(as_input(response.output()))
+        self._before = sum(len(orjson.loads(items)) for items in said)
+        document.put(("input",), b"[%b]" % b",".join(some for items in [*said, own] if (some := items[1:-1])))
+        raw = bytearray(await document.run(Document.encode))
+        settings = self._services.settings
+        if len(raw) > settings.max_body_bytes:
+            raise RequestTooLarge(
+                f"With what went before it the request has more than {settings.max_body_bytes:,} bytes.",
+                param="previous_response_id",
+            )
+        return await Document.read(raw, settings.max_body_values, self._endpoint.reads)
+
+    def _rename(self, error: TesseraError) -> None:
+        """Have an error name items as the client knows them."""
+        if not self._before or error.param is None or (found := _ITEM.match(error.param)) is None:
+            return
+        index = int(found[1]) - self._before
+        if index < 0:
+            error.param = "previous_response_id"
+            return
+        theirs = f"input[{index}]{error.param[found.end() :]}"
+        error.message, error.param = error.message.replace(error.param, theirs), theirs
+
+    async def _enqueue(self, job: Job) -> str | None:
+        if self._stored is None:
+            return await super()._enqueue(job)
+        responses, tenant = self._services.responses, self._seen.tenant
+        await responses.add(tenant, self._stored)
+        queued = False
+        try:
+            earlier = await super()._enqueue(job)
+            queued = earlier is None
+        except QueueUnavailable:
+            queued = True  # perhaps: whoever looks what became of it will see
+            raise
+        finally:
+            if not queued:
+                with suppress(QueueUnavailable):
+                    await responses.forget(tenant, self._stored.id)
+        return earlier
+
+    async def _answer(self, stream: ReplyStream, scope: Scope, send: Send, leave: Callable[[Exception], None]) -> None:
+        if not self._wishes.background or self._options.stream:
+            await super()._answer(stream, scope, send, leave)
+            return
+        assert self._stored is not None, "what runs in the background is kept"
+        leave(Cancelled("Nobody waits for it."))
+        await _send_json(send, self._stored.shape)
+
+    async def _join(self, earlier: JobName, scope: Scope, send: Send) -> None:
+        if not self._wishes.background or self._options.stream:
+            await super()._join(earlier, scope, send)
+            return
+        self._proceed()
+        self._seen.job_id = earlier.id
+        _, shown = await self._services.responses.find(self._seen.tenant, response_id_of(earlier.id))
+        tell(scope, JOB_HEADER, earlier.id)
+        tell(scope, b"idempotency-replayed", "true")
+        await _send_json(send, orjson.dumps(shown))
+
+    def _pieces(self) -> Pieces | None:
+        return Sequenced()
+
+
+def _own_items(document: Document) -> bytes:
+    """The items that the client sent, as a JSON array; a string is a message of the user's."""
+    given = document.value["input"]
+    if isinstance(given, str):
+        part = {"type": "input_text", "text": given}
+        given = [{"type": "message", "role": "user", "content": [part]}]
+    return document.text_of(given)
+
+
+async def _send_json(send: Send, body: bytes) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,69 @@
+"""What a request to ``/v1/responses`` wants beside an answer, and what nobody here can do for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tessera.errors import InvalidRequest
+
+# Of these, vLLM tells the model; all others are tools that OpenAI itself runs.
+TOOLS = ("function", "custom", "namespace")
+_REFUSED = {
+    "conversation": "Conversations are not kept here: continue a response with `previous_response_id`.",
+    "prompt": "Prompt templates are not kept here: send `instructions` and `input`.",
+    "context_management": "Conversations are not compacted here.",
+}
+_SHOWN = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What is to become of a response.
+
+    Attributes:
+        background: it runs without a client.
+        store: it is kept; None: the client does not say, and it is.
+        previous: id of the response that it continues; empty: none.
+    """
+
+    background: bool
+    store: bool | None
+    previous: str
+
+    @property
+    def keep(self) -> bool:
+        """Whether it is kept, if it can be."""
+        return self.store is not False
+
+
+def read_wishes(body: Mapping[str, Any]) -> Wishes:
+    """Read them; their types were checked.
+
+    Raises:
+        InvalidRequest: naming what cannot be done.
+    """
+    for name, why in _REFUSED.items():
+        if body.get(name) is not None:
+            raise InvalidRequest(why, param=name)
+    _check_tools(body.get("tools"))
+    wishes = Wishes(bool(body.get("background")), body.get("store"), body.get("previous_response_id") or "")
+    if wishes.background and not wishes.keep:
+        raise InvalidRequest("With `background`, a response is kept: leave `store` out, or send true.", param="store")
+    return wishes
+
+
+def _check_tools(tools: Any) -> None:
+    if tools is None:
+        return
+    if not isinstance(tools, list):
+        raise InvalidRequest("`tools` must be an array.", param="tools")
+    for i, tool in enumerate(tools):
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        if kind not in TOOLS:
+            shown, known = repr(kind)[:_SHOWN], ", ".join(TOOLS)
+            raise InvalidRequest(
+                f"Tools of type {shown} are not run here. Supported: {known}, which the client runs itself.",
+                param=f"tools[{i}].type",
+            )

@@ -1,0 +1,3 @@
+-- ARGV: …, id
+-- Returns 1 where it was there.
+return forget(ARGV[3])
