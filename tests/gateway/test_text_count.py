@@ -69,6 +69,11 @@ async def test_tokens_are_no_text(gateway, worker, card, redis_client, settings,
         await worker.say(await worker.take(), DOCUMENT, Data(b"{}"), End({"prompt_tokens": 2}))
 
 
+async def test_what_a_chat_calls_its_prompt_is_none(gateway, worker):
+    body = chat(worker.card.model, "Hello")
+    assert (await estimated(gateway, body | {"prompt": [1, 2]}))["text"] == (await estimated(gateway, body))["text"]
+
+
 async def test_long_strings_of_large_bodies_are_counted_whole(gateway, worker):
     long = "The cat sat on the mat. " * 20_000
     tool = {"type": "function", "function": {"name": "look", "description": "Look! " * 400}}

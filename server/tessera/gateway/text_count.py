@@ -44,7 +44,9 @@ async def count_text(
     Args:
         parts: its media.
     """
-    given = [len(prompt) for prompt in token_prompts(document.value.get("prompt"))]
+    body = document.value
+    # What a chat calls so means nothing.
+    given = [] if "messages" in body else [len(prompt) for prompt in token_prompts(body.get("prompt"))]
     if given:
         return _exact(given)
     try:
