@@ -26,6 +26,7 @@ UNSAID = [
 OF_MEDIA = {
     "files_not_configured",
     "invalid_media",
+    "media_decode_failed",
     "media_fetch_blocked",
     "media_fetch_failed",
     "media_type_mismatch",
