@@ -84,7 +84,7 @@ async def blast(bombs: Iterable[Bomb]) -> Damage:
     damage = Damage()
     with tempfile.TemporaryDirectory(prefix="tb") as folder:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=300)) as http:
-            size = Size(gateways=1, workers=1, lease_s=5.0, fsync="everysec", step_ms=STEP_MS)
+            size = Size(gateways=1, workers=1, lease_s=30.0, fsync="everysec", step_ms=STEP_MS)
             async with running(size, Path(folder), http) as server:
                 (url, gateway), *_ = server.gateways
                 process = psutil.Process(gateway.pid)

@@ -60,7 +60,7 @@ async def run(files: int, seed: int) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="tf") as folder:
         limits = aiohttp.ClientTimeout(total=300)
         async with aiohttp.ClientSession(timeout=limits) as http:
-            size = Size(gateways=1, workers=1, lease_s=5.0, fsync="everysec", step_ms=0.1)
+            size = Size(gateways=1, workers=1, lease_s=30.0, fsync="everysec", step_ms=0.1)
             async with running(size, Path(folder), http) as server:
                 return await _Run(server, http, seed).send(files)
 
