@@ -16,10 +16,16 @@ from tests.stack import RunningStack, request
 pytestmark = pytest.mark.e2e
 MODEL = "tessera-nano"
 GREEDY = {"extra_body": {"temperature": 0}}
+# Without `strict`, vLLM holds a call to being JSON, not to the schema.
 TOOL: dict[str, Any] = {
     "name": "look",
     "strict": True,
-    "input_schema": {"type": "object", "properties": {"at": {"type": "string", "maxLength": 5}}, "required": ["at"]},
+    "input_schema": {
+        "type": "object",
+        "properties": {"at": {"type": "string", "maxLength": 5}},
+        "required": ["at"],
+        "additionalProperties": False,
+    },
 }
 
 
