@@ -7,6 +7,7 @@ and could not be completed) are separate families, so that an operator can tell 
 
 from tessera.errors.anthropic import anthropic_body
 from tessera.errors.base import TesseraError
+from tessera.errors.batches import BatchesQuotaExceeded, BatchMissing, BatchNotCancellable
 from tessera.errors.evictions import (
     Cancelled,
     ClientStalled,
@@ -85,6 +86,9 @@ from tessera.errors.rejections import (
 )
 
 __all__ = [
+    "BatchMissing",
+    "BatchNotCancellable",
+    "BatchesQuotaExceeded",
     "BodyMemoryFull",
     "Cancelled",
     "ClientStalled",

@@ -20,6 +20,7 @@ from tessera.files.incoming import LEASE_S, Incoming, at_least, incoming
 from tessera.files.ledger import Ledger
 from tessera.files.objects import ObjectsStore
 from tessera.files.record import File, day_of, is_file_id, new_id, place_of
+from tessera.files.segments import Segments
 from tessera.files.store import BLOCK_BYTES, FileStore, unavailable
 from tessera.files.uploads import Uploads
 from tessera.settings import MIB, Settings
@@ -43,6 +44,7 @@ class Files:
 
     Attributes:
         uploads: files that come in parts.
+        segments: what the server itself writes of files, bit by bit.
         most_bytes: of one file.
         longest_s: how long a file is kept, unless its client wants less.
         room_bytes: what one takes of the memory while it comes.
@@ -53,6 +55,7 @@ class Files:
         self.longest_s = settings.files_ttl_s
         self.room_bytes = BLOCK_BYTES + store.room_bytes
         self.uploads = Uploads(ledger, store, settings)
+        self.segments = Segments(store)
         self._ledger = ledger
         self._store = store
 

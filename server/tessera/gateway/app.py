@@ -14,8 +14,9 @@ from starlette.middleware.cors import CORSMiddleware
 
 from tessera import __version__
 from tessera.errors import MethodNotAllowed, RouteNotFound, TesseraError
-from tessera.gateway import estimate, files, generation, health, models, requests, responses, uploads
+from tessera.gateway import batches, estimate, files, generation, health, models, requests, responses, uploads
 from tessera.gateway.authentication import Authentication, describe_keys, open_paths
+from tessera.gateway.batch_runner import running_batches
 from tessera.gateway.components import share_components
 from tessera.gateway.dialect import dialect_of
 from tessera.gateway.failsafe import Failsafe
@@ -60,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services(settings) as services:
+        async with open_services(settings) as services, running_batches(services):
             app.state.services = services
             log.info("gateway_ready", gateway=services.gateway_id, port=settings.port)
             yield
@@ -76,7 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.draining = False
     metrics.BUILD.labels(__version__).set(1)
-    for resource in (generation, responses, estimate, requests, files, uploads, models, health):
+    for resource in (generation, responses, estimate, requests, files, uploads, batches, models, health):
         app.include_router(resource.router)
     add_docs(app)
     match_exactly(app.routes)

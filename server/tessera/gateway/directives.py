@@ -29,10 +29,12 @@ class Directives:
     Attributes:
         lasting: the request goes on when its client, or its gateway, is gone.
         key: the request is to be run once, however often it is sent with this key; empty: there is none.
+        batch_job: it is a line of a batch, whose job has this id; empty: it is none. No client can say so.
     """
 
     lasting: bool
     key: str
+    batch_job: str = ""
 
 
 def read_directives(headers: Headers) -> Directives:

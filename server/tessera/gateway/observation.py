@@ -31,10 +31,14 @@ class Observation:
         ended: the end of the answer was seen, and what it took is counted.
         expected: what an engine is to count of its media, where that is known.
         learn_text: to be told how many tokens its text was, where nobody could count them.
+
+    Args:
+        timed: how long it takes is measured; a request that gives way to others tells nothing by that.
     """
 
-    def __init__(self, endpoint: str, tenant: str):
+    def __init__(self, endpoint: str, tenant: str, *, timed: bool = True):
         self.endpoint = endpoint
+        self._timed = timed
         self.tenant = tenant
         self.model = "unknown"
         self.job_id = ""
@@ -51,7 +55,8 @@ class Observation:
     def head(self, head: Head) -> None:
         """The answer begins."""
         self.status = head.status
-        metrics.QUEUE_WAIT.labels(self.model).observe(head.wait_ms / 1000)
+        if self._timed:
+            metrics.QUEUE_WAIT.labels(self.model).observe(head.wait_ms / 1000)
         if head.attempts > 1:
             metrics.REDELIVERED.labels(self.model).inc()
 
@@ -60,7 +65,7 @@ class Observation:
         now = time.perf_counter()
         if self._first is None:
             self._first = now
-            if self.status < 400:
+            if self._timed and self.status < 400:
                 metrics.TTFT.labels(self.model).observe(now - self._started)
             self._itl = metrics.ITL.labels(self.model)
         else:
@@ -94,7 +99,8 @@ class Observation:
         metrics.REQUESTS.labels(self.model, self.endpoint, str(self.status), self.code).inc()
         metrics.TENANT_REQUESTS.labels(tenant_label(self.tenant), str(self.status)).inc()
         if self.status == 200:
-            metrics.E2E.labels(self.model, self.endpoint).observe(elapsed)
+            if self._timed:
+                metrics.E2E.labels(self.model, self.endpoint).observe(elapsed)
         else:
             write = log.warning if self.status >= 500 else log.info
             write(
@@ -152,9 +158,9 @@ class Retelling:
 
 
 @contextmanager
-def observe(endpoint: str, tenant: str = DEFAULT_TENANT) -> Iterator[Observation]:
+def observe(endpoint: str, tenant: str = DEFAULT_TENANT, *, timed: bool = True) -> Iterator[Observation]:
     """Observe a tenant's request from its arrival to its end, however it ends."""
-    seen = Observation(endpoint, tenant)
+    seen = Observation(endpoint, tenant, timed=timed)
     open_requests = metrics.REQUESTS_OPEN.labels(endpoint)
     open_requests.inc()
     try:

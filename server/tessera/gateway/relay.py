@@ -67,6 +67,7 @@ class Relay(Response):
         self._document: Document | None = document
         self._options = options
         self._lasting = directives.lasting
+        self._batch_job = directives.batch_job
         self._once = once
         # What can be picked up again, and whose client knows that it asked for it.
         self._numbered = directives.lasting or once is not None
@@ -79,7 +80,7 @@ class Relay(Response):
         card = self._services.catalogue.require(self._options.model).card
         self._seen.model = card.model
         require_endpoint(card, self._endpoint)
-        name = JobName(new_job_id(scope["state"]["request_id"]), card.model)
+        name = JobName(self._batch_job or new_job_id(scope["state"]["request_id"]), card.model)
         with ExitStack() as media:
             media.callback(self._services.stage.release, holder_of(name))
             not_before = self._queued if self._lasting else None
@@ -157,7 +158,7 @@ class Relay(Response):
         self._document = None  # it may be large, and the answer may take long
         options = self._options
         self._seen.job_id = name.id
-        of_client = (options.hide_usage, options.stream, self._seen.tenant, told)
+        of_client = (options.hide_usage, options.stream, self._seen.tenant, told, bool(self._batch_job))
         return Job(name.id, name.model, endpoint.path, body, width, *of_client)
 
     async def _learner(self, document: Document, card: ModelCard) -> Callable[[int], None]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from tessera.batches import Shelf as BatchShelf
 from tessera.errors import FilesNotConfigured
 from tessera.files import Files, open_files
 from tessera.gateway.abandoned import Abandoned
@@ -61,6 +62,7 @@ class Services:
     item_counts: ItemCounts
     files: Files | None
     responses: ResponseKeeper
+    batches: BatchShelf
 
     def require_files(self) -> Files:
         """The files. Raises ``FilesNotConfigured`` where there is no place for any."""
@@ -111,7 +113,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         stack.callback(counters.close)
         planner = Planner()
         item_counts = ItemCounts(broker, hub, gateway_id, abandoned.add, planner.learnt)
-        shared = (abandoned, queued, bodies, unattended, watch, planner, counters, item_counts, files, responses)
+        kept_up = (abandoned, queued, bodies, unattended, watch, planner, counters, item_counts)
+        shared = (*kept_up, files, responses, BatchShelf(redis, settings))
         yield Services(settings, gateway_id, broker, records, hub, catalogue, stage, *shared)
 
 
