@@ -18,6 +18,7 @@ from tessera.gateway.content import check_media, find_media, prepare_media
 from tessera.gateway.conversation import check_conversation
 from tessera.gateway.disconnect import cancel_on_disconnect
 from tessera.gateway.endpoints import CHAT, COMPLETION
+from tessera.gateway.item_choices import Scale, least_tokens_of
 from tessera.gateway.item_counts import Unanswered
 from tessera.gateway.learnt_tokens import kind_of_item
 from tessera.gateway.media_file import find_files
@@ -29,7 +30,7 @@ from tessera.gateway.preview import draw_image, draw_video
 from tessera.gateway.price import Price, price_of
 from tessera.gateway.services import Services
 from tessera.gateway.text_count import TextCount, count_text
-from tessera.gateway.visual_budget import VisualLimits, least_tokens_of, read_limits
+from tessera.gateway.visual_budget import VisualLimits, read_limits
 from tessera.media import MediaItem, Modality
 from tessera.plan import ImagePlan, VideoPlan
 from tessera.queue import ModelCard
@@ -150,11 +151,13 @@ async def _estimate(
     check_media(parts, card, endpoint, sound_of_videos=options.sound_of_videos)
     limits = read_limits(document.value, parts, card, options, services.settings.visual_defaults_of(card.model))
     text = await count_text(document, card, parts, services.counters)
+    limits = await limits.weighed(card, services.counters)
+    weigh = await Scale.of(card, services.counters)
     async with services.stage.hold() as holder:
         items, options = await prepare_media(document, parts, options, limits, services.stage, holder)
         planned = await asyncio.gather(*(_planned(card, item, options, services, tenant) for item in items))
         estimated = [_part(*each) for each in zip(parts, items, planned, strict=True)]
-        await asyncio.to_thread(_tell_least, estimated, items, limits)
+        await asyncio.to_thread(_tell_least, estimated, items, limits, weigh)
         if preview:
             for made, item, each in zip(estimated, items, planned, strict=True):
                 made.preview = await _preview(item, each, services)
@@ -190,11 +193,11 @@ def _part(part: MediaPart, item: MediaItem, planned: PlannedItem) -> PartEstimat
     return made
 
 
-def _tell_least(parts: list[PartEstimate], items: list[MediaItem], limits: VisualLimits) -> None:
+def _tell_least(parts: list[PartEstimate], items: list[MediaItem], limits: VisualLimits, weigh: Scale) -> None:
     for i, made in enumerate(parts):
         visual = items[i].modality is not Modality.AUDIO
         if visual and limits.family is not None and made.tokens is not None:
-            made.least_tokens = least_tokens_of(limits.family, items[i], thin=limits.thin)
+            made.least_tokens = least_tokens_of(limits.family, items[i], weigh, thin=limits.thin)
 
 
 async def _preview(item: MediaItem, planned: PlannedItem, services: Services) -> str | None:

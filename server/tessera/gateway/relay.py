@@ -142,6 +142,7 @@ class Relay(Response):
             check_media(parts, card, endpoint, sound_of_videos=media_options.sound_of_videos)
             usual = services.settings.visual_defaults_of(card.model)
             limits = read_limits(document.value, parts, card, media_options, usual)
+            limits = await limits.weighed(card, services.counters)
             stage, holder = services.stage, holder_of(name)
             prepared = prepare_media(document, parts, media_options, limits, stage, holder, seen_media)
             items, media_options = await prepared

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tessera.errors import InvalidRequest, VisualBudgetTooSmall
 from tessera.gateway.body import written
+from tessera.gateway.item_choices import ABOUT, Scale, can_thin, choices_of, image_tokens_of
 from tessera.gateway.media_options import MediaOptions
 from tessera.gateway.media_part import MediaPart
-from tessera.gateway.planning import effective_family, times_s, tokens_of
+from tessera.gateway.planning import effective_family
+from tessera.gateway.prompt_counters import PromptCounters
 from tessera.media import MediaItem, Modality, Reduction
-from tessera.plan import Choice, Family, Unplannable, best, image_choices, low_tokens, spread, video_choices
+from tessera.plan import Choice, Family, best, low_tokens, spread
 from tessera.queue import ModelCard
 from tessera.settings import VisualDefaults
 
@@ -38,6 +40,7 @@ class PartLimit:
         usual: the same by the server's default, which is kept where that can be.
         low: ``detail`` is ``low``.
         thin: frames of a video may be left out.
+        weigh: counts the tokens.
     """
 
     family: Family
@@ -45,6 +48,7 @@ class PartLimit:
     usual: int | None = None
     low: bool = False
     thin: bool = True
+    weigh: Scale = ABOUT
 
     def __call__(self, item: MediaItem) -> Reduction | None:
         """How much smaller an item is to be.
@@ -61,7 +65,7 @@ class PartLimit:
         Raises:
             VisualBudgetTooSmall: nothing that it can be is within its limit.
         """
-        all_of_them = choices_of(self.family, item, thin=self.thin)
+        all_of_them = choices_of(self.family, item, self.weigh, thin=self.thin)
         if not all_of_them:
             return ()
         choices = [each for each in all_of_them if self.most is None or each.tokens <= self.most]
@@ -79,7 +83,7 @@ class PartLimit:
         low = whole
         if self.low:
             video = item.modality is Modality.VIDEO
-            low = whole // _LOW_SHARE_OF_VIDEO if video else low_tokens(self.family, tokens_of)
+            low = whole // _LOW_SHARE_OF_VIDEO if video else low_tokens(self.family, self.weigh)
         return [low, whole if self.usual is None else self.usual]
 
 
@@ -105,6 +109,7 @@ class VisualLimits:
         budget: ``visual_token_budget``.
         usual: it is the server's default, which gives way where it cannot be kept.
         thin: frames of videos may be left out.
+        weigh: counts the tokens.
     """
 
     family: Family | None
@@ -113,6 +118,14 @@ class VisualLimits:
     budget: int | None = None
     usual: bool = False
     thin: bool = True
+    weigh: Scale = ABOUT
+
+    async def weighed(self, card: ModelCard, counters: PromptCounters) -> VisualLimits:
+        """The same in tokens as the model's own tokenizer counts them, where there is anything to keep."""
+        if self.family is None or not self.any:
+            return self
+        weigh = await Scale.of(card, counters)
+        return replace(self, weigh=weigh, parts=[part and replace(part, weigh=weigh) for part in self.parts])
 
     @property
     def any(self) -> bool:
@@ -146,7 +159,7 @@ class VisualLimits:
 
     def _spread(self, family: Family, items: Sequence[MediaItem]) -> dict[int, Reduction]:
         assert self.budget is not None
-        limits = [limit or PartLimit(family, thin=self.thin) for limit in self.parts]
+        limits = [limit or PartLimit(family, thin=self.thin, weigh=self.weigh) for limit in self.parts]
         visual = [i for i, item in enumerate(items) if item.modality in _VISUAL]
         chains = {i: chain for i in visual if (chain := limits[i].choices(items[i]))}
         chosen = spread(list(chains.values()), self.budget)
@@ -159,14 +172,14 @@ class VisualLimits:
     def _resolution(self, family: Family, items: Sequence[MediaItem]) -> Mapping[str, Any]:
         """One size for all images: the largest with which each of them is within its limit, and all within theirs."""
         images = [i for i, item in enumerate(items) if item.modality is Modality.IMAGE]
-        whole = {i: _tokens(family, items[i]) for i in images}
-        limits = {i: self.parts[i] or PartLimit(family) for i in images}
+        whole = {i: image_tokens_of(family, items[i], self.weigh) for i in images}
+        limits = {i: self.parts[i] or PartLimit(family, weigh=self.weigh) for i in images}
         wished = {i: min(limit.wishes(items[i], whole[i])) for i, limit in limits.items()}
         kept = {i: whole[i] if limit.most is None else limit.most for i, limit in limits.items()}
         options: Mapping[str, Any] = {}
         tokens = whole
         for options in ({}, *reversed(family.fewer())):
-            tokens = {i: _tokens(family.told(options), items[i]) for i in images}
+            tokens = {i: image_tokens_of(family.told(options), items[i], self.weigh) for i in images}
             within = all(tokens[i] <= min(wished[i], kept[i]) for i in images)
             if within and (self.budget is None or sum(tokens.values()) <= self.budget):
                 return options
@@ -200,7 +213,7 @@ def read_limits(
     """What a request asks for.
 
     Args:
-        body: the request, whose ``visual_token_budget`` was checked.
+        body: the request.
         usual: where it does not.
 
     Raises:
@@ -209,7 +222,7 @@ def read_limits(
     family = effective_family(card, options)
     for p in parts:
         _check(p, family)
-    budget, paths = body.get(BUDGET), [p.path for p in parts]
+    budget, paths = _budget(body), [p.path for p in parts]
     if family is None:
         if budget is not None and any(p.modality in _VISUAL for p in parts):
             raise _unknown(BUDGET, BUDGET)
@@ -218,30 +231,6 @@ def read_limits(
     limits = [_limit(p, family, usual, thin=thin) for p in parts]
     by_default = budget is None
     return VisualLimits(family, paths, limits, usual.visual_token_budget if by_default else budget, by_default, thin)
-
-
-def choices_of(family: Family, item: MediaItem, *, thin: bool) -> tuple[Choice, ...]:
-    """What an image or a video can be; nothing where the model's processor refuses it."""
-    height, width = item.shape[-3:-1]
-    try:
-        if item.modality is Modality.IMAGE:
-            return image_choices(family, width, height, tokens_of)
-        return video_choices(family, times_s(item), width, height, tokens_of, thin=thin)
-    except Unplannable:
-        return ()
-
-
-def least_tokens_of(family: Family, item: MediaItem, *, thin: bool) -> int | None:
-    """As few tokens as an image or a video can be; None where the model's processor refuses it."""
-    if item.modality is Modality.IMAGE and (smaller := family.fewer()):
-        return _tokens(family.told(smaller[0]), item) or None
-    choices = choices_of(family, item, thin=thin)
-    return choices[0].tokens if choices else None
-
-
-def can_thin(family: Family, modalities: Sequence[Modality]) -> bool:
-    """Whether frames may be left out: not of one of several videos where the processor knows one rate for all."""
-    return not family.times_by_rate or modalities.count(Modality.VIDEO) < 2
 
 
 def reduction(choice: Choice) -> Reduction | None:
@@ -274,6 +263,16 @@ def _check(p: MediaPart, family: Family | None) -> None:
         raise _unknown(MOST_TOKENS, at)
 
 
+def _budget(body: Mapping[str, Any]) -> int | None:
+    budget = body.get(BUDGET)
+    if budget is None:
+        return None
+    # In JSON 64.0 is an integer.
+    if isinstance(budget, bool) or not isinstance(budget, int | float) or budget % 1 or budget < 1:
+        raise InvalidRequest(f"`{BUDGET}` must be an integer above 0.", param=BUDGET)
+    return int(budget)
+
+
 def _unknown(name: str, param: str) -> InvalidRequest:
     return InvalidRequest(
         f"`{name}` cannot be kept for this request: how its model counts media is not known here.", param=param
@@ -285,14 +284,6 @@ def _too_small(most: int | None, modality: Modality, least: int, path: str | Non
         f"This {modality} cannot be {most} token(s) or fewer for this model: `{MOST_TOKENS}` must be at least {least}.",
         param=path,
     )
-
-
-def _tokens(family: Family, item: MediaItem) -> int:
-    height, width = item.shape[:2]
-    try:
-        return tokens_of(family.image(width, height))
-    except Unplannable:
-        return 0  # the engine refuses it
 
 
 def _rate(family: Family, items: Sequence[MediaItem], made: Mapping[int, Reduction]) -> dict[str, float]:
