@@ -135,13 +135,16 @@ images: install ## Build the gateway's image without Docker, on a stand-in for i
 	@PYTHON=$(BIN)/python deploy/docker/build.sh
 
 # What tests need beside Python's packages: what the generator of test media speaks and writes with, Helm 3, schemas of
-# objects that operators read, and promtool.
+# objects that operators read, a Redis with TLS and Sentinels, and promtool.
 .PHONY: tools
 tools: install $(VENV)/node_modules/.installed
 	@$(BIN)/python -m models.nano check 2>/dev/null || { \
 	  echo "Installing espeak-ng and fonts"; \
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends espeak-ng fonts-dejavu-core fonts-liberation; \
 	  $(BIN)/python -m models.nano check; }
+	@test -x /usr/bin/redis-server -a -x /usr/bin/redis-sentinel || { \
+	  echo "Installing Redis, which tests run with TLS, Sentinels and as a Cluster"; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server redis-sentinel; }
 	@command -v promtool >/dev/null || { \
 	  echo "Installing Prometheus, whose promtool tests the alerts"; \
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus; }

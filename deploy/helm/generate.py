@@ -20,9 +20,10 @@ CHART = Path(__file__).parent / "tessera"
 # Settings that have a value of their own in the chart, belong into secrets, or mean nothing in a pod.
 RESERVED = {
     "host", "port", "log_format", "drain_timeout_s", "drain_notice_s", "media_headers_file",
-    "redis_url", "media_redis_url", "media_proxy",
+    "redis_url", "media_redis_url", "media_proxy", "redis_username", "redis_password",
+    "redis_sentinel_password", "redis_ca_file", "redis_cert_file", "redis_key_file",
     # Metrics are not reached from outside.
-    "api_key", "api_keys_file", "metrics_auth",
+    "api_key", "api_keys_file", "admin_key", "metrics_auth",
     "model", "served_model_name", "engine", "engine_args", "ray_address", "replicas", "gpus_per_replica",
     "gpus_across_nodes", "engine_port", "worker_folder",
 }  # fmt: skip
@@ -118,10 +119,12 @@ _KINDS: dict[str, dict[str, Any]] = {
     "existingSecret": _NAME,
     "tokenSecret": _NAME,
     "caSecret": _NAME,
+    "certificateSecret": _NAME,
     "tlsSecret": _NAME,
     "mediaHeadersSecret": _NAME,
     "apiKeysSecret": _NAME,
     "apiKeySecret": _NAME,
+    "adminKeySecret": _NAME,
     "existingClaim": _NAME,
     "replicas": {"type": "integer", "minimum": 0},
     "hostsPerReplica": _COUNT,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from tessera.queue import Address
 from tessera.settings import Settings
 from tessera.telemetry import logging
 
@@ -29,11 +30,17 @@ def read_settings(**flags: Any) -> Settings:
 
 
 def require_redis(settings: Settings) -> None:
-    """Exits with 2 where no Redis is named."""
+    """Exits with 2 where no Redis is named, or by an address that cannot be one."""
     if not settings.redis_url:
         raise refusal(
             "TESSERA_REDIS_URL is not set: gateways and workers meet in Redis. (`tessera up` brings its own.)"
         )
+    for name in ("redis_url", "media_redis_url"):
+        if url := getattr(settings, name):
+            try:
+                Address.parse(url, settings)
+            except ValueError as error:
+                raise refusal(f"TESSERA_{name.upper()}: {error}.") from None
 
 
 def refusal(message: str, *, code: int = 2) -> typer.Exit:

@@ -10,19 +10,27 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
+from tessera.queue.cluster import ClusterClient
+
 # A part of a command that is longer is sent as it is, rather than copied.
 COPIED_BYTES = 64 * 1024
 
 
 class Direct:
-    """Sends commands over one connection of a client's pool, which it keeps, and over others while that one is busy."""
+    """Sends commands over one connection of a client's pool, which it keeps, and over others while that one is busy.
+
+    Of a Cluster, the client itself sends them: it knows to whom.
+    """
 
     def __init__(self, redis: aioredis.Redis):
-        self._pool = redis.connection_pool
+        self._cluster = redis if isinstance(redis, ClusterClient) else None
+        self._pool = redis.connection_pool if self._cluster is None else None
         self._kept: AbstractConnection | None = None
 
     async def command(self, *parts: Any) -> Any:
         """Run a command. Raises redis-py's errors."""
+        if self._cluster is not None:
+            return await self._cluster.execute_command(*parts)
         try:
             return await self._run(parts)
         except RedisConnectionError:
@@ -30,6 +38,7 @@ class Direct:
             return await self._run(parts)
 
     async def _run(self, parts: tuple[Any, ...]) -> Any:
+        assert self._pool is not None, "it is no Cluster"
         connection, self._kept = self._kept, None
         if connection is None:
             connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
@@ -38,8 +47,10 @@ class Direct:
             await connection.send_packed_command(_packed(parts, connection), check_health=False)
             answer = await connection.read_response()
             whole = True
-        except ResponseError:
-            whole = True
+        except ResponseError as error:
+            whole = "READONLY" not in str(error)
+            if not whole:
+                await connection.disconnect()  # a replica now: the next one is to whoever took over
             raise
         finally:
             # One that was given up in the middle of an answer is closed by then.

@@ -12,7 +12,7 @@ import redis.asyncio as aioredis
 import structlog
 from redis.exceptions import ResponseError
 
-from tessera.queue import REDIS_UNAVAILABLE
+from tessera.queue import REDIS_UNAVAILABLE, infos
 from tessera.queue.fitness import misfit
 from tessera.settings import Settings
 from tessera.telemetry import redis as metrics
@@ -44,7 +44,7 @@ class RedisWatch:
             async with asyncio.timeout(self._settings.redis_timeout_s):
                 await redis.ping()
                 took_s = time.perf_counter() - began
-                info = await _told(redis)
+                told = await _told(redis)
         except REDIS_UNAVAILABLE:
             # Others tell of it; a value of before would say that all is well.
             metrics.UP.labels(name).set(0)
@@ -52,7 +52,7 @@ class RedisWatch:
                 with suppress(KeyError):
                     gauge.remove(name)
             return
-        problem = misfit(info)
+        problem = next(filter(None, map(misfit, told)), "")
         if problem != self.problems.get(name, ""):
             log.error("redis_unfit", redis=name, problem=problem) if problem else log.info("redis_fit", redis=name)
         self.problems.pop(name, None)
@@ -60,13 +60,19 @@ class RedisWatch:
             self.problems[name] = problem
         metrics.UP.labels(name).set(not problem)
         metrics.PING_SECONDS.labels(name).set(took_s)
+        # Of a Cluster, the fullest part: all that a model has is in one.
+        info = max(told, key=_fullness)
         metrics.MEMORY_BYTES.labels(name).set(info.get("used_memory", 0))
         metrics.MAX_MEMORY_BYTES.labels(name).set(info.get("maxmemory", 0))
 
 
-async def _told(redis: aioredis.Redis) -> dict[str, Any]:
+async def _told(redis: aioredis.Redis) -> list[dict[str, Any]]:
     try:
-        told: dict[str, Any] = await redis.info()
+        return await infos(redis)
     except ResponseError:  # an ACL may keep it to itself
-        return {}
-    return told
+        return [{}]
+
+
+def _fullness(info: dict[str, Any]) -> float:
+    most = info.get("maxmemory", 0)
+    return float(info.get("used_memory", 0) / most) if most else float(info.get("used_memory", 0))

@@ -1,9 +1,10 @@
 """The queue between gateways and workers, in Redis: jobs, leases, reply logs, and who serves what."""
 
+from tessera.queue.address import Address
 from tessera.queue.broker import Broker
 from tessera.queue.census import Census
 from tessera.queue.channel import listen
-from tessera.queue.connection import REDIS_UNAVAILABLE, connect, reach
+from tessera.queue.connection import REDIS_UNAVAILABLE, connect, infos, reach
 from tessera.queue.dead_letters import DeadLetter, DeadLetters, Death
 from tessera.queue.directory import Directory, ModelCard, ServedModel
 from tessera.queue.entry import Data, End, Entry, Failure, Head, decode
@@ -21,6 +22,7 @@ from tessera.queue.wakeup import Wakeup
 __all__ = [
     "ITEM_COUNT_PATH",
     "REDIS_UNAVAILABLE",
+    "Address",
     "Append",
     "Broker",
     "Census",
@@ -56,6 +58,7 @@ __all__ = [
     "Wakeup",
     "connect",
     "decode",
+    "infos",
     "listen",
     "new_job_id",
     "reach",

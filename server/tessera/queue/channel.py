@@ -9,10 +9,11 @@ from typing import Any
 
 import redis.asyncio as aioredis
 import structlog
+from redis.asyncio.client import PubSub
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tessera.errors import QueueUnavailable
-from tessera.queue.connection import REDIS_UNAVAILABLE
+from tessera.queue.connection import REDIS_UNAVAILABLE, open_channel
 from tessera.telemetry.outage import Outage
 
 log = structlog.get_logger()
@@ -38,8 +39,9 @@ async def listen(
     backoff_s = 0.05
     outage = Outage("channel_lost", "channel_back", channel=channel)
     while True:
-        pubsub = redis.pubsub()
+        pubsub: PubSub | None = None
         try:
+            pubsub = await open_channel(redis)
             await pubsub.subscribe(channel)
             async for message in _messages(pubsub):
                 if message["type"] == "subscribe":
@@ -55,7 +57,8 @@ async def listen(
             log.exception("channel_failed", channel=channel, retry_s=backoff_s)
         finally:
             with suppress(*REDIS_UNAVAILABLE):
-                await pubsub.aclose()  # type: ignore[no-untyped-call]
+                if pubsub is not None:
+                    await pubsub.aclose()  # type: ignore[no-untyped-call]
         await asyncio.sleep(backoff_s)
         backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
 

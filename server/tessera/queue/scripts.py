@@ -27,22 +27,23 @@ _FURTHER = {
 
 
 class Script(AsyncScript):
-    """A script whose errors are those of the commands in it: Redis 6.2 wraps them, and so hides their kind."""
+    """A script whose errors are those of the commands in it: Redis 6.2 wraps them, and so hides their kind.
+
+    Where it is not known, it is sent: to whoever has the keys, which of a Cluster's nodes may be only one.
+    """
 
     def __init__(self, redis: aioredis.Redis, source: str):
         super().__init__(redis, source)
-        self._redis = redis
         self._direct = Direct(redis)
 
     async def __call__(self, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:  # type: ignore[override]
         """Run it. Raises redis-py's errors, ``ConnectionError`` for all that pass by themselves."""
-        command = ("EVALSHA", self.sha, len(keys), *keys, *args)
+        given = (len(keys), *keys, *args)
         try:
             try:
-                return await self._direct.command(*command)
+                return await self._direct.command("EVALSHA", self.sha, *given)
             except NoScriptError:
-                await self._redis.script_load(self.script)
-                return await self._direct.command(*command)
+                return await self._direct.command("EVAL", self.script, *given)
         except ResponseError as error:
             if any(f"{code} " in str(error) for code in _PASSING):
                 raise RedisConnectionError(str(error)) from error
@@ -56,5 +57,5 @@ def _source(name: str) -> str:
 
 
 def script(redis: aioredis.Redis, name: str) -> Script:
-    """The script ``lua/<name>.lua``, sent by its digest and loaded again by itself after a restart of Redis."""
+    """The script ``lua/<name>.lua``, sent by its digest, and as a whole where a Redis does not know it yet."""
     return Script(redis, _source(name))

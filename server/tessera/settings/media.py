@@ -31,7 +31,10 @@ class MediaSettings(BaseSettings):
         2048 * MIB, gt=0, description="Address space that one of these processes may take for media."
     )
     media_redis_url: str = Field(
-        "", description="Redis for decoded media, which needs no persistence; empty: TESSERA_REDIS_URL."
+        "",
+        repr=False,
+        description="Redis for decoded media, which needs no persistence; empty: TESSERA_REDIS_URL. User, password and "
+        "certificates are those of the other one, unless the address says its own.",
     )
     media_store_max_bytes: int = Field(1024 * MIB, gt=0, description="Room for decoded media in Redis.")
     media_store_ttl_s: int = Field(

@@ -80,6 +80,19 @@ capabilities: {drop: [ALL]}
 - name: TESSERA_MEDIA_REDIS_URL
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: {{ . }}}}
 {{- end }}
+{{- range $setting, $key := dict "USERNAME" $redis.usernameKey "PASSWORD" $redis.passwordKey "SENTINEL_PASSWORD" $redis.sentinelPasswordKey }}
+{{- if $key }}
+- name: TESSERA_REDIS_{{ $setting }}
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: {{ $key }}}}
+{{- end }}
+{{- end }}
+{{- if $redis.caSecret }}
+- {name: TESSERA_REDIS_CA_FILE, value: /etc/tessera/redis-ca/ca.crt}
+{{- end }}
+{{- if $redis.certificateSecret }}
+- {name: TESSERA_REDIS_CERT_FILE, value: /etc/tessera/redis-certificate/tls.crt}
+- {name: TESSERA_REDIS_KEY_FILE, value: /etc/tessera/redis-certificate/tls.key}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -87,11 +100,18 @@ capabilities: {drop: [ALL]}
 {{- if .Values.redis.caSecret }}
 - {name: redis-ca, mountPath: /etc/tessera/redis-ca, readOnly: true}
 {{- end }}
+{{- if .Values.redis.certificateSecret }}
+- {name: redis-certificate, mountPath: /etc/tessera/redis-certificate, readOnly: true}
+{{- end }}
 {{- end }}
 
 {{- define "tessera.redisCaVolume" -}}
 {{- with .Values.redis.caSecret }}
 - name: redis-ca
+  secret: {secretName: {{ . }}}
+{{- end }}
+{{- with .Values.redis.certificateSecret }}
+- name: redis-certificate
   secret: {secretName: {{ . }}}
 {{- end }}
 {{- end }}
