@@ -35,6 +35,7 @@ from tessera.errors.files import (
     UploadNotPending,
 )
 from tessera.errors.rejections import (
+    AdministrationOff,
     BodyMemoryFull,
     ContextLengthExceeded,
     DamagedContentEncoding,
@@ -86,6 +87,7 @@ from tessera.errors.rejections import (
 )
 
 __all__ = [
+    "AdministrationOff",
     "BatchMissing",
     "BatchNotCancellable",
     "BatchesQuotaExceeded",

@@ -95,6 +95,13 @@ class InvalidAPIKey(InvalidRequest):
         return {**super().headers(), "WWW-Authenticate": "Bearer"}
 
 
+class AdministrationOff(InvalidRequest):
+    """The server has no key for its administration, so nobody gets in."""
+
+    status = 403
+    code = "administration_off"
+
+
 class RouteNotFound(InvalidRequest):
     """No such path."""
 

@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from tessera import __version__
 from tessera.errors import MethodNotAllowed, RouteNotFound, TesseraError
-from tessera.gateway import batches, estimate, files, generation, health, models, requests, responses, uploads
+from tessera.gateway import admin, batches, estimate, files, generation, health, models, requests, responses, uploads
 from tessera.gateway.authentication import Authentication, describe_keys, open_paths
 from tessera.gateway.batch_runner import running_batches
 from tessera.gateway.components import share_components
@@ -77,7 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.draining = False
     metrics.BUILD.labels(__version__).set(1)
-    for resource in (generation, responses, estimate, requests, files, uploads, batches, models, health):
+    for resource in (generation, responses, estimate, requests, files, uploads, batches, models, health, admin):
         app.include_router(resource.router)
     add_docs(app)
     match_exactly(app.routes)
@@ -86,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
     # What is added last comes first.
     app.add_middleware(Failsafe)
     app.add_middleware(HeadAsGet)
-    app.add_middleware(Authentication, keys=keys, exempt=open_paths(settings))
+    app.add_middleware(Authentication, keys=keys, exempt=open_paths(settings), admin_key=settings.admin_key)
     if origins := settings.allowed_origins():
         app.add_middleware(
             CORSMiddleware,

@@ -13,7 +13,6 @@ from starlette.types import Receive, Scope, Send
 
 from tessera.errors import Cancelled, RequestNotFound
 from tessera.gateway.disconnect import cancel_on_disconnect
-from tessera.gateway.endpoints import ENDPOINTS
 from tessera.gateway.event_ids import BEGINNING, EventId
 from tessera.gateway.failures import error_of
 from tessera.gateway.follower import follow
@@ -21,12 +20,10 @@ from tessera.gateway.observation import observe
 from tessera.gateway.request_id import JOB_HEADER, tell
 from tessera.gateway.schema import ERRORS, described
 from tessera.gateway.services import Services
-from tessera.queue import End, Failure, Record
+from tessera.queue import End, Failure, Record, spellings_of
 
 router = APIRouter(tags=["Requests"])
 
-# What vLLM puts before a job's id to make the answer's `id` of it.
-_OF_ANSWERS = tuple(dict.fromkeys(endpoint.answers for endpoint in ENDPOINTS if endpoint.answers))
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,256}", re.ASCII)
 _STATES = {"queued": "queued", "leased": "running", "cancelled": "cancelled", "evicted": "failed"}
 _LAST_EVENT_ID = "Last-Event-ID"
@@ -130,10 +127,15 @@ class Events(Response):
         return EventId.parse(self._after, name="after") if self._after else BEGINNING
 
 
+def is_id(given: str) -> bool:
+    """Whether it can be one of a request."""
+    return _ID.fullmatch(given) is not None
+
+
 async def _find(services: Services, request_id: str, tenant: str) -> Record:
     """A tenant's request; somebody else's is as if it were not there."""
-    if _ID.fullmatch(request_id):
-        spellings = {request_id, *(request_id.removeprefix(prefix) for prefix in _OF_ANSWERS)}
+    if is_id(request_id):
+        spellings = spellings_of(request_id)
         models = services.catalogue.names()
         record = await services.records.find(models, spellings)
         if record is None:

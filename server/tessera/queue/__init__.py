@@ -8,7 +8,19 @@ from tessera.queue.connection import REDIS_UNAVAILABLE, connect, infos, reach
 from tessera.queue.dead_letters import DeadLetter, DeadLetters, Death
 from tessera.queue.directory import Directory, ModelCard, ServedModel
 from tessera.queue.entry import Data, End, Entry, Failure, Head, decode
-from tessera.queue.job import ITEM_COUNT_PATH, Job, JobName, Lease, Leases, Lost, Named, PartTokens, new_job_id
+from tessera.queue.explanation import Explanation, Explanations, Happening, token_counts
+from tessera.queue.job import (
+    ITEM_COUNT_PATH,
+    Job,
+    JobName,
+    Lease,
+    Leases,
+    Lost,
+    Named,
+    PartTokens,
+    new_job_id,
+    spellings_of,
+)
 from tessera.queue.log import Append, Part, Place, Unwritten
 from tessera.queue.once import Once
 from tessera.queue.prompt_store import PromptStore
@@ -33,7 +45,10 @@ __all__ = [
     "Directory",
     "End",
     "Entry",
+    "Explanation",
+    "Explanations",
     "Failure",
+    "Happening",
     "Head",
     "Job",
     "JobName",
@@ -62,4 +77,6 @@ __all__ = [
     "listen",
     "new_job_id",
     "reach",
+    "spellings_of",
+    "token_counts",
 ]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import orjson
 
 from tessera.settings import DEFAULT_TENANT
+
+# As the rows of the gateway's table of endpoints say it.
+_OF_ANSWERS = ("chatcmpl-", "cmpl-", "embd-", "classify-", "pooling-", "score-", "rerank-")
 
 
 def new_job_id(request_id: str = "job") -> str:
@@ -23,6 +26,11 @@ def new_job_id(request_id: str = "job") -> str:
 # Of a job that asks how many tokens an item is to the model's own processor (``{"modality", "url",
 # "mm_processor_kwargs"}``); the answer has ``tokens``.
 ITEM_COUNT_PATH = "/tessera/item-count"
+
+
+def spellings_of(request_id: str) -> set[str]:
+    """Ids that a job may have whose client says this: vLLM makes a longer one of it for the `id` of an answer."""
+    return {request_id, *(request_id.removeprefix(prefix) for prefix in _OF_ANSWERS)}
 
 
 class Named(Protocol):
@@ -74,6 +82,8 @@ class Job:
         parts: its media, where the answer is to say what each part was.
         batch: a line of a batch, which gives way to people.
         echo: members of the answer that the gateway has seen to: they are said in place of what vLLM says of them.
+        about: for who asks what became of it: what the gateway knows of its media, and how long it took there.
+        trace: headers of the trace that it belongs to.
     """
 
     id: str
@@ -87,6 +97,8 @@ class Job:
     parts: tuple[PartTokens, ...] = ()
     batch: bool = False
     echo: dict[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+    trace: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def restore(cls, job_id: str, model: str, meta: bytes, body: bytes, sequences: int) -> Job:
@@ -100,8 +112,11 @@ class Job:
             raise TypeError("a job's description is an object")
         stream, tenant = known.get("stream", False), known.get("tenant", DEFAULT_TENANT)
         parts = tuple(PartTokens(*part) for part in known.get("parts", ()))
+        given = known.get("trace")
+        trace = given if isinstance(given, dict) else {}
         of_client = (known["hide_usage"], stream, tenant, parts, known.get("batch", False))
-        return cls(job_id, model, known["path"], body, sequences, *of_client, known.get("echo", {}))
+        echo = known.get("echo", {})
+        return cls(job_id, model, known["path"], body, sequences, *of_client, echo, trace=trace)
 
     def meta(self) -> bytes:
         """What travels beside the body."""
@@ -111,9 +126,8 @@ class Job:
             known["parts"] = list(map(tuple, self.parts))
         if self.batch:
             known["batch"] = True
-        if self.echo:
-            known["echo"] = self.echo
-        return orjson.dumps(known)
+        further = {"echo": self.echo, "about": self.about, "trace": self.trace}
+        return orjson.dumps(known | {name: told for name, told in further.items() if told})
 
 
 @dataclass(frozen=True, slots=True)

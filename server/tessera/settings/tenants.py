@@ -21,4 +21,10 @@ class TenantSettings(BaseSettings):
         description="File of keys that clients may send: the name of a tenant and a key in each line; read again when "
         "it changes.",
     )
+    admin_key: str = Field(
+        "",
+        repr=False,
+        pattern=r"^([!-~]{16,512})?$",
+        description="Key for `/admin`, of 16 or more visible ASCII characters; empty: nobody gets in there.",
+    )
     metrics_auth: bool = Field(False, description="Whether `/metrics` asks for a key, too.")

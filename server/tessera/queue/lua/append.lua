@@ -81,6 +81,7 @@ while i <= #ARGV do
     if fresh then
       local entries = {unpack(ARGV, first + length - offset, i - 1)}
       redis.call('RPUSH', log, unpack(entries))
+      if length == 0 then redis.call('HSET', job_key(prefix, id), 'begun_ms', now_ms()) end
       if steps ~= '' then push(prefix, 'steps', steps_key(prefix, id), steps) end
       if bytes > 0 then weigh(id, tonumber(log_bytes), tonumber(steps_bytes)) end
       if int(job[5]) and offset + number >= job[5] + FURTHER then outlive(prefix, id, epoch) end

@@ -95,6 +95,7 @@ local function give_back(prefix, id, how, limits, letters)
   if how ~= 'silent' then redis.call('HINCRBY', key, 'epoch', 1) end
   if how == 'unused' then
     redis.call('HINCRBY', key, 'attempts', -1)
+    redis.call('HSET', key, 'given_back:' .. job[1], now_ms() .. ' ' .. job[3])
   else
     deaths, in_all = deaths + 1, in_all + 1
     redis.call('HSET', key, how .. ':' .. job[1], now_ms() .. ' ' .. job[3], 'deaths', deaths, 'deaths_in_all', in_all,

@@ -83,8 +83,9 @@ local function take(id, job)
   -- By the clock: a failover may lose the last epochs that were given out, and none may be given out twice.
   local epoch = math.max(job.epoch + 1, now)
   if job.suspect then redis.call('SET', prefix .. 'alone', id, 'PX', lease_ms + reply_ttl_ms) end
+  -- What is told of each delivery is for who asks what became of the job.
   redis.call('HSET', key, 'state', 'leased', 'worker', worker, 'epoch', epoch, 'width', width, 'alone',
-    width >= capacity and 1 or 0)
+    width >= capacity and 1 or 0, string.format('taken:%.0f', epoch), worker)
   give(id, epoch, redis.call('HINCRBY', key, 'attempts', 1), width, content, job)
   free = free - width
   if job.batch then batch_free = batch_free - width end
