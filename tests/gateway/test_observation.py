@@ -98,3 +98,23 @@ def test_however_it_ends_it_is_counted_and_logged(model, error, status, code, le
     assert count(model, status, code) == 1
     assert value("tessera_requests_open", endpoint="/x") == 0
     assert [(line["event"], line["log_level"], line["code"]) for line in logs] == [("request_failed", level, code)]
+
+
+@pytest.mark.parametrize(("share", "lines"), [(0.0, 0), (1.0, 1)])
+def test_a_good_request_has_one_line_or_none(model, share, lines):
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "prompt_tokens_details": {"multimodal_tokens": {"audio": 1}}}
+    with capture_logs() as logs, observe("/x", "team-a", share=share) as seen:
+        seen.model, seen.job_id = model, "j"
+        seen.stage("body")
+        seen.head(Head(200, "text/event-stream", wait_ms=1500, attempts=2))
+        seen.piece()
+        seen.end(End(usage, resumed=True))
+    assert len(logs) == lines
+    for line in logs:
+        assert list(line.pop("stages")) == ["body", "queue", "first"]
+        assert line.pop("seconds") >= 0
+        assert line == {
+            "event": "request_answered", "log_level": "info", "job": "j", "tenant": "team-a", "model": model,
+            "endpoint": "/x", "status": 200, "code": "", "attempts": 2, "resumed": True,
+            "tokens": {"prompt": 3, "completion": 2, "audio": 1},
+        }  # fmt: skip

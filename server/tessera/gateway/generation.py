@@ -41,11 +41,14 @@ class Generation(Response):
         # Of the table, not what the client sent: it becomes a label of metrics.
         path = self._endpoint.path
         # Counted and logged within; there is nobody left to answer.
-        seen_by, room = observe(path, scope["state"]["tenant"]), self._services.bodies.enter()
+        logged = self._services.settings.log_requests
+        seen_by = observe(path, scope["state"]["tenant"], share=logged, headers=scope["headers"])
+        room = self._services.bodies.enter()
         with suppress(Cancelled), seen_by as seen, room as share:
             directives = read_directives(self._request.headers)
             settings = self._services.settings
             raw = await self._read(share)
+            seen.stage("body")
             once = None
             if directives.key:
                 once = await asyncio.to_thread(Once.of, directives.key, path, raw, tenant=seen.tenant)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,18 +13,29 @@ import structlog
 
 from tessera.errors import Cancelled, StreamNotResumed, TesseraError
 from tessera.gateway.planning import Expectation
-from tessera.queue import End, Head
+from tessera.queue import End, Head, token_counts
 from tessera.settings import DEFAULT_TENANT
 from tessera.telemetry import metrics
+from tessera.telemetry.spans import Kind, Span, carried_in, trace_of
 from tessera.telemetry.tenants import tenant_label
+from tessera.telemetry.tracing import tracer
 
 log = structlog.get_logger()
 
-_MODALITIES = ("image", "video", "audio")
+_OPERATIONS = {"/v1/chat/completions": "chat", "/v1/completions": "text_completion"}
+_USAGE = {
+    "prompt": "gen_ai.usage.input_tokens",
+    "completion": "gen_ai.usage.output_tokens",
+    "cached": "gen_ai.usage.cache_read.input_tokens",
+}
 
 
 class Observation:
     """Times and counts of a request; its labels are known step by step.
+
+    Args:
+        share: of requests that end well, those of which the log says a line.
+        carried: headers of the trace that the request belongs to.
 
     Attributes:
         tenant: who asks.
@@ -31,12 +43,17 @@ class Observation:
         ended: the end of the answer was seen, and what it took is counted.
         expected: what an engine is to count of its media, where that is known.
         learn_text: to be told how many tokens its text was, where nobody could count them.
+        stages_s: how long each took, by name, in their order.
+        carried: the same, for whoever goes on with the request.
 
     Args:
         timed: how long it takes is measured; a request that gives way to others tells nothing by that.
     """
 
-    def __init__(self, endpoint: str, tenant: str, *, timed: bool = True):
+    def __init__(
+        self, endpoint: str, tenant: str, share: float = 0.0, carried: dict[str, str] | None = None, *, timed: bool = True
+    ):
+        carried = carried or {}
         self.endpoint = endpoint
         self._timed = timed
         self.tenant = tenant
@@ -47,14 +64,33 @@ class Observation:
         self.learn_text: Callable[[int], None] | None = None
         self.status = 200
         self.code = ""
-        self._started = self._last = time.perf_counter()
+        self.stages_s: dict[str, float] = {}
+        self._tracer = tracer()
+        self._span = self._tracer.begin(f"POST {endpoint}", Kind.SERVER, carried) if self._tracer else None
+        self.carried = carried if self._span is None else self._span.carried()
+        self._share = share
+        self._attempts = 0
+        self._resumed = False
+        self._tokens: dict[str, int] = {}
+        self._started = self._last = self._stage_began = time.perf_counter()
         self._first: float | None = None
         self._itl: Any = None
         self._error: dict[str, str | None] = {}
 
+    def stage(self, name: str) -> None:
+        """A part of the way is done."""
+        now = time.perf_counter()
+        self.stages_s[name] = now - self._stage_began
+        if self._tracer is not None and self._span is not None:
+            part = self._span.child(name)
+            part.start_ns -= int((now - self._stage_began) * 1e9)
+            self._tracer.end(part)
+        self._stage_began = now
+
     def head(self, head: Head) -> None:
         """The answer begins."""
-        self.status = head.status
+        self.status, self._attempts = head.status, head.attempts
+        self.stages_s["queue"] = head.wait_ms / 1000
         if self._timed:
             metrics.QUEUE_WAIT.labels(self.model).observe(head.wait_ms / 1000)
         if head.attempts > 1:
@@ -80,7 +116,8 @@ class Observation:
             self.code = "engine"  # a worker of an earlier version, which does not say more
         if end.resumed:
             metrics.RESUMED.labels(self.model, "resumed").inc()
-        count_tokens(self.model, end.usage, self.tenant)
+        self._resumed = end.resumed
+        self._tokens = count_tokens(self.model, end.usage, self.tenant)
         if self.expected is not None:
             self.expected.compare(end.usage)
         if self.learn_text is not None:
@@ -98,21 +135,61 @@ class Observation:
         elapsed = time.perf_counter() - self._started
         metrics.REQUESTS.labels(self.model, self.endpoint, str(self.status), self.code).inc()
         metrics.TENANT_REQUESTS.labels(tenant_label(self.tenant), str(self.status)).inc()
+        if self._tracer is not None and self._span is not None:
+            self._describe(self._span)
+            self._tracer.end(self._span)
         if self.status == 200:
             if self._timed:
                 metrics.E2E.labels(self.model, self.endpoint).observe(elapsed)
+            if self._share and random.random() < self._share:
+                self._tell(log.info, "request_answered", elapsed)
         else:
-            write = log.warning if self.status >= 500 else log.info
-            write(
-                "request_failed",
-                job=self.job_id,
-                model=self.model,
-                endpoint=self.endpoint,
-                status=self.status,
-                code=self.code,
-                seconds=round(elapsed, 3),
-                **self._error,
-            )
+            self._tell(log.warning if self.status >= 500 else log.info, "request_failed", elapsed)
+
+    def _describe(self, span: Span) -> None:
+        """By the conventions of OpenTelemetry for HTTP and for generative AI; what they do not have is ours."""
+        span.attributes |= {
+            "http.request.method": "POST",
+            "http.route": self.endpoint,
+            "http.response.status_code": self.status,
+            "gen_ai.operation.name": _OPERATIONS.get(self.endpoint, self.endpoint),
+            "gen_ai.provider.name": "tessera",
+            "gen_ai.request.model": self.model,
+            "tessera.request.id": self.job_id,
+            "tessera.tenant": self.tenant,
+            "tessera.attempts": self._attempts,
+            "tessera.resumed": self._resumed,
+        }
+        for kind, count in self._tokens.items():
+            span.attributes[_USAGE.get(kind, f"tessera.usage.{kind}_tokens")] = count
+        if self._first is not None:
+            span.attributes["gen_ai.server.time_to_first_token"] = self._first - self._started
+        if self.status >= 400:
+            span.attributes["error.type"] = self.code
+        if self.status >= 500:
+            span.error = self.code
+
+    def _tell(self, write: Callable[..., Any], event: str, elapsed_s: float) -> None:
+        """The one line of a request: where its time went and what came of it, and nothing of what was in it."""
+        stages = {name: round(took_s, 4) for name, took_s in self.stages_s.items()}
+        if self._first is not None:
+            stages["first"] = round(self._first - self._started, 4)
+        write(
+            event,
+            job=self.job_id,
+            tenant=self.tenant,
+            model=self.model,
+            endpoint=self.endpoint,
+            status=self.status,
+            code=self.code,
+            seconds=round(elapsed_s, 4),
+            stages=stages,
+            tokens=self._tokens,
+            attempts=self._attempts,
+            resumed=self._resumed,
+            **({"trace": trace} if (trace := trace_of(self.carried)) else {}),
+            **self._error,
+        )
 
 
 def _text_tokens(usage: dict[str, Any]) -> int:
@@ -120,17 +197,13 @@ def _text_tokens(usage: dict[str, Any]) -> int:
     return int(usage.get("prompt_tokens") or 0) - sum(media.values())
 
 
-def count_tokens(model: str, usage: dict[str, Any], tenant: str) -> None:
-    """Count what an answer took, by vLLM's usage object."""
-    details = usage.get("prompt_tokens_details") or {}
-    by_modality = details.get("multimodal_tokens") or {}
-    counts = {"prompt": usage.get("prompt_tokens"), "completion": usage.get("completion_tokens")}
-    counts["cached"] = details.get("cached_tokens")
-    counts |= {name: by_modality.get(name) for name in _MODALITIES}
+def count_tokens(model: str, usage: dict[str, Any], tenant: str) -> dict[str, int]:
+    """Count what an answer took, by vLLM's usage object. Returns it, by kind."""
+    counts = token_counts(usage)
     for kind, count in counts.items():
-        if count:
-            metrics.TOKENS.labels(model, kind).inc(count)
-            metrics.TENANT_TOKENS.labels(tenant_label(tenant), kind).inc(count)
+        metrics.TOKENS.labels(model, kind).inc(count)
+        metrics.TENANT_TOKENS.labels(tenant_label(tenant), kind).inc(count)
+    return counts
 
 
 class Retelling:
@@ -158,9 +231,16 @@ class Retelling:
 
 
 @contextmanager
-def observe(endpoint: str, tenant: str = DEFAULT_TENANT, *, timed: bool = True) -> Iterator[Observation]:
-    """Observe a tenant's request from its arrival to its end, however it ends."""
-    seen = Observation(endpoint, tenant, timed=timed)
+def observe(
+    endpoint: str,
+    tenant: str = DEFAULT_TENANT,
+    *,
+    share: float = 0.0,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+    timed: bool = True,
+) -> Iterator[Observation]:
+    """Observe a tenant's request from its arrival to its end, however it ends. ``share``: see ``Observation``."""
+    seen = Observation(endpoint, tenant, share, carried_in(headers), timed=timed)
     open_requests = metrics.REQUESTS_OPEN.labels(endpoint)
     open_requests.inc()
     try:

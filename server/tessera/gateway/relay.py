@@ -36,6 +36,7 @@ from tessera.gateway.services import Services
 from tessera.gateway.text_count import text_sizes
 from tessera.gateway.visual_budget import read_limits
 from tessera.gateway.wire import Wire
+from tessera.media import MediaItem
 from tessera.queue import Job, JobName, ModelCard, Named, Once, PartTokens, ReplyStream, new_job_id
 from tessera.telemetry import metrics
 
@@ -134,6 +135,7 @@ class Relay(Response):
         parts = await find_files(found, card, services.files, self._seen.tenant, prompts=prompts)
         media_options = read_media_options(document, card, {p.modality for p in parts})
         told: tuple[PartTokens, ...] = ()
+        items: list[MediaItem] = []
         limit = ContextLimit(document, card, parts, services.counters, services.planner)
         seen_media = limit.add if endpoint.counted else None
         if endpoint.counted:
@@ -151,6 +153,7 @@ class Relay(Response):
                 await limit.check()
             if self._options.by_part:
                 told = limit.parts
+        self._seen.stage("media")
         if endpoint.counted and not card.prompts:
             self._seen.learn_text = await self._learner(document, card)
         # A job that is wider than its engine is only as wide as it: it needs all of it, whatever number was asked for.
@@ -160,7 +163,13 @@ class Relay(Response):
         options = self._options
         self._seen.job_id = name.id
         of_client = (options.hide_usage, options.stream, self._seen.tenant, told, bool(self._batch_job))
-        return Job(name.id, name.model, endpoint.path, body, width, *of_client)
+        job = Job(name.id, name.model, endpoint.path, body, width, *of_client)
+        return replace(job, about=self._about(items), trace=self._seen.carried)
+
+    def _about(self, items: list[MediaItem]) -> dict[str, Any]:
+        """For who asks what became of it."""
+        stages_ms = {name: round(took_s * 1000, 1) for name, took_s in self._seen.stages_s.items()}
+        return {"gateway_ms": stages_ms} | ({"media": [_described(item) for item in items]} if items else {})
 
     async def _learner(self, document: Document, card: ModelCard) -> Callable[[int], None]:
         nbytes = sum(await document.run(text_sizes))
@@ -174,6 +183,7 @@ class Relay(Response):
         elif earlier := await services.broker.enqueue_once(job, self._once, reply_to=gateway_id, lasting=lasting):
             return earlier
         services.queued.add(job)
+        self._seen.stage("enqueue")
         self._proceed()
         return None
 
@@ -205,3 +215,13 @@ class Relay(Response):
             self._services.abandon(job)
         elif not self._seen.ended and self._services.unattended.add(job):
             media.pop_all()
+
+
+def _described(item: MediaItem) -> dict[str, object]:
+    # Enough of the digest to see whether it was the same one as in another request.
+    return {
+        "modality": item.modality.value,
+        "shape": list(item.shape),
+        "bytes": item.nbytes,
+        "digest": item.digest[:12],
+    }

@@ -27,9 +27,10 @@ from tessera.gateway.response_keeper import ResponseKeeper
 from tessera.gateway.unattended import Unattended
 from tessera.gateway.upkeep import Upkeep
 from tessera.media import MediaStage, RedisMediaStore, SandboxDecoder, ThreadDecoder
-from tessera.queue import Broker, Directory, Named, PromptStore, Records, ReplyHub, connect
+from tessera.queue import Broker, Directory, Explanations, Named, PromptStore, Records, ReplyHub, connect
 from tessera.responses import Shelf
 from tessera.settings import Settings
+from tessera.telemetry.tracing import tracing
 
 log = structlog.get_logger()
 
@@ -49,6 +50,7 @@ class Services:
     gateway_id: str
     broker: Broker
     records: Records
+    explanations: Explanations
     hub: ReplyHub
     catalogue: Catalogue
     stage: MediaStage
@@ -79,6 +81,7 @@ class Services:
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Connect, and keep the background tasks running while the context lasts. A Redis that is down does not matter."""
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(tracing(settings, "tessera-gateway"))
         redis, subscription = (connect(settings, name=f"gateway{role}") for role in ("", "-replies"))
         patience_s, url = settings.media_transfer_timeout_s, settings.media_redis_url
         media = connect(settings, name="gateway-media", blocking_s=patience_s, url=url)
@@ -115,7 +118,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         item_counts = ItemCounts(broker, hub, gateway_id, abandoned.add, planner.learnt)
         kept_up = (abandoned, queued, bodies, unattended, watch, planner, counters, item_counts)
         shared = (*kept_up, files, responses, BatchShelf(redis, settings))
-        yield Services(settings, gateway_id, broker, records, hub, catalogue, stage, *shared)
+        told = Explanations(redis, settings)
+        yield Services(settings, gateway_id, broker, records, told, hub, catalogue, stage, *shared)
 
 
 async def _keep_going(run: Callable[[], Awaitable[None]]) -> None:

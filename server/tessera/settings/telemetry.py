@@ -11,3 +11,17 @@ class TelemetrySettings(BaseSettings):
 
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severe level logged.")
     log_format: str = Field("auto", pattern="^(auto|json|console)$", description="auto: console on a terminal.")
+    otlp_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://[^?#]+)?$",
+        description="Collector of traces that takes OTLP over HTTP, such as http://collector:4318; empty: no traces.",
+    )
+    trace_share: float = Field(
+        1.0, ge=0, le=1, description="Share of the requests that are traced, of those that come without a trace."
+    )
+    log_requests: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of the requests that end well of which a line is logged; of others it always is.",
+    )

@@ -95,6 +95,17 @@ def parse_engine_args(model: str, served_name: str, extra: str, *, small: bool =
     return args
 
 
+def trace_requests(args: Namespace, endpoint: str) -> None:
+    """Have vLLM send its spans to where this server's go, unless its arguments say otherwise.
+
+    Args:
+        endpoint: takes OTLP over HTTP; vLLM's own default is gRPC, on another port.
+    """
+    if not args.otlp_traces_endpoint:
+        args.otlp_traces_endpoint = endpoint.rstrip("/") + "/v1/traces"
+        os.environ.setdefault("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
+
+
 def trust_gateways(args: Namespace) -> bool:
     """Have vLLM take the media options of requests: gateways let only those through that they know and have bounded.
 

@@ -19,6 +19,7 @@ from tessera.queue import REDIS_UNAVAILABLE, Broker, Directory, Lease, Leases, M
 from tessera.queue.wakeup import LONGEST_WAIT_S
 from tessera.settings import Settings
 from tessera.telemetry.outage import Outage
+from tessera.worker.delivery import begin_delivery, end_delivery
 from tessera.worker.journal import Journal
 from tessera.worker.replay import EngineDead, Replay
 from tessera.worker.transcript import Codec
@@ -164,13 +165,17 @@ class Frontend:
         return call.result()
 
     def _begin(self, lease: Lease) -> None:
-        replay = Replay(self._app, lease, self._writer, self._journal, self._engine_dead, fingerprint=self._fingerprint)
+        span = begin_delivery(lease, self.worker_id)
+        further = {"fingerprint": self._fingerprint, "trace": lease.job.trace if span is None else span.carried()}
+        replay = Replay(self._app, lease, self._writer, self._journal, self._engine_dead, **further)
         stale = self._running.get(lease.job.id)
         task = asyncio.create_task(self._run(lease, replay, stale))
         self._running[lease.job.id] = _Running(lease, replay, task)
         self._sequences += lease.width
         self._jobs[task] = lease.width
         task.add_done_callback(partial(self._ended, lease))
+        if span is not None:
+            task.add_done_callback(partial(end_delivery, span))
 
     def _ended(self, lease: Lease, task: asyncio.Task[None]) -> None:
         # A callback, not a context manager in the task: it also runs for a task that is cancelled before it starts.

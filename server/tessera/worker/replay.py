@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from types import MappingProxyType
 
 import orjson
 import structlog
@@ -42,6 +43,7 @@ class Replay:
         journal: has what earlier workers wrote of the job, and what their engines gave for it.
         engine_dead: asked before anything is passed on.
         fingerprint: the engine's ``system_fingerprint``, where it has one.
+        trace: headers of the trace that the engine's own spans belong to.
     """
 
     def __init__(
@@ -53,8 +55,10 @@ class Replay:
         engine_dead: Callable[[], bool],
         *,
         fingerprint: str | None = None,
+        trace: Mapping[str, str] = MappingProxyType({}),
     ):
         self._app = app
+        self._trace = trace
         self._lease = lease
         self._writer = writer
         self._journal = journal
@@ -199,6 +203,7 @@ class Replay:
             (b"content-type", b"application/json"),
             (b"content-length", str(len(job.body)).encode()),
             (b"x-request-id", job.id.encode()),
+            *((name.encode(), value.encode("latin-1", "replace")) for name, value in self._trace.items()),
         ]
         return {
             "type": "http",

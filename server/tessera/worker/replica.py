@@ -10,6 +10,7 @@ import structlog
 from tessera.media import RedisMediaStore
 from tessera.queue import connect
 from tessera.settings import Settings
+from tessera.telemetry.tracing import tracing
 from tessera.worker.connector import MediaReader
 from tessera.worker.engine_port import serve_engine_port
 from tessera.worker.engines import Engine, build_engine
@@ -36,6 +37,7 @@ class Replica:
     async def start(self) -> None:
         """Load the model and begin to take jobs."""
         settings, stack = self._settings, self._stack
+        await stack.enter_async_context(tracing(settings, "tessera-worker"))
         redis = connect(settings, name="worker", blocking_s=LONGEST_BLOCK_S)
         stack.push_async_callback(redis.aclose)
         # Media is large; on connections of its own it holds up no token.

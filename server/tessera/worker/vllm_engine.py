@@ -62,6 +62,8 @@ class VllmEngine:
         embedded = not self._settings.model
         args = bridge.parse_engine_args(model, name, self._settings.resolved_engine_args(), small=embedded)
         any_media_options = bridge.trust_gateways(args)
+        if self._settings.otlp_endpoint:
+            bridge.trace_requests(args, self._settings.otlp_endpoint)
         started = time.monotonic()
         self._client, self.app = await self._stack.enter_async_context(bridge.open_application(args))
         bridge.change_messages_of_responses(restore_media)
