@@ -15,7 +15,7 @@ def test_every_setting_is_described():
 
 @pytest.mark.parametrize("name", [n for n, f in Settings.model_fields.items() if isinstance(f.default, float)])
 def test_a_float_has_its_unit_in_its_name(name):
-    assert name.endswith(("_s", "_ms", "_us", "_per_replica", "_share"))
+    assert name.endswith(("_s", "_ms", "_us", "_per_replica", "_percent", "_share"))
 
 
 def test_settings_do_not_change():

@@ -123,6 +123,7 @@ def test_large_numbers_and_truths_stay_what_they_are():
         "max_idempotency_keys": 1_000_000,
         "lease_s": 7.5,
         "max_dead_jobs": 0,
+        "visual_defaults": {"omni": {"detail": "low"}},
     }
     given = values(settings=settings, gateway={"settings": {"media_allow_private_networks": True, "lease_s": 8}})
     gateway = find(render(given), "Deployment", "tessera-gateway")
@@ -131,6 +132,7 @@ def test_large_numbers_and_truths_stay_what_they_are():
     assert told["TESSERA_MAX_IDEMPOTENCY_KEYS"] == "1000000"
     assert told["TESSERA_MEDIA_ALLOW_PRIVATE_NETWORKS"] == "true"
     assert told["TESSERA_MAX_DEAD_JOBS"] == "0"
+    assert json.loads(told["TESSERA_VISUAL_DEFAULTS"]) == {"omni": {"detail": "low"}}
     assert told["TESSERA_LEASE_S"] == "8", "a part's own settings go before those of all"
 
 
@@ -148,6 +150,33 @@ def test_a_model_says_anew_also_what_is_nothing():
     assert two["containers"][0]["resources"]["limits"]["amd.com/gpu"] == "1"
     assert "tolerations" not in one
     assert (one["nodeSelector"], two["nodeSelector"]) == ({"disk": "fast"}, {"gpu": "big"})
+
+
+def test_redis_as_operators_run_it():
+    redis = {
+        "usernameKey": "user", "passwordKey": "password", "sentinelPasswordKey": "other", "caSecret": "our-ca",
+        "certificateSecret": "our-certificate",
+    }  # fmt: skip
+    for kind, name in (("Deployment", "tessera-gateway"), ("RayService", "tessera-one")):
+        made = find(render(values(redis=redis)), kind, name)["spec"]
+        if kind == "RayService":
+            made = made["rayClusterConfig"]["workerGroupSpecs"][0]
+        pod = made["template"]["spec"]
+        told = environment(pod["containers"][0])
+        keys = {
+            env: told[f"TESSERA_REDIS_{env}"]["secretKeyRef"]["key"]
+            for env in ("USERNAME", "PASSWORD", "SENTINEL_PASSWORD")
+        }
+        assert keys == {"USERNAME": "user", "PASSWORD": "password", "SENTINEL_PASSWORD": "other"}
+        mounted = {mount["mountPath"]: mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+        secrets = {volume["name"]: volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
+        for setting, secret in (
+            ("CA_FILE", "our-ca"),
+            ("CERT_FILE", "our-certificate"),
+            ("KEY_FILE", "our-certificate"),
+        ):
+            folder = str(Path(told[f"TESSERA_REDIS_{setting}"]).parent)
+            assert secrets[mounted[folder]] == secret
 
 
 def test_the_least_is_enough():

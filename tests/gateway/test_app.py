@@ -126,6 +126,7 @@ def test_the_description_has_every_path_and_resolves():
         "/v1/uploads/{upload_id}/cancel",
         "/v1/models",
         "/v1/models/{model}",
+        "/admin/v1/requests/{request_id}",
         "/livez",
         "/readyz",
         "/health",

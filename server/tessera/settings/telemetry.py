@@ -16,12 +16,9 @@ class TelemetrySettings(BaseSettings):
         pattern=r"^(https?://[^?#]+)?$",
         description="Collector of traces that takes OTLP over HTTP, such as http://collector:4318; empty: no traces.",
     )
-    trace_share: float = Field(
-        1.0, ge=0, le=1, description="Share of the requests that are traced, of those that come without a trace."
+    trace_percent: float = Field(
+        100.0, ge=0, le=100, description="Requests that are traced, of those that come without a trace."
     )
-    log_requests: float = Field(
-        1.0,
-        ge=0,
-        le=1,
-        description="Share of the requests that end well of which a line is logged; of others it always is.",
+    log_requests_percent: float = Field(
+        100.0, ge=0, le=100, description="Requests that end well of which a line is logged; of others it always is."
     )

@@ -35,7 +35,7 @@ class Tracer:
 
     def __init__(self, settings: Settings, service: str):
         self._url = settings.otlp_endpoint.rstrip("/") + _PATH
-        self._share = settings.trace_share
+        self._share = settings.trace_percent / 100
         self._resource = encode({"service.name": service, "service.version": __version__})
         self._waiting: deque[Span] = deque()
         self._full = asyncio.Event()

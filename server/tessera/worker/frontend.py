@@ -166,8 +166,15 @@ class Frontend:
 
     def _begin(self, lease: Lease) -> None:
         span = begin_delivery(lease, self.worker_id)
-        further = {"fingerprint": self._fingerprint, "trace": lease.job.trace if span is None else span.carried()}
-        replay = Replay(self._app, lease, self._writer, self._journal, self._engine_dead, **further)
+        replay = Replay(
+            self._app,
+            lease,
+            self._writer,
+            self._journal,
+            self._engine_dead,
+            fingerprint=self._fingerprint,
+            trace=lease.job.trace if span is None else span.carried(),
+        )
         stale = self._running.get(lease.job.id)
         task = asyncio.create_task(self._run(lease, replay, stale))
         self._running[lease.job.id] = _Running(lease, replay, task)
