@@ -172,8 +172,6 @@ def schema() -> dict[str, Any]:
         "patternProperties": {"^[a-z]([-a-z0-9]*[a-z0-9])?$": model},
     }
     root["properties"]["global"] = {"type": "object"}
-    # What settings refer to that are more than one value.
-    root["$defs"] = Settings.model_json_schema().get("$defs", {})
     return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Values of the chart tessera", **root}
 
 

@@ -6,11 +6,10 @@ from typing import Any
 
 import hiredis
 import redis.asyncio as aioredis
+from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
-
-from tessera.queue.cluster import ClusterClient
 
 # A part of a command that is longer is sent as it is, rather than copied.
 COPIED_BYTES = 64 * 1024
@@ -23,7 +22,7 @@ class Direct:
     """
 
     def __init__(self, redis: aioredis.Redis):
-        self._cluster = redis if isinstance(redis, ClusterClient) else None
+        self._cluster = redis if isinstance(redis, RedisCluster) else None
         self._pool = redis.connection_pool if self._cluster is None else None
         self._kept: AbstractConnection | None = None
 

@@ -12,7 +12,7 @@ from enum import IntEnum
 from functools import partial
 from importlib.resources import files
 from itertools import chain, islice
-from typing import Any, cast
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -69,7 +69,7 @@ class Ledger:
         self._room = settings.media_store_max_bytes
         self._timeout_s = settings.redis_timeout_s
         self._on_release = on_release
-        self._redis, self._direct = redis, Direct(redis)
+        self._direct = Direct(redis)
         self._scripts = {name: redis.register_script(_lua(name)) for name in (*_VERBS, *_CALLS)}
         # By holder: every digest that it may hold, with its bytes where it does.
         self._held: dict[str, dict[str, int]] = {}
@@ -225,15 +225,15 @@ class Ledger:
                     answer.set_result(result)
 
     async def _call(self, name: str, *arguments: str | int | bytes | memoryview) -> Any:
-        command = ("EVALSHA", self._scripts[name].sha, 1, self.prefix, *self._arguments, *arguments)
+        script, given = self._scripts[name], (1, self.prefix, *self._arguments, *arguments)
         with store_errors():
             # The client's own limit is for payloads.
             async with asyncio.timeout(self._timeout_s):
                 try:
-                    return await self._direct.command(*command)
+                    return await self._direct.command("EVALSHA", script.sha, *given)
                 except NoScriptError:
-                    await cast("Any", self._redis.script_load(self._scripts[name].script))
-                    return await self._direct.command(*command)
+                    # As a whole, to whoever has the store's keys: of a Cluster's nodes that is one.
+                    return await self._direct.command("EVAL", script.script, *given)
 
 
 @contextmanager
