@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from tessera.queue import Data, End, Failure
+from tessera.gateway.endpoints import ENDPOINTS
+from tessera.queue import Data, End, Failure, spellings_of
 from tests.e2e.media import image_part
 from tests.gateway.scripted import DOCUMENT, STREAM, USAGE, chat, event
 
@@ -105,3 +106,9 @@ async def test_nobody_gets_in_where_there_is_no_key(start_gateway, settings):
         status, answer = await told(gateway, "/requests/x", headers)
         assert (status, answer["error"]["code"]) == (403, "administration_off")
         assert "TESSERA_ADMIN_KEY" in answer["error"]["message"]
+
+
+def test_an_answers_own_id_leads_to_its_request():
+    for endpoint in ENDPOINTS:
+        if endpoint.answers:
+            assert "the-job" in spellings_of(f"{endpoint.answers}the-job"), endpoint.path

@@ -12,7 +12,7 @@ import orjson
 from tessera.settings import DEFAULT_TENANT
 
 # As the rows of the gateway's table of endpoints say it.
-_OF_ANSWERS = ("chatcmpl-", "cmpl-", "embd-", "classify-", "pooling-", "score-", "rerank-")
+_OF_ANSWERS = ("chatcmpl-", "cmpl-", "embd-", "classify-", "pooling-", "score-", "resp_")
 
 
 def new_job_id(request_id: str = "job") -> str:
