@@ -51,7 +51,13 @@ class Observation:
     """
 
     def __init__(
-        self, endpoint: str, tenant: str, share: float = 0.0, carried: dict[str, str] | None = None, *, timed: bool = True
+        self,
+        endpoint: str,
+        tenant: str,
+        share: float = 0.0,
+        carried: dict[str, str] | None = None,
+        *,
+        timed: bool = True,
     ):
         carried = carried or {}
         self.endpoint = endpoint
