@@ -105,6 +105,10 @@ nano-eval: install ## Ask the embedded model a thousand held-out questions a ski
 nano-agree: install ## Compare the server's greedy tokens with those of transformers
 	@$(BIN)/python -m models.nano agree $(ARGS)
 
+.PHONY: nano-tradeoff
+nano-tradeoff: install ## Ask the embedded model with fewer tokens an image, and plot what it still reads and counts
+	@$(BIN)/python -m models.nano tradeoff --save docs/figures/tradeoff.json --plot docs/figures/tradeoff.svg $(ARGS)
+
 .PHONY: openapi
 openapi: install ## Write openapi.yaml anew
 	@$(BIN)/tessera openapi > openapi.yaml
