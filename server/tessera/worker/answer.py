@@ -125,7 +125,8 @@ class Stream(Answer):
             self.usage = detailed(usage, self._job)
             if self._job.hide_usage:
                 return b""
-            event = b"data: " + orjson.dumps({**content, "usage": self.usage}) + b"\n\n"
+            if self.usage is not usage:
+                event = b"data: " + orjson.dumps({**content, "usage": self.usage}) + b"\n\n"
         if data == b"[DONE]":
             self._held.append(event)
             return b""
