@@ -120,12 +120,15 @@ async def test_errors_of_every_kind_have_the_form(gateway, worker, start_gateway
 
 
 async def test_a_stream_that_fails_ends_with_an_event(gateway, worker):
-    task = asyncio.create_task(gateway.post(asking(worker, stream=True), MESSAGES))
+    task = asyncio.create_task(gateway.http.post(gateway.url + MESSAGES, json=asking(worker, stream=True)))
     lease = await worker.take()
     assert "stream_options" not in sent(lease)
     begun = b'event: message_start\ndata: {"type":"message_start"}\n\n'
     await worker.say(lease, STREAM, Data(begun))
-    await worker.finish(lease, Failure("worker_lost", "Gone."))
-    told = (await task).body.removeprefix(begun)
+    async with await task as answer:
+        # Only then has it begun; before, the failure would be the answer.
+        assert await answer.content.readuntil(begun) == begun
+        await worker.finish(lease, Failure("worker_lost", "Gone."))
+        told = await answer.content.read()
     assert told.startswith(b"event: error\ndata: ")
     assert json.loads(told.partition(b"data: ")[2])["error"]["type"] == "overloaded_error"

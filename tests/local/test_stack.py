@@ -154,8 +154,8 @@ def test_a_child_that_exits_at_its_start_is_reported_with_its_log():
         redis_url="nonsense://",
         port=0,
     )
-    assert printed.startswith("gateway exited with code 3.")
-    assert "Redis URL must specify" in printed
+    assert printed.startswith("gateway exited with code 2.")
+    assert "TESSERA_REDIS_URL: it does not begin as one of" in printed
 
 
 def test_a_gateway_answers_where_the_stack_says_and_strays_end_with_it():
