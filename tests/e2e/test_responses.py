@@ -22,6 +22,8 @@ TOOL: dict[str, Any] = {
 }
 # What differs from one answer to the next, and what the server adds.
 _OWN = ("id", "created_at", "store")
+# What the engine had in its cache differs from one time to the next.
+_CACHE = ("cached_tokens", "cache_write_tokens")
 
 
 def asking(*parts: dict[str, Any]) -> list[dict[str, Any]]:
@@ -52,7 +54,7 @@ INPUTS: dict[str, Any] = {
 def canonical(value: Any) -> Any:
     """Without ids and times."""
     if isinstance(value, dict):
-        return {k: canonical(v) for k, v in value.items() if k not in (*_OWN, "item_id", "call_id", "cached_tokens")}
+        return {k: canonical(v) for k, v in value.items() if k not in (*_OWN, "item_id", "call_id", *_CACHE)}
     return [canonical(each) for each in value] if isinstance(value, list) else value
 
 
