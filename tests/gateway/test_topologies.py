@@ -104,7 +104,7 @@ async def is_ready(gateway: Gateway) -> bool:
 async def lose_nothing(gateway: Gateway, model: str, harm: Callable[[], Awaitable[None]]) -> None:
     """Harm Redis under load; each request is answered, whole."""
     load = Load(gateway, model)
-    async with asyncio.timeout(60), asyncio.TaskGroup() as clients:
+    async with asyncio.timeout(150), asyncio.TaskGroup() as clients:
         for number in range(CLIENTS):
             clients.create_task(load.client(number))
         await eventually(load.begun, "all clients have streams", within_s=30)
