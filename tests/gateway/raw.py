@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -63,9 +64,14 @@ class RawClient:
 
 
 @asynccontextmanager
-async def connected(port: int) -> AsyncIterator[RawClient]:
-    """A connection of its own."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def connected(port: int, receive_bytes: int = 0) -> AsyncIterator[RawClient]:
+    """A connection of its own; its kernel takes no more than so many bytes that nobody reads, where that is said."""
+    end = socket.socket()
+    if receive_bytes:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    end.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(end, ("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection(sock=end)
     try:
         yield RawClient(reader, writer)
     finally:

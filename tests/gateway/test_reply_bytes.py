@@ -24,7 +24,7 @@ async def worker(redis_client, settings, card):
 
 async def test_a_client_that_reads_too_late_hears_that_its_answer_was_dropped(gateway, worker):
     model = worker.card.model
-    async with connected(gateway.port) as client:
+    async with connected(gateway.port, receive_bytes=32_768) as client:
         client.pause()
         client.send(post(chat(model, stream=True), "Connection: close"))
         slow = await worker.take()
