@@ -35,6 +35,10 @@ test-quick: install $(VENV)/node_modules/.installed ## Run the tests that need n
 test-families: install ## Compare estimates with what real vLLM counts of tiny models of several families (minutes)
 	@TESSERA_TEST_ALL_FAMILIES=1 $(BIN)/pytest tests/e2e/test_tiny_models.py
 
+.PHONY: test-failover
+test-failover: install tools ## Kill and stop nodes of a Redis Cluster, and the server behind Sentinels, under load (minutes)
+	@TESSERA_TEST_FAILOVER=1 $(BIN)/pytest tests/gateway/test_topologies.py
+
 .PHONY: lint
 lint: install ## Check format, style, types and the direction of imports
 	@$(BIN)/ruff format --check .

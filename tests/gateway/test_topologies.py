@@ -210,6 +210,8 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield made
 
 
+# On two busy cores the election of a new node sometimes takes longer than the test waits.
+@pytest.mark.skipif("TESSERA_TEST_FAILOVER" not in os.environ, reason="make test-failover")
 @pytest.mark.parametrize("how", ["kill", "hang"])
 async def test_a_node_of_a_cluster_is_gone(start_gateway: StartGateway, nodes: Cluster, how: str) -> None:
     # Of those whose node has a replica yet.
