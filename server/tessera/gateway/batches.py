@@ -7,23 +7,21 @@ from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from starlette.requests import ClientDisconnect
 
 from tessera.batches import Batch, new_batch_id
 from tessera.errors import (
     BatchesQuotaExceeded,
     BatchMissing,
     BatchNotCancellable,
-    Cancelled,
     FileMissing,
     InvalidRequest,
     MissingField,
 )
 from tessera.gateway.batch_line import ENDPOINTS
 from tessera.gateway.batch_object import BatchList, BatchObject
-from tessera.gateway.body import Document, read_body
 from tessera.gateway.file_object import read_ttl
 from tessera.gateway.files import RESPONSES
+from tessera.gateway.object_body import read_object
 from tessera.gateway.schema import ERRORS, described
 from tessera.gateway.services import Services
 
@@ -72,7 +70,7 @@ async def create_batch(request: Request) -> BatchObject:
     """Have the requests in a file answered, within a day, when there is room for them."""
     services: Services = request.app.state.services
     files, tenant = services.require_files(), request.state.tenant
-    given = await _read(request, services)
+    given = await read_object(request, services, most_bytes=_MOST_BODY_BYTES)
     endpoint, window, after = given.get("endpoint"), given.get("completion_window"), given.get("output_expires_after")
     if endpoint not in ENDPOINTS:
         raise InvalidRequest(f"`endpoint` must be one of {', '.join(ENDPOINTS)}.", param="endpoint")
@@ -172,13 +170,3 @@ def _metadata(given: Any) -> dict[str, str] | None:
             param="metadata",
         )
     return dict(pairs)
-
-
-async def _read(request: Request, services: Services) -> dict[str, Any]:
-    settings = services.settings
-    try:
-        with services.bodies.enter() as share:
-            raw = await read_body(request, share, most_bytes=_MOST_BODY_BYTES, limit_s=settings.body_timeout_s)
-            return (await Document.read(raw, settings.max_body_values)).value
-    except ClientDisconnect as error:
-        raise Cancelled("The client closed the connection before its request was complete.") from error

@@ -6,14 +6,13 @@ import re
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.requests import ClientDisconnect
 
-from tessera.errors import Cancelled, InvalidRequest, MissingField
+from tessera.errors import InvalidRequest, MissingField
 from tessera.files import MOST_PART_BYTES
-from tessera.gateway.body import Document, read_body
 from tessera.gateway.file_object import PURPOSES, PartObject, UploadObject, read_purpose, read_ttl
 from tessera.gateway.files import RESPONSES, ROOM_ERRORS, form_body
 from tessera.gateway.form import clean_filename, expected_bytes, read_form
+from tessera.gateway.object_body import read_object
 from tessera.gateway.schema import described
 from tessera.gateway.services import Services
 
@@ -61,7 +60,7 @@ async def create_upload(request: Request) -> UploadObject:
     """Announce a file that comes in parts, of up to 64 MiB each."""
     services: Services = request.app.state.services
     files = services.require_files()
-    given = await _read(request, services)
+    given = await read_object(request, services, most_bytes=_MOST_BODY_BYTES)
     nbytes, after = given.get("bytes"), given.get("expires_after")
     if not isinstance(nbytes, int) or isinstance(nbytes, bool) or nbytes < 1:
         raise InvalidRequest("`bytes` must be a whole number, at least 1.", param="bytes")
@@ -97,7 +96,7 @@ async def complete_upload(request: Request, upload_id: str) -> UploadObject:
     """Make the file of its parts. Repeated, it answers with the same file."""
     services: Services = request.app.state.services
     files = services.require_files()
-    given = await _read(request, services)
+    given = await read_object(request, services, most_bytes=_MOST_BODY_BYTES)
     part_ids, md5 = given.get("part_ids"), given.get("md5")
     if not isinstance(part_ids, list) or not all(isinstance(part_id, str) for part_id in part_ids):
         raise InvalidRequest("`part_ids` must be an array of ids of parts.", param="part_ids")
@@ -113,17 +112,6 @@ async def cancel_upload(request: Request, upload_id: str) -> UploadObject:
     """Give an upload up."""
     files = request.app.state.services.require_files()
     return UploadObject.of(await files.uploads.cancel(request.state.tenant, upload_id))
-
-
-async def _read(request: Request, services: Services) -> dict[str, Any]:
-    """The JSON object that was sent."""
-    settings = services.settings
-    try:
-        with services.bodies.enter() as share:
-            raw = await read_body(request, share, most_bytes=_MOST_BODY_BYTES, limit_s=settings.body_timeout_s)
-            return (await Document.read(raw, settings.max_body_values)).value
-    except ClientDisconnect as error:
-        raise Cancelled("The client closed the connection before its request was complete.") from error
 
 
 def _string(given: dict[str, Any], name: str) -> str:
