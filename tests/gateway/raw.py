@@ -70,7 +70,11 @@ async def connected(port: int, receive_bytes: int = 0) -> AsyncIterator[RawClien
     if receive_bytes:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
     end.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(end, ("127.0.0.1", port))
+    try:
+        await asyncio.get_running_loop().sock_connect(end, ("127.0.0.1", port))
+    except BaseException:
+        end.close()
+        raise
     reader, writer = await asyncio.open_connection(sock=end)
     try:
         yield RawClient(reader, writer)
