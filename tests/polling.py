@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 
-async def eventually(condition: Callable[[], bool | Awaitable[bool]], what: str, *, within_s: float = 10.0) -> None:
+async def eventually(condition: Callable[[], bool | Awaitable[bool]], what: str, *, within_s: float = 30.0) -> None:
     """Poll until the condition holds; fail with ``what`` after ``within_s``."""
     deadline = time.monotonic() + within_s
     while True:
@@ -20,7 +20,7 @@ async def eventually(condition: Callable[[], bool | Awaitable[bool]], what: str,
         await asyncio.sleep(0.01)
 
 
-def eventually_sync(condition: Callable[[], bool], what: str, *, within_s: float = 10.0) -> None:
+def eventually_sync(condition: Callable[[], bool], what: str, *, within_s: float = 30.0) -> None:
     """The same outside of an event loop."""
     deadline = time.monotonic() + within_s
     while not condition():

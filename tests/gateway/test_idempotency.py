@@ -192,7 +192,7 @@ async def test_what_is_no_longer_kept_is_run_anew(gateway, worker, lost):
     _, job_id = await answered(gateway, worker, body, DOCUMENT, Data(BODY), End(USAGE))
     redis, keys = worker.broker._redis, worker.broker.keys
     if lost == "the key":
-        [names] = [key async for key in redis.scan_iter(f"{keys.prefix}:*:keys:*")]
+        [names] = {key async for key in redis.scan_iter(f"{keys.prefix}:*:keys:*")}
         [name] = await redis.zrange(names, 0, -1)
         assert 0 < await redis.ttl(f"{keys.model(model)}once:{name.decode()}") <= 3600
         await redis.delete(f"{keys.model(model)}once:{name.decode()}")
@@ -216,7 +216,7 @@ async def test_the_oldest_keys_are_forgotten(start_gateway, settings, worker):
             answer = await gateway.post(body, headers={"Idempotency-Key": f"k{n}"})
             replayed.append("Idempotency-Replayed" in answer.headers)
     assert replayed == [True, True, True, False]
-    keys = [key async for key in worker.broker._redis.scan_iter(f"{worker.broker.keys.prefix}:*once:*")]
+    keys = {key async for key in worker.broker._redis.scan_iter(f"{worker.broker.keys.prefix}:*once:*")}
     assert len(keys) == 3
 
 

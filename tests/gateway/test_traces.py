@@ -30,7 +30,7 @@ async def traces() -> AsyncIterator[Collector]:
 @pytest.fixture
 def traced(settings: Settings, traces: Collector) -> Settings:
     more = {
-        "engine": SIMULATED, "simulated_answer_tokens": TOKENS, "simulated_decode_step_ms": 25.0, "lease_s": 1.0,
+        "engine": SIMULATED, "simulated_answer_tokens": TOKENS, "simulated_decode_step_ms": 100.0, "lease_s": 1.0,
         "otlp_endpoint": traces.url, "log_format": "json",
     }  # fmt: skip
     return settings.model_copy(update=more)
@@ -65,7 +65,7 @@ async def test_one_request_that_was_resumed_once(start_gateway, traced, traces, 
         def complete() -> bool:
             return {"POST /v1/chat/completions", "worker"} <= {span.name for span in traces.of(TRACE)}
 
-        await eventually(complete, "the trace is there")
+        await eventually(complete, "the trace is there", within_s=30)
     root, *inner = traces.of(TRACE)
     assert (root.name, root.kind, root.parent) == ("POST /v1/chat/completions", "SERVER", CLIENT)
     assert {span.parent for span in inner} == {root.id}

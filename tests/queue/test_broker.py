@@ -408,7 +408,7 @@ async def test_nothing_stays_for_ever(
     await broker.follow(MODEL, waiting.id, "another")
     running = await take(2)
     assert [lease.job.id for lease in running] == [begun.job.id, lapsed.job.id]
-    names = [key async for key in redis_client.scan_iter(f"{settings.redis_prefix}:*")]
+    names = {key async for key in redis_client.scan_iter(f"{settings.redis_prefix}:*")}
     assert len(names) >= 13
     lasting = [name for name in names if await redis_client.ttl(name) < 0]
     assert lasting == [f"{broker.keys.model(MODEL)}order".encode()]

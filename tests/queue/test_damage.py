@@ -84,7 +84,7 @@ async def test_a_waiting_job_that_is_damaged_is_set_aside_and_those_around_it_ar
     kept = await DeadLetters(redis_client, broker.keys).of(MODEL)
     whole = spoil not in (no_record, another_type)
     assert [(letter.job_id, letter.reason) for letter in kept] == [(bad.id, "record_damaged")] * whole
-    names = [key async for key in redis_client.scan_iter(f"{broker.keys.prefix}:*{bad.id}")]
+    names = {key async for key in redis_client.scan_iter(f"{broker.keys.prefix}:*{bad.id}")}
     assert [name for name in names if await redis_client.ttl(name) < 0] == []
 
 

@@ -295,7 +295,7 @@ async def test_the_newest_dead_letters_are_kept_up_to_a_number(
     jobs = [await die(few) for _ in range(4)]
     letters = await DeadLetters(redis_client, broker.keys).of(MODEL)
     assert {letter.job_id for letter in letters} == {job.id for job in jobs[2:]}
-    names = [key async for key in redis_client.scan_iter(f"{settings.redis_prefix}:*dead:*")]
+    names = {key async for key in redis_client.scan_iter(f"{settings.redis_prefix}:*dead:*")}
     assert len(names) == 2
 
 
@@ -315,7 +315,7 @@ async def test_their_bodies_take_a_bounded_room(
 
 async def test_they_expire(broker: Broker, redis_client: aioredis.Redis, settings: Settings) -> None:
     await die(Broker(redis_client, with_other(settings, dead_ttl_s=1000)))
-    names = [key async for key in redis_client.scan_iter(f"{settings.redis_prefix}:*dead*")]
+    names = {key async for key in redis_client.scan_iter(f"{settings.redis_prefix}:*dead*")}
     assert len(names) == 2
     for name in names:
         assert 0 < await redis_client.ttl(name) <= 1000

@@ -23,6 +23,7 @@ _MODALITIES = ("image", "video", "audio")
 # What `lease`, `reap` and `release` write of each delivery, by the epoch of it.
 _DELIVERY = re.compile(r"(taken|silent|failed|given_back):(\d+)")
 _SAID = {
+    "taken": "taken",
     "silent": "worker_silent",
     "failed": "engine_failed",
     "given_back": "given_back",
@@ -173,15 +174,11 @@ def _ending(first: bytes | None, last: bytes | None) -> dict[str, Any]:
 
 def _happenings(known: dict[str, str], dead_ms: int) -> list[Happening]:
     found = [Happening(_number(known.get("arrived_ms")), "queued")]
-    for name, value in known.items():
-        if delivery := _DELIVERY.fullmatch(name):
-            kind, epoch = delivery.groups()
-            if kind == "taken":
-                # An epoch is the time of its delivery.
-                found.append(Happening(int(epoch), "taken", value))
-            else:
-                at, _, worker = value.partition(" ")
-                found.append(Happening(_number(at), _SAID[kind], worker))
+    deliveries = [(delivery, value) for name, value in known.items() if (delivery := _DELIVERY.fullmatch(name))]
+    # Each is taken before it comes to an end, and ends before the next is taken, also within one millisecond.
+    for delivery, value in sorted(deliveries, key=lambda told: (int(told[0][2]), told[0][1] != "taken")):
+        at, _, worker = value.partition(" ")
+        found.append(Happening(_number(at), _SAID[delivery[1]], worker))
     if "begun_ms" in known:
         found.append(Happening(_number(known["begun_ms"]), "answer_began"))
     if dead_ms:

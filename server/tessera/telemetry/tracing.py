@@ -25,6 +25,8 @@ PERIOD_S = 1.0
 MOST_AT_ONCE = 512
 MOST_WAITING = 8192
 TIMEOUT_S = 10.0
+# For what is left when the process ends.
+LAST_S = 5.0
 _PATH = "/v1/traces"
 
 DROPPED = Counter("tessera_spans_dropped_total", "Spans that the collector of traces did not take in time.")
@@ -57,7 +59,7 @@ class Tracer:
             self._full.set()
 
     async def run(self) -> None:
-        """Send until cancelled; then what is left, if the collector takes it at once."""
+        """Send until cancelled; then what is left, if the collector takes it soon."""
         outage = Outage("trace_collector_unreachable", "trace_collector_reached")
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT_S)) as http:
             try:
@@ -73,7 +75,7 @@ class Tracer:
                         await asyncio.sleep(PERIOD_S)
             finally:
                 with suppress(aiohttp.ClientError, OSError):
-                    async with asyncio.timeout(PERIOD_S):
+                    async with asyncio.timeout(LAST_S):
                         await self._send(http)
 
     async def _send(self, http: aiohttp.ClientSession) -> None:

@@ -27,7 +27,9 @@ local function keep_letter(prefix, id, reason, limits)
   local job, deaths, fields = {}, {}, redis.call('HGETALL', job_key(prefix, id))
   for i = 1, #fields, 2 do
     local how, epoch = string.match(fields[i], '^(%a+):(%d+)$')
-    if how then
+    if how == 'taken' then
+      -- Not a death.
+    elseif how then
       local at, worker = string.match(fields[i + 1], '^(%d+) (.*)$')
       if at then deaths[#deaths + 1] = {tonumber(at), worker, how, tonumber(epoch)} end
     else

@@ -85,7 +85,7 @@ local function take(id, job)
   if job.suspect then redis.call('SET', prefix .. 'alone', id, 'PX', lease_ms + reply_ttl_ms) end
   -- What is told of each delivery is for who asks what became of the job.
   redis.call('HSET', key, 'state', 'leased', 'worker', worker, 'epoch', epoch, 'width', width, 'alone',
-    width >= capacity and 1 or 0, string.format('taken:%.0f', epoch), worker)
+    width >= capacity and 1 or 0, string.format('taken:%.0f', epoch), string.format('%.0f %s', now, worker))
   give(id, epoch, redis.call('HINCRBY', key, 'attempts', 1), width, content, job)
   free = free - width
   if job.batch then batch_free = batch_free - width end
