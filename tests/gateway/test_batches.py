@@ -8,6 +8,8 @@ from collections import Counter
 
 import openai
 import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from tessera.batches import Batch, new_batch_id
 from tessera.gateway import batch_runner
@@ -197,6 +199,33 @@ async def test_what_is_not_answered_in_time_expires(start_gateway, settings, car
     assert [line["custom_id"] for line in errors] == [f"r{n}" for n in range(2, 20)]
     assert {line["error"]["code"] for line in errors} == {"batch_expired"}
     assert (await worker.broker.census(card.model)).batch_waiting == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "code"), [("files_max_bytes_per_tenant", "files_quota_exceeded"), ("files_max_bytes", "file_too_large")]
+)
+async def test_a_file_that_there_is_no_room_for_ends_its_batch(start_gateway, settings, card, worker, limit, code):
+    lines = requests(card, 40)
+    lines[7]["body"]["temperature"] = "hot"
+    text = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    # The input has room, and its answers, which repeat it, have none; the one that failed does.
+    gateway = await start_gateway(settings.model_copy(update={limit: len(text) + 2048}))
+    counted = ("tessera_batch_files_not_made_total", {"kind": "output", "code": code})
+    before = REGISTRY.get_sample_value(*counted) or 0
+    with capture_logs() as logs:
+        async with (
+            openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="x", max_retries=0) as client,
+            worker.serving(worker.echo),
+        ):
+            failed = await until(client, await begin(client, lines), *ENDED)
+            assert (failed.status, failed.output_file_id) == ("failed", None)
+            assert [problem.code for problem in failed.errors.data] == [code]
+            assert [line["custom_id"] for line in await lines_of(client, failed.error_file_id)] == ["r7"]
+            assert failed.request_counts.completed == 39
+            assert {file.purpose async for file in await client.files.list()} == {"batch", "batch_output"}
+    told = [(line["event"], line["kind"], line["code"]) for line in logs if line["event"] == "batch_file_not_made"]
+    assert told == [("batch_file_not_made", "output", code)]
+    assert REGISTRY.get_sample_value(*counted) == before + 1
 
 
 async def test_every_line_is_answered_once_though_its_gateway_is_killed(start_gateway, settings, card, worker):

@@ -21,7 +21,7 @@ def new_batch_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a batch was not begun.
+    """Why a batch was not begun, or why one of its files is missing.
 
     Attributes:
         line: of the input file, from 1 on; None where it is no one's.

@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from tessera.batches import Batch
+from tessera.batches import ENDED, Batch
 
 
 class BatchProblem(BaseModel):
-    """Why a batch was not begun."""
+    """Why a batch was not begun, or why one of its files is missing."""
 
     code: str
     message: str
@@ -68,7 +68,7 @@ class BatchObject(BaseModel):
         times: dict[str, Any] = {f"{name}_at": batch.times.get(name) for name in names}
         problems = [BatchProblem(**asdict(problem)) for problem in batch.problems]
         # An id is noted before its file is whole.
-        shown = batch.status in {"completed", "expired", "cancelled"}
+        shown = batch.status in ENDED
         return cls(
             id=batch.id,
             endpoint=batch.endpoint,

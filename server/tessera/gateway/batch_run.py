@@ -10,8 +10,8 @@ from contextlib import aclosing, suppress
 
 import structlog
 
-from tessera.batches import KINDS, Batch, Claim, Problem, Progress, Shelf
-from tessera.errors import FileMissing, FilesUnavailable, QueueUnavailable
+from tessera.batches import KINDS, Batch, Claim, Problem, Progress, Shelf, encode_problems
+from tessera.errors import FileMissing, FilesQuotaExceeded, FilesUnavailable, FileTooLarge, QueueUnavailable
 from tessera.files import File
 from tessera.gateway.batch_input import Line, look_over, read_lines
 from tessera.gateway.batch_line import Answer, BatchLine, expired
@@ -177,12 +177,24 @@ class BatchRun:
         outcome = "cancelled" if batch.status == "cancelling" else await self._outcome()
         made: dict[str, str] = {}
         places: list[str] = []
+        problems: list[Problem] = []
         for kind in KINDS:
             parts = await self._shelf.parts(batch.id, kind)
             rest = await self._shelf.buffered(batch.id, kind)
             places += [place for _, place in parts]
-            if parts or rest:
+            if not parts and not rest:
+                continue
+            try:
                 made[f"{kind}_file_id"] = await self._join(batch, kind, parts, rest)
+            except (FilesQuotaExceeded, FileTooLarge) as error:
+                # It would be no other at the next try.
+                made[f"{kind}_file_id"] = ""
+                problems.append(Problem(error.code, f"The {kind} file could not be made. {error.message}"))
+                metrics.unmade.labels(kind, error.code).inc()
+                log.warning("batch_file_not_made", batch=batch.id, tenant=batch.tenant, kind=kind, code=error.code)
+        if problems:
+            made["problems"] = encode_problems(problems).decode()
+            outcome = "failed" if outcome == "completed" else outcome
         await self._shelf.enter(self._claim, outcome, **made)
         self._ended(outcome)
         for place in places:
