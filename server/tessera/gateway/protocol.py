@@ -247,7 +247,9 @@ class GatewayProtocol(HttpToolsProtocol):
     def _cut(self, stalled_s: float) -> None:
         """The client takes nothing of its answer: its request ends as if it had left."""
         http.connections_stalled.inc()
-        client = self.client[0] if self.client else None
+        # Of the request, and not of the connection, which may be a proxy's.
+        asker = self._answering.scope["client"] if self._answering is not None else self.client
+        client = asker and asker[0]
         log.warning("client_stalled", client=client, seconds=round(stalled_s), unsent_bytes=self._uptake.unsent_bytes)
         self._fault = ClientStalled(f"The client has taken nothing of its answer for {stalled_s:.0f} s.")
         self._uptake.cut()
@@ -265,7 +267,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             request_id = self._refuse(error)
-            client = self.client[0] if self.client else None
+            client = self.client and self.client[0]
             log.info("request_refused", request_id=request_id, status=error.status, code=error.code, client=client)
 
     def _raise_in_application(self, cycle: RequestResponseCycle, error: TesseraError) -> None:

@@ -99,6 +99,9 @@ class GatewayServer(uvicorn.Server):
             log_config=None,
             timeout_keep_alive=settings.keep_alive_timeout_s,  # type: ignore[arg-type]
             server_header=False,
+            # Otherwise it believes whatever program of the same machine connects.
+            proxy_headers=bool(settings.believed_proxies()),
+            forwarded_allow_ips=settings.believed_proxies(),
         )
         super().__init__(config)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
 
+from tessera.settings.lists import listed
 from tessera.settings.units import KIB, MIB
 
 
@@ -68,12 +69,12 @@ class GatewaySettings(BaseSettings):
     @field_validator("aliases")
     @classmethod
     def _check_aliases(cls, value: str) -> str:
-        for item in _listed(value):
+        for item in listed(value):
             alias, _, model = (part.strip() for part in item.partition("="))
             if not alias or not model:
                 raise ValueError(f"{item!r} is not `name=model`")
         named = _named(value)
-        if len(named) < len(_listed(value)):
+        if len(named) < len(listed(value)):
             raise ValueError("a name stands twice")
         if chained := [name for name in named.values() if name in named]:
             raise ValueError(f"{chained[0]!r} is a name of another model itself")
@@ -85,17 +86,13 @@ class GatewaySettings(BaseSettings):
 
     def allowed_origins(self) -> list[str]:
         """The origins of ``TESSERA_CORS_ALLOW_ORIGINS``, one by one."""
-        return _listed(self.cors_allow_origins)
+        return listed(self.cors_allow_origins)
 
     def further_roles(self) -> list[str]:
         """The roles of ``TESSERA_CHAT_ROLES``, one by one."""
-        return _listed(self.chat_roles)
+        return listed(self.chat_roles)
 
 
 def _named(value: str) -> dict[str, str]:
-    pairs = (item.partition("=") for item in _listed(value))
+    pairs = (item.partition("=") for item in listed(value))
     return {name.strip(): model.strip() for name, _, model in pairs}
-
-
-def _listed(value: str) -> list[str]:
-    return [item for part in value.split(",") if (item := part.strip())]

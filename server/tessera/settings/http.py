@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from ipaddress import ip_network
+
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
+
+from tessera.settings.lists import listed
 
 
 class HttpSettings(BaseSettings):
@@ -24,3 +28,23 @@ class HttpSettings(BaseSettings):
     max_connections: int = Field(
         16_384, gt=0, description="Most open connections; fewer where the limit on file descriptors demands it."
     )
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses and networks of proxies (10.0.0.0/8), separated by commas, whose `X-Forwarded-For` and "
+        "`X-Forwarded-Proto` are believed; empty: none.",
+    )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_trusted_proxies(cls, value: str) -> str:
+        # What uvicorn cannot read it takes for a name, and then believes nobody without a word.
+        for item in listed(value):
+            try:
+                ip_network(item)
+            except ValueError:
+                raise ValueError(f"{item!r} is neither an address nor a network, such as 10.0.0.0/8") from None
+        return value
+
+    def believed_proxies(self) -> list[str]:
+        """Those of ``TESSERA_TRUSTED_PROXIES``, one by one."""
+        return listed(self.trusted_proxies)
