@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from models.nano.recipe import Recipe
+from models.nano.requirements import Missing, check
 
 FOLDER = Path(__file__).parent
 WORK = FOLDER / "work"
@@ -16,7 +17,14 @@ CHECKPOINT = FOLDER / "checkpoint"
 def main() -> int:
     """Run one of the commands; returns the exit code."""
     arguments = _parser().parse_args()
-    # Imported only now: torch, vLLM and Ray are slow to import, and --help needs none of them.
+    try:
+        check(arguments.work)
+    except Missing as error:
+        print(error, file=sys.stderr)
+        return 1
+    if arguments.command == "check":
+        return 0
+    # Imported only now: torch, vLLM and Ray are slow to import, and neither --help nor the check needs them.
     from models.nano import commands
 
     try:

@@ -17,7 +17,6 @@ from models.nano import tradeoff as figures
 from models.nano.checkpoint import export
 from models.nano.launch import launch
 from models.nano.recipe import Recipe
-from models.nano.requirements import Missing, check
 from models.nano.rows import reading_curve, table
 from models.nano.rows import tradeoff as rows_of_tradeoff
 from models.nano.voices import VoiceBank
@@ -26,13 +25,7 @@ from tessera.local.up import ended_by_signals, started
 from tessera.settings import EMBEDDED_ENGINE_ARGS, Settings
 from tessera.worker.processor import computes_in_bfloat16
 
-FAILURES = (Missing, ValueError, StartFailed, RuntimeError, aiohttp.ClientError)
-
-
-def look(arguments: argparse.Namespace) -> int:
-    """Look for what the others need."""
-    check(arguments.work)
-    return 0
+FAILURES = (ValueError, StartFailed, RuntimeError, aiohttp.ClientError)
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -45,7 +38,6 @@ def train(arguments: argparse.Namespace) -> int:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Print the table; fails if a target is missed."""
-    check(arguments.work)
     scores = asyncio.run(_evaluate(arguments))
     if arguments.save is not None:
         evaluation.save(scores, arguments.save)
@@ -54,7 +46,6 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 def tradeoff(arguments: argparse.Namespace) -> int:
     """Print the table, and write figures and plot where they are asked for."""
-    check(arguments.work)
     points = asyncio.run(_tradeoff(arguments))
     if arguments.save is not None:
         figures.save(points, arguments.save)
@@ -65,7 +56,6 @@ def tradeoff(arguments: argparse.Namespace) -> int:
 
 def agree(arguments: argparse.Namespace) -> int:
     """Print the comparison; in float32, fails if anything differs."""
-    check(arguments.work)
     agreements = asyncio.run(_agree(arguments))
     return 0 if arguments.dtype != "float32" or not any(one.differences for one in agreements) else 1
 
@@ -137,7 +127,6 @@ async def _serving(checkpoint: str, console: Console, engine_args: str = "") -> 
 
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
-    "check": look,
     "train": train,
     "evaluate": evaluate,
     "agree": agree,

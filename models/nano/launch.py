@@ -1,4 +1,4 @@
-"""Starts a training: checks what it needs, prepares its folder, and runs a process for each core or one for a GPU."""
+"""Starts a training: prepares its folder, and runs a process for each core or one for a GPU."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import torch.multiprocessing as mp
 from models.nano.checkpoint import write_processor
 from models.nano.curriculum import Maker, Split
 from models.nano.recipe import Recipe, Stage
-from models.nano.requirements import check
 from models.nano.tokenizer import train_tokenizer
-from models.nano.training import Place, train
+from models.nano.training import Place, refuse_another, train
 from models.nano.voices import VoiceBank
 from tessera.local.stack import free_port
 from tessera.processes import end_with_parent
@@ -28,10 +27,9 @@ def launch(folder: Path, recipe: Recipe) -> None:
     """Train in ``folder``, or go on where a training there was interrupted.
 
     Raises:
-        Missing: see ``check``.
         ValueError: what is in ``folder`` is of another recipe.
     """
-    check(folder)
+    refuse_another(folder, recipe)
     if not (folder / "config.json").exists():
         _prepare(folder)
     if torch.cuda.is_available():

@@ -59,14 +59,18 @@ def train(folder: Path, recipe: Recipe, place: Place) -> None:
 
     Args:
         place: see ``Place``; with several processes, their process group is already there.
+
+    Raises:
+        ValueError: what is in ``folder`` is of another recipe.
     """
+    refuse_another(folder, recipe)
     _quieten()
     encoder = Encoder(load_processor(folder))
     bank = VoiceBank(folder)
     torch.manual_seed(recipe.seed)
     model, head = new_model(folder).to(place.device), AuxiliaryHead().to(place.device)
     optimizers = _optimizers(model, head, recipe, place)
-    start = _resume(folder, recipe, model, head, optimizers)
+    start = _resume(folder, model, head, optimizers)
     if _compiles(place):
         for layer in (*model.visual.blocks, *model.model.layers):
             layer.compile(dynamic=True)
@@ -213,16 +217,26 @@ def _save(
     partial.replace(folder / STATE)
 
 
-def _resume(
-    folder: Path, recipe: Recipe, model: Any, head: AuxiliaryHead, optimizers: list[torch.optim.Optimizer]
-) -> int:
+def refuse_another(folder: Path, recipe: Recipe) -> None:
+    """Look whether what is in the folder can go on with this recipe, without reading its weights.
+
+    Raises:
+        ValueError: it is of another one.
+    """
+    path = folder / STATE
+    if not path.exists():
+        return
+    state = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+    if state["recipe"] | {"steps": 0} != asdict(recipe) | {"steps": 0}:
+        raise ValueError(f"{path} is of another recipe: finish that training, or remove the folder to start anew")
+
+
+def _resume(folder: Path, model: Any, head: AuxiliaryHead, optimizers: list[torch.optim.Optimizer]) -> int:
     """Load what an interrupted training left; returns the next step."""
     path = folder / STATE
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True, map_location="cpu")
-    if state["recipe"] | {"steps": 0} != asdict(recipe) | {"steps": 0}:
-        raise ValueError(f"{path} is of another recipe: finish that training, or remove the folder to start anew")
     model.load_state_dict(state["model"])
     head.load_state_dict(state["head"])
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):

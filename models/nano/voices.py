@@ -56,13 +56,7 @@ class VoiceBank:
 def _record(path: Path) -> None:
     if shutil.which("espeak-ng") is None:
         raise FileNotFoundError("espeak-ng is missing, which speaks the digits: apt-get install espeak-ng")
-    wanted = [
-        (digit, accent == HELD_OUT_ACCENT or variant in HELD_OUT_VARIANTS, f"{accent}+{variant}", speed, pitch)
-        for accent in _ACCENTS
-        for variant in _VARIANTS
-        for speed, pitch in _TAKES
-        for digit in range(10)
-    ]
+    wanted = _wanted()
     with ThreadPoolExecutor() as pool:
         takes = list(pool.map(lambda w: _speak(NUMBERS[w[0]], *w[2:]), wanted))
     ends = np.cumsum([len(take) for take in takes])
@@ -72,6 +66,17 @@ def _record(path: Path) -> None:
     with partial.open("wb") as file:
         np.savez(file, samples=np.concatenate(takes), index=np.array(index, dtype=np.int64))
     partial.replace(path)
+
+
+def _wanted() -> list[tuple[int, bool, str, int, int]]:
+    """Of each utterance the digit, whether it is held out, the voice, its speed and its pitch."""
+    return [
+        (digit, accent == HELD_OUT_ACCENT or variant in HELD_OUT_VARIANTS, f"{accent}+{variant}", speed, pitch)
+        for accent in _ACCENTS
+        for variant in _VARIANTS
+        for speed, pitch in _TAKES
+        for digit in range(10)
+    ]
 
 
 def _speak(text: str, voice: str, speed: int, pitch: int) -> np.ndarray[tuple[int], np.dtype[np.int16]]:

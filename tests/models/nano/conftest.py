@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.nano import voices
 from models.nano.curriculum import Maker, Split
 from models.nano.voices import VoiceBank
 
@@ -17,8 +18,12 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def bank(tmp_path_factory: pytest.TempPathFactory) -> VoiceBank:
-    """The real voices, synthesised by espeak-ng."""
-    return VoiceBank(tmp_path_factory.mktemp("voices"))
+    """Real voices, synthesised by espeak-ng: of each part a few, as all of them take two cores half a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(voices, "_ACCENTS", ("en-us", "en-gb", voices.HELD_OUT_ACCENT))
+        patch.setattr(voices, "_VARIANTS", ("m1", "f1", "klatt", voices.HELD_OUT_VARIANTS[0]))
+        patch.setattr(voices, "_TAKES", voices._TAKES[:1])
+        return VoiceBank(tmp_path_factory.mktemp("voices"))
 
 
 @pytest.fixture(scope="session")
