@@ -17,6 +17,7 @@ from rich.table import Table
 from tessera.errors import ContextLengthExceeded
 from tessera.gateway.body import Document
 from tessera.gateway.context_limit import ContextLimit
+from tessera.gateway.endpoints import CHAT
 from tessera.gateway.media_options import MediaOptions
 from tessera.gateway.media_part import MediaPart
 from tessera.gateway.planning import Planner
@@ -96,7 +97,7 @@ async def added_us(name: str) -> float:
         shape = (chance.randint(100, LARGEST), chance.randint(100, LARGEST), 3)
         item = MediaItem(Modality.IMAGE, "", shape, 0, {})
         start = time.perf_counter()
-        limit = ContextLimit(document, card, [part], counters, planner)
+        limit = ContextLimit(document, CHAT, card, [part], counters, planner)
         with suppress(ContextLengthExceeded):
             await limit.check_text()
             limit.add(part, item, options)

@@ -13,6 +13,7 @@ from tessera.queue import ITEM_COUNT_PATH
 from tests.e2e.media import audio_part, data_url, image_part, picture, video_part
 from tests.e2e.test_plan import FILM
 from tests.prompt.conversations import TOOL, conversation
+from tests.prompt.other_apis import message, response
 from tests.stack import RunningStack
 from tests.stack import request as post
 
@@ -30,8 +31,8 @@ def mixed(chance: random.Random) -> dict[str, Any]:
         body["tools"] = [TOOL]  # a strict one is a grammar, which is another matter
     if medium is FILM:
         body["mm_processor_kwargs"] = {"use_audio_in_video": True}
-    for message in body["messages"]:
-        parts = message["content"] if isinstance(message["content"], list) else []
+    for said in body["messages"]:
+        parts = said["content"] if isinstance(said["content"], list) else []
         for part in [part for part in parts if part is medium]:
             most -= 1
             if most < 0:
@@ -39,8 +40,8 @@ def mixed(chance: random.Random) -> dict[str, Any]:
     return body
 
 
-def estimate(stack: RunningStack, body: dict[str, Any]) -> dict[str, Any]:
-    status, _, told = post(f"{stack.url}/v1/estimate", body)
+def estimate(stack: RunningStack, body: dict[str, Any], query: str = "") -> dict[str, Any]:
+    status, _, told = post(f"{stack.url}/v1/estimate{query}", body)
     assert status == 200, told
     found: dict[str, Any] = json.loads(told)
     return found
@@ -159,3 +160,25 @@ def test_the_model_s_own_processor_counts_the_same(stack: RunningStack) -> None:
         assert (status, json.loads(answer)) == (200, {"tokens": part["tokens"]}), part
     status, _, answer = post(f"{stack.direct_url}{ITEM_COUNT_PATH}", asked | {"url": "https://example.com/x.wav"})
     assert (status, json.loads(answer)["error"]["code"]) == (400, "invalid_media")
+
+
+def test_responses_and_messages_are_as_long_as_estimated(stack: RunningStack) -> None:
+    chance, compared = random.Random(7), 0
+    url = data_url("image/png", picture("blue", (640, 333)))
+    for number in range(24):
+        make, path = ((message, "/v1/messages"), (response, "/v1/responses"))[number % 2]
+        body = make(chance, url) | {"model": "tessera-nano"}
+        # A strict one is a grammar, which is another matter; and who thinks needs room for it.
+        for name in ("tools", "tool_choice", "thinking"):
+            body.pop(name, None)
+        body |= {"max_tokens": 1} if path == "/v1/messages" else {"max_output_tokens": 1, "store": False}
+        found = estimate(stack, body, f"?endpoint={path}")
+        status, _, answer = post(f"{stack.url}{path}", body)
+        assert (status == 200) == found["text"]["exact"], (body, found, answer)
+        if status == 200:
+            usage = json.loads(answer)["usage"]
+            cached = (usage.get("cache_read_input_tokens") or 0) + (usage.get("cache_creation_input_tokens") or 0)
+            assert usage["input_tokens"] + cached == found["prompt_tokens"], body
+            assert found["exact"]
+            compared += 1
+    assert compared > 12

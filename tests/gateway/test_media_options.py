@@ -7,6 +7,7 @@ import pytest
 
 from tessera.errors import InvalidRequest
 from tessera.gateway.body import Document
+from tessera.gateway.endpoints import CHAT
 from tessera.gateway.media_options import read_media_options
 from tessera.media import MOST_FRAMES, ImageResize, MediaSpec, Modality
 from tessera.queue import ModelCard
@@ -23,7 +24,7 @@ IMAGE, VIDEO = {Modality.IMAGE}, {Modality.VIDEO}
 def read(body, card=EVENLY, modalities=VIDEO):
     """The options, and what goes on."""
     document = Document(json.dumps({"model": "m", **body}).encode())
-    options = read_media_options(document, card, modalities)
+    options = read_media_options(document, CHAT, card, modalities)
     on = json.loads(document.encode())
     del on["model"]
     return options, on

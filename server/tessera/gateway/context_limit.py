@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tessera.errors import ContextLengthExceeded
-from tessera.gateway.body import Document, Path
+from tessera.gateway.body import Document, Endpoint, Path
 from tessera.gateway.media_options import MediaOptions
 from tessera.gateway.media_part import MediaPart
 from tessera.gateway.planning import Planner
@@ -33,21 +33,23 @@ class ContextLimit:
     def __init__(
         self,
         document: Document,
+        endpoint: Endpoint,
         card: ModelCard,
         parts: Sequence[MediaPart],
         counters: PromptCounters,
         planner: Planner,
     ):
         self._document = document
+        self._endpoint = endpoint
         self._card = card
         self._counters = counters
         self._planner = planner
         self._most = card.max_model_len
         self._parts = parts
-        self._bound = text_bound(document, parts)
+        self._bound = text_bound(document, endpoint, parts)
         self._text: TextCount | None = None
         self._media: dict[Path, PartTokens] = {}
-        self._off = document.value.get(TRUNCATE) is not None
+        self._off = _is_cut(document, endpoint)
 
     async def check_text(self) -> None:
         """Look at the text, if it may be too long already. Raises ``ContextLengthExceeded``."""
@@ -74,7 +76,7 @@ class ContextLimit:
             self._check()
 
     async def _count(self) -> None:
-        text = await count_text(self._document, self._card, self._parts, self._counters)
+        text = await count_text(self._document, self._endpoint, self._card, self._parts, self._counters)
         if text.exact:
             self._text = text
 
@@ -97,5 +99,19 @@ class ContextLimit:
             f"This model's maximum context length is {self._most} tokens. However, your prompt contains "
             f"{'' if complete else 'at least '}{total} input tokens, which exceeds this limit even without any output "
             f"tokens: {', '.join(told)}. Please reduce the length of the input prompt.",
-            param="messages" if "messages" in self._document.value else "prompt",
+            param=self._param,
         )
+
+    @property
+    def _param(self) -> str:
+        if self._endpoint.translate is not None:
+            return self._endpoint.prompts[0][0]
+        return "messages" if "messages" in self._document.value else "prompt"
+
+
+def _is_cut(document: Document, endpoint: Endpoint) -> bool:
+    """Whether the request says that its prompt is to be cut to what fits."""
+    if endpoint.translate is None:
+        return document.value.get(TRUNCATE) is not None
+    # Of responses, null is not the same as nothing.
+    return bool(document.value.get("truncation", "disabled") != "disabled")

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
-from tessera.errors import Cancelled
+from tessera.errors import Cancelled, TesseraError
 from tessera.gateway import schema
 from tessera.gateway.body import Document, Endpoint, Limits, Share, read_body, read_options
 from tessera.gateway.content import check_media, find_media, prepare_media
 from tessera.gateway.conversation import check_conversation
 from tessera.gateway.disconnect import cancel_on_disconnect
-from tessera.gateway.endpoints import CHAT, COMPLETION
+from tessera.gateway.endpoints import CHAT, COMPLETION, MESSAGES, RESPONSES
+from tessera.gateway.estimate_object import Estimate, PartEstimate, Pixels, TextEstimate, Tiles
 from tessera.gateway.item_choices import Scale, least_tokens_of
 from tessera.gateway.item_counts import Unanswered
 from tessera.gateway.learnt_tokens import kind_of_item
@@ -27,10 +28,13 @@ from tessera.gateway.media_part import MediaPart
 from tessera.gateway.observation import observe
 from tessera.gateway.planning import PlannedItem, family_of, times_s
 from tessera.gateway.preview import draw_image, draw_video
-from tessera.gateway.price import Price, price_of
+from tessera.gateway.price import price_of
+from tessera.gateway.response_chain import Continued, continue_from, own_items
+from tessera.gateway.response_wishes import read_wishes
 from tessera.gateway.services import Services
 from tessera.gateway.text_count import TextCount, count_text
-from tessera.gateway.visual_budget import VisualLimits, read_limits
+from tessera.gateway.visual_budget import VisualLimits
+from tessera.gateway.visual_wishes import read_limits
 from tessera.media import MediaItem, Modality
 from tessera.plan import ImagePlan, VideoPlan
 from tessera.queue import ModelCard
@@ -38,97 +42,61 @@ from tessera.queue import ModelCard
 router = APIRouter(tags=["Generation"])
 
 
-class Pixels(BaseModel):
-    """A size in pixels."""
-
-    width: int
-    height: int
-
-
-class Tiles(BaseModel):
-    """How an image is cut."""
-
-    columns: int
-    rows: int
-    thumbnail: bool = Field(description="The whole image goes along as a tile of its own.")
-
-
-class PartEstimate(BaseModel):
-    """One part of the request's messages with media."""
-
-    path: str = Field(description="Where it stands, as `messages[0].content[2]`.")
-    modality: str
-    digest: str = Field(description="Of its decoded content: equal pixels and samples have the same.")
-    size: Pixels | None = Field(description="Of an image or of a video's frames, as the engine would get them.")
-    duration_s: float | None = Field(description="Of a video or a sound.")
-    planned_size: Pixels | None = Field(description="As the model's processor would resize it, all tiles together.")
-    tiles: Tiles | None = None
-    times_s: list[float] | None = Field(None, description="When each frame that is sent of a video is shown.")
-    frames: int | None = Field(None, description="Frames that the model's encoder gets.")
-    tokens: int | None = Field(
-        description="In the prompt in its place, a video's sound included; null: only the model's processor knows."
-    )
-    exact: bool = Field(description="They are as many as the engine will count.")
-    least_tokens: int | None = Field(
-        None, description="As few as `max_visual_tokens` could make it; null: that cannot be told."
-    )
-    reason: str | None = Field(None, description="Why they are not known.")
-    preview: str | None = Field(
-        None,
-        description="With `preview=true`: an image with its tiles, or frames of a video, drawn: the data URL of a PNG.",
-    )
-
-
-class TextEstimate(BaseModel):
-    """Everything but the media."""
-
-    tokens: int
-    exact: bool = Field(description="False: guessed from its length.")
-    at_most: int = Field(description="It is no more than this, where it is guessed.")
-    reason: str | None = Field(None, description="Why it was not counted with the model's tokenizer.")
-
-
-class Estimate(BaseModel):
-    """What a request would be to its model."""
-
-    object: str = "estimate"
-    model: str
-    planned_as: str | None = Field(
-        description="The family by whose rules media is counted, as `GET /v1/models` has it."
-    )
-    exact: bool = Field(description="`prompt_tokens` is what `usage` would say.")
-    prompt_tokens: int = Field(description="Text and media together, of what is known.")
-    media_tokens: dict[str, int] = Field(description="By modality; the sound of a video counts to it.")
-    text: TextEstimate
-    parts: list[PartEstimate]
-    max_model_len: int
-    max_tokens: int = Field(description="Room for the answer that the request asks for; 1 where it does not say.")
-    fits: bool | None = Field(description="Prompt and answer fit the model's context; null: that cannot be told.")
-    fitting_budget: int | None = Field(
-        None, description="Where they do not fit: the `visual_token_budget` with which they would; null: there is none."
-    )
-    price: Price | None = Field(None, description="By the operator's price list; null: there is none for this model.")
-
-
 Preview = Annotated[bool, Query(description="Draw what the model gets of images and videos.")]
+Of = Annotated[
+    Literal["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"] | None,
+    Query(description="Whose body it is; usually what is in it tells."),
+]
+_ENDPOINTS = {endpoint.path: endpoint for endpoint in (CHAT, COMPLETION, RESPONSES, MESSAGES)}
+# What of Anthropic's API no chat has.
+_FIELDS_OF_MESSAGES = ("system", "stop_sequences", "thinking", "output_config")
+_BLOCKS_OF_MESSAGES = ("image", "document", "tool_use", "tool_result", "redacted_thinking")
 
 
 @router.post("/v1/estimate", responses=schema.ERRORS, openapi_extra=schema.estimate)
-async def estimate(request: Request, preview: Preview = False) -> Estimate:
+async def estimate(request: Request, preview: Preview = False, endpoint: Of = None) -> Estimate:
     """Tell what a request would be to its model, part by part, in tokens: nothing is queued.
 
-    Takes the body of `POST /v1/chat/completions` or of `POST /v1/completions`. Media is fetched and decoded for it.
+    Takes the body of a chat, a completion, a response or of Anthropic's messages. Media is fetched and decoded for it.
     """
     services: Services = request.app.state.services
     with observe("/v1/estimate", request.state.tenant) as seen, services.bodies.enter() as share:
         document = await _read(request, services, share)
         async with cancel_on_disconnect(request.receive):
-            endpoint = CHAT if "messages" in document.value else COMPLETION
+            asked = _ENDPOINTS[endpoint] if endpoint else _endpoint_of(document.value)
             limits = Limits.of(services.settings)
-            options = await document.run(lambda read: read_options(read, endpoint, limits))
+            options = await document.run(lambda read: read_options(read, asked, limits))
             card = services.catalogue.require(options.model).card
             seen.model = card.model
-            return await _estimate(document, endpoint, card, services, seen.tenant, preview=preview)
+            continued = await _continued(document, asked, services, seen.tenant)
+            try:
+                found = await _estimate(continued.document, asked, card, services, seen.tenant, preview=preview)
+            except TesseraError as error:
+                continued.rename(error)
+                raise
+            for part in found.parts:
+                part.path = continued.theirs(part.path)
+            return found
+
+
+def _endpoint_of(body: Mapping[str, Any]) -> Endpoint:
+    """Whose body it is, from what is in it: texts alone are the same to chats and to Anthropic's messages."""
+    messages, tools = body.get("messages"), body.get("tools")
+    if messages is None:
+        return RESPONSES if "input" in body else COMPLETION
+    said = messages if isinstance(messages, list) else []
+    contents = [each.get("content") for each in said if isinstance(each, dict)]
+    blocks = [block for content in contents if isinstance(content, list) for block in content]
+    theirs = any(isinstance(block, dict) and block.get("type") in _BLOCKS_OF_MESSAGES for block in blocks)
+    called = isinstance(tools, list) and any(isinstance(tool, dict) and "input_schema" in tool for tool in tools)
+    return MESSAGES if theirs or called or any(name in body for name in _FIELDS_OF_MESSAGES) else CHAT
+
+
+async def _continued(document: Document, endpoint: Endpoint, services: Services, tenant: str) -> Continued:
+    if endpoint is not RESPONSES:
+        return Continued(document, 0)
+    previous, own = read_wishes(document.value).previous, await document.run(own_items)
+    return await continue_from(previous, document, own, endpoint, services, tenant)
 
 
 async def _read(request: Request, services: Services, share: Share) -> Document:
@@ -147,10 +115,11 @@ async def _estimate(
     await document.run(lambda read: check_conversation(read, endpoint, further_roles))
     asked = await document.run(lambda read: find_media(read, endpoint))
     parts = await find_files(asked, card, services.files, tenant)
-    options = read_media_options(document, card, {p.modality for p in parts})
+    options = read_media_options(document, endpoint, card, {p.modality for p in parts})
     check_media(parts, card, endpoint, sound_of_videos=options.sound_of_videos)
-    limits = read_limits(document.value, parts, card, options, services.settings.visual_defaults_of(card.model))
-    text = await count_text(document, card, parts, services.counters)
+    usual = services.settings.visual_defaults_of(card.model)
+    limits = read_limits(document.value, endpoint, parts, card, options, usual)
+    text = await count_text(document, endpoint, card, parts, services.counters)
     limits = await limits.weighed(card, services.counters)
     weigh = await Scale.of(card, services.counters)
     async with services.stage.hold() as holder:
@@ -238,7 +207,7 @@ def _sum(document: Document, card: ModelCard, parts: list[PartEstimate], text: T
     prompt, known = text.tokens + sum(media.values()), all(part.tokens is not None for part in parts)
     exact = known and text.exact and all(part.exact for part in parts)
     body = document.value
-    answer = body.get("max_completion_tokens") or body.get("max_tokens") or 1
+    answer = body.get("max_completion_tokens") or body.get("max_tokens") or body.get("max_output_tokens") or 1
     family = family_of(card)
     # Of several prompts each has a context of its own.
     longest = text.longest + sum(media.values())

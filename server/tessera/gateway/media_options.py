@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tessera.errors import InvalidRequest
-from tessera.gateway.body import Document, Path, written
+from tessera.gateway.body import Document, Endpoint, Path, written
 from tessera.media import MOST_FRAMES, MediaSpec, Modality
 from tessera.queue import ModelCard
 
@@ -49,7 +49,9 @@ class MediaOptions:
     told: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_media_options(document: Document, card: ModelCard, modalities: Collection[Modality]) -> MediaOptions:
+def read_media_options(
+    document: Document, endpoint: Endpoint, card: ModelCard, modalities: Collection[Modality]
+) -> MediaOptions:
     """Read the options, and leave those in what goes on that the engine needs.
 
     Args:
@@ -62,6 +64,8 @@ def read_media_options(document: Document, card: ModelCard, modalities: Collecti
     if _IO not in document.value and _PROCESSOR not in document.value:
         return MediaOptions(spec, sound_of_videos=False)
     body = _Given(document.value, ())
+    if not endpoint.processed and document.value.get(_PROCESSOR) is not None:
+        raise InvalidRequest(f"vLLM's {endpoint.path} tells the model's processor nothing.", param=_PROCESSOR)
     io, processor = body.object(_IO), body.object(_PROCESSOR)
     video = io.object("video")
     sound = processor.flag(_SOUND) and Modality.VIDEO in modalities

@@ -5,13 +5,16 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from tessera.errors import InvalidRequest, MissingField, UnsupportedPart
 from tessera.gateway.body import Document, Path, written
 from tessera.gateway.media_part import FilePart, MediaPart, naming
+from tessera.gateway.visual_budget import MOST_TOKENS
 from tessera.media import MediaItem, MediaSource, Modality
+from tessera.prompt import MediaAt, PromptCounter, Translated, chat_of_messages
 
 ROLES = ("user", "assistant", "system")
 # Passed through.
@@ -28,6 +31,18 @@ def read_messages(document: Document) -> list[MediaPart | FilePart]:
         InvalidRequest, MissingField, UnsupportedPart, InvalidMedia: naming the block.
     """
     return [found for at, block in _blocks(document) if (found := _read(document, at, block)) is not None]
+
+
+def as_chat(document: Document, media: MediaAt, counter: PromptCounter | None) -> Translated:
+    """The chat that the request is to vLLM (see ``Endpoint.translate``)."""
+    return chat_of_messages(
+        document.value,
+        media,
+        document.string,
+        document=partial(_text_of, document),
+        system_first=counter is not None and counter.system_first,
+        disabled_effort=counter.disabled_effort if counter is not None else "none",
+    )
 
 
 def as_block(part: MediaPart, item: MediaItem) -> dict[str, Any]:
@@ -67,7 +82,8 @@ def _read(document: Document, at: Path, block: dict[str, Any]) -> MediaPart | Fi
     kind, param = block.get("type"), written(at)
     if kind == "image":
         with naming(param):
-            return _image(document, at, _source(block))
+            image = _image(document, at, _source(block))
+            return replace(image, detail=block.get("detail"), most_tokens=block.get(MOST_TOKENS))
     if kind == "document":
         with naming(param):
             document.set(at, {"type": "text", "text": _text_of(document, block)})

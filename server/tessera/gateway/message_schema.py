@@ -30,7 +30,12 @@ def _part(own: str, value: dict[str, Any], kinds: Collection[str], *, typed: boo
 _FILE_ID = {**_STRING, "description": "The id of a file that was uploaded before."}
 _FILE_DATA = {**_STRING, "description": "The file in base64, or as a data URL."}
 _NULL = {"type": "null"}
-_DETAIL = {"enum": [*DETAILS, None]}
+DETAIL = {"enum": [*DETAILS, None]}
+TOKENS_OF_PART = {
+    "type": ["integer", "null"],
+    "minimum": 1,
+    "description": "It is made so small, or of so few frames, that it is no more tokens.",
+}
 
 
 def _object(own: dict[str, Any], *others: str) -> dict[str, Any]:
@@ -63,14 +68,10 @@ def _visual(part: dict[str, Any]) -> dict[str, Any]:
     by_url = {"image_url", "video_url"}
     for given in [each for name in by_url & properties.keys() for each in properties[name]["anyOf"]]:
         if given["type"] == "object":
-            given["properties"] |= {"detail": _DETAIL}
+            given["properties"] |= {"detail": DETAIL}
     if not by_url & {*properties["type"]["enum"]}:
-        properties["detail"] = _DETAIL
-    properties[MOST_TOKENS] = {
-        "type": ["integer", "null"],
-        "minimum": 1,
-        "description": "It is made so small, or of so few frames, that it is no more tokens.",
-    }
+        properties["detail"] = DETAIL
+    properties[MOST_TOKENS] = TOKENS_OF_PART
     return part
 
 

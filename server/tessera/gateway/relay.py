@@ -34,7 +34,7 @@ from tessera.gateway.playback import Playback
 from tessera.gateway.request_id import JOB_HEADER, tell
 from tessera.gateway.services import Services
 from tessera.gateway.text_count import text_sizes
-from tessera.gateway.visual_budget import read_limits
+from tessera.gateway.visual_wishes import read_limits
 from tessera.gateway.wire import Wire
 from tessera.media import MediaItem
 from tessera.queue import Job, JobName, ModelCard, Named, Once, PartTokens, ReplyStream, new_job_id
@@ -133,17 +133,17 @@ class Relay(Response):
         found = await document.run(lambda read: find_media(read, endpoint))
         prompts = self._options.sequences if endpoint.several_prompts else 1
         parts = await find_files(found, card, services.files, self._seen.tenant, prompts=prompts)
-        media_options = read_media_options(document, card, {p.modality for p in parts})
+        media_options = read_media_options(document, endpoint, card, {p.modality for p in parts})
         told: tuple[PartTokens, ...] = ()
         items: list[MediaItem] = []
-        limit = ContextLimit(document, card, parts, services.counters, services.planner)
+        limit = ContextLimit(document, endpoint, card, parts, services.counters, services.planner)
         seen_media = limit.add if endpoint.counted else None
         if endpoint.counted:
             await limit.check_text()
         if parts:
             check_media(parts, card, endpoint, sound_of_videos=media_options.sound_of_videos)
             usual = services.settings.visual_defaults_of(card.model)
-            limits = read_limits(document.value, parts, card, media_options, usual)
+            limits = read_limits(document.value, endpoint, parts, card, media_options, usual)
             limits = await limits.weighed(card, services.counters)
             stage, holder = services.stage, holder_of(name)
             prepared = prepare_media(document, parts, media_options, limits, stage, holder, seen_media)
@@ -154,7 +154,8 @@ class Relay(Response):
             if self._options.by_part:
                 told = limit.parts
         self._seen.stage("media")
-        if endpoint.counted and not card.prompts:
+        # Of these APIs usage does not say what of it was media.
+        if endpoint.counted and not card.prompts and not (parts and endpoint.translate):
             self._seen.learn_text = await self._learner(document, card)
         # A job that is wider than its engine is only as wide as it: it needs all of it, whatever number was asked for.
         width = min(self._options.sequences, card.sequences)
@@ -172,7 +173,7 @@ class Relay(Response):
         return {"gateway_ms": stages_ms} | ({"media": [_described(item) for item in items]} if items else {})
 
     async def _learner(self, document: Document, card: ModelCard) -> Callable[[int], None]:
-        nbytes = sum(await document.run(text_sizes))
+        nbytes = sum(await document.run(lambda read: text_sizes(read, self._endpoint, ())))
         return partial(self._services.counters.ratios.learn, card.model, nbytes)
 
     async def _enqueue(self, job: Job) -> str | None:

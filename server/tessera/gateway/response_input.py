@@ -12,6 +12,7 @@ from tessera.gateway.media_part import FilePart, MediaPart, naming, read_part
 from tessera.gateway.part import FILES, MEDIA, TEXT, TEXTS_OF_INPUT, check_text, kind_of
 from tessera.gateway.visual_budget import MOST_TOKENS
 from tessera.media import MediaItem, Modality
+from tessera.prompt import MediaAt, PromptCounter, Translated, chat_of_response
 
 ROLES = ("user", "assistant", "system", "developer")
 MESSAGE = "message"
@@ -28,6 +29,11 @@ def read_input(document: Document) -> list[MediaPart | FilePart]:
         InvalidRequest, MissingField, UnsupportedPart: naming the item or part.
     """
     return [found for at, role, part in _parts(document) if (found := _read(document, at, role, part)) is not None]
+
+
+def as_chat(document: Document, media: MediaAt, _: PromptCounter | None) -> Translated:
+    """The chat that the request is to vLLM (see ``Endpoint.translate``)."""
+    return chat_of_response(document.value, media, document.string)
 
 
 def kind_of_item(item: Any, path: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -18,13 +17,12 @@ from tessera.gateway.observation import Observation
 from tessera.gateway.pieces import Pieces, Sequenced
 from tessera.gateway.relay import Relay
 from tessera.gateway.request_id import JOB_HEADER, tell
-from tessera.gateway.response_object import as_input, now_s, shape_of
+from tessera.gateway.response_chain import Continued, continue_from, own_items
+from tessera.gateway.response_object import now_s, shape_of
 from tessera.gateway.response_wishes import read_wishes
 from tessera.gateway.services import Services
 from tessera.queue import Job, JobName, ModelCard, Once, ReplyStream
 from tessera.responses import StoredResponse, response_id_of
-
-_ITEM = re.compile(r"input\[(\d+)\]")
 
 
 class ResponseRelay(Relay):
@@ -46,8 +44,7 @@ class ResponseRelay(Relay):
             directives = replace(directives, lasting=True)
         super().__init__(services, endpoint, document, options, directives, once, seen, share)
         self._stored: StoredResponse | None = None
-        # Items that stand before the client's own.
-        self._before = 0
+        self._continued: Continued | None = None
         self._echo: dict[str, Any] = {}
 
     async def _job(self, name: JobName, card: ModelCard) -> Job:
@@ -55,14 +52,15 @@ class ResponseRelay(Relay):
         try:
             job = await super()._job(name, card)
         except TesseraError as error:
-            self._rename(error)
+            if self._continued is not None:
+                self._continued.rename(error)
             raise
         return replace(job, echo=self._echo)
 
     async def _begin(self, name: JobName) -> None:
         document, settings, wishes = self._document, self._services.settings, self._wishes
         assert document is not None, "it is read once"
-        response_id, own = response_id_of(name.id), await document.run(_own_items)
+        response_id, own = response_id_of(name.id), await document.run(own_items)
         room = min(settings.responses_max_bytes, settings.responses_max_bytes_per_tenant)
         keep = wishes.keep and len(own) <= room
         if wishes.keep and not keep and (wishes.background or wishes.store):
@@ -78,41 +76,15 @@ class ResponseRelay(Relay):
             shape = document.text_of(shape_of(body, response_id, self._echo))
             kinds = (wishes.background, self._options.stream)
             self._stored = StoredResponse(response_id, name.model, name.id, *kinds, shape, own, wishes.previous)
-        if wishes.previous:
-            document = self._document = await self._extended(document, own)
+        services, tenant = self._services, self._seen.tenant
+        continued = await continue_from(wishes.previous, document, own, self._endpoint, services, tenant)
+        self._continued, document = continued, continued.document
+        self._document = document
         document.set(("request_id",), response_id)
         # The engine keeps nothing and waits for nobody: that is this server's business.
         for member in ("store", "background"):
             document.set((member,), False)
         document.remove(("previous_response_id",))
-
-    async def _extended(self, document: Document, own: bytes) -> Document:
-        """The request with all that went before it in front of its own items."""
-        earlier = await self._services.responses.chain(self._seen.tenant, self._wishes.previous)
-        said: list[bytes] = []
-        for response in earlier:
-            said += response.input, orjson.dumps(as_input(response.output()))
-        self._before = sum(len(orjson.loads(items)) for items in said)
-        document.put(("input",), b"[%b]" % b",".join(some for items in [*said, own] if (some := items[1:-1])))
-        raw = bytearray(await document.run(Document.encode))
-        settings = self._services.settings
-        if len(raw) > settings.max_body_bytes:
-            raise RequestTooLarge(
-                f"With what went before it the request has more than {settings.max_body_bytes:,} bytes.",
-                param="previous_response_id",
-            )
-        return await Document.read(raw, settings.max_body_values, self._endpoint.reads)
-
-    def _rename(self, error: TesseraError) -> None:
-        """Have an error name items as the client knows them."""
-        if not self._before or error.param is None or (found := _ITEM.match(error.param)) is None:
-            return
-        index = int(found[1]) - self._before
-        if index < 0:
-            error.param = "previous_response_id"
-            return
-        theirs = f"input[{index}]{error.param[found.end() :]}"
-        error.message, error.param = error.message.replace(error.param, theirs), theirs
 
     async def _enqueue(self, job: Job) -> str | None:
         if self._stored is None:
@@ -153,15 +125,6 @@ class ResponseRelay(Relay):
 
     def _pieces(self) -> Pieces | None:
         return Sequenced()
-
-
-def _own_items(document: Document) -> bytes:
-    """The items that the client sent, as a JSON array; a string is a message of the user's."""
-    given = document.value["input"]
-    if isinstance(given, str):
-        part = {"type": "input_text", "text": given}
-        given = [{"type": "message", "role": "user", "content": [part]}]
-    return document.text_of(given)
 
 
 async def _send_json(send: Send, body: bytes) -> None:

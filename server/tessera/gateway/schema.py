@@ -6,7 +6,7 @@ from typing import Any
 
 from tessera.gateway.body import LONGEST_NAME, Endpoint
 from tessera.gateway.dialect import ANTHROPIC, dialect_of
-from tessera.gateway.endpoints import CHAT, COMPLETION
+from tessera.gateway.endpoints import CHAT, COMPLETION, MESSAGES, RESPONSES
 
 ERROR: dict[str, Any] = {
     "type": "object",
@@ -147,7 +147,7 @@ estimate = {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {"anyOf": [body_schema(CHAT), body_schema(COMPLETION)]},
+                "schema": {"anyOf": [body_schema(each) for each in (CHAT, COMPLETION, RESPONSES, MESSAGES)]},
                 "example": CHAT.example,
             }
         },

@@ -7,15 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tessera.gateway.body import Document
+from tessera.gateway.body import Document, Endpoint
 from tessera.gateway.media_part import MediaPart
 from tessera.gateway.part import TEXT
 from tessera.gateway.prompt_counters import PromptCounters
-from tessera.prompt import PromptCounter, Uncountable
+from tessera.prompt import MediaAt, PromptCounter, Uncountable
 from tessera.queue import ModelCard
 
 # What a template may write of its own accord, for the whole and for each message, bytes.
 _TEMPLATE_BYTES, _MESSAGE_BYTES = 1024, 64
+# What comes to a tool of another API where it becomes a chat's.
+_TOOL_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class TextCount:
 
 
 async def count_text(
-    document: Document, card: ModelCard, parts: Sequence[MediaPart], counters: PromptCounters
+    document: Document, endpoint: Endpoint, card: ModelCard, parts: Sequence[MediaPart], counters: PromptCounters
 ) -> TextCount:
     """Count, in a thread.
 
@@ -51,11 +53,12 @@ async def count_text(
         return _exact(given)
     try:
         counter = await counters.of(card)
-        counts = await counters.run(lambda: _counts(counter, document, parts))
+        counts = await counters.run(lambda: _counts(counter, document, endpoint, parts))
     except Uncountable as error:
         per_token = counters.ratios.bytes_per_token(card.model)
-        guessed = [math.ceil(size / per_token) for size in await document.run(text_sizes)]
-        most, longest = text_bound(document, parts), max(guessed, default=0)
+        sizes = await document.run(lambda read: text_sizes(read, endpoint, parts))
+        guessed = [math.ceil(size / per_token) for size in sizes]
+        most, longest = text_bound(document, endpoint, parts), max(guessed, default=0)
         return TextCount(sum(guessed), exact=False, longest=longest, at_most=most, reason=str(error))
     return _exact(counts)
 
@@ -64,15 +67,20 @@ def _exact(counts: list[int]) -> TextCount:
     return TextCount(sum(counts), exact=True, longest=max(counts), at_most=sum(counts))
 
 
-def text_bound(document: Document, parts: Sequence[MediaPart]) -> int:
+def text_bound(document: Document, endpoint: Endpoint, parts: Sequence[MediaPart]) -> int:
     """More bytes than there is text, and so than there are tokens of it; it costs next to nothing.
 
     Args:
         parts: media, of which nothing is text.
     """
-    messages = document.value.get("messages") or ()
+    body, written = document.value, _TEMPLATE_BYTES
+    messages = body.get(endpoint.prompts[0][0] if endpoint.translate is not None else "messages")
+    if isinstance(messages, list):
+        written += _MESSAGE_BYTES * len(messages)
+    if endpoint.translate is not None and isinstance(tools := body.get("tools"), list):
+        written += _TOOL_BYTES * len(tools)
     media = sum(len(part.source.text) for part in parts)
-    return document.nbytes - media + _TEMPLATE_BYTES + _MESSAGE_BYTES * len(messages)
+    return document.nbytes - media + written
 
 
 def token_prompts(prompt: Any) -> list[list[int]]:
@@ -85,8 +93,11 @@ def token_prompts(prompt: Any) -> list[list[int]]:
     return prompt if isinstance(prompt[0], list) else []
 
 
-def _counts(counter: PromptCounter, document: Document, parts: Sequence[MediaPart]) -> list[int]:
+def _counts(counter: PromptCounter, document: Document, endpoint: Endpoint, parts: Sequence[MediaPart]) -> list[int]:
     body = document.value
+    if endpoint.translate is not None:
+        made = endpoint.translate(document, _media_at(parts), counter)
+        return [counter.chat(made.body, made.media, calls_as_made=made.calls_as_made).tokens]
     if "messages" in body:
         media = {place: part.modality.value for part in parts if (place := part.place) is not None}
         return [counter.chat(body, media, document.string).tokens]
@@ -95,15 +106,25 @@ def _counts(counter: PromptCounter, document: Document, parts: Sequence[MediaPar
     return [counter.prompt(body, document.string(text)) for text in texts]
 
 
-def text_sizes(document: Document) -> list[int]:
+def text_sizes(document: Document, endpoint: Endpoint, parts: Sequence[MediaPart]) -> list[int]:
     """Bytes of each prompt's text; of prompts that are tokens there is none."""
     body = document.value
+    if endpoint.translate is not None:
+        try:
+            made = endpoint.translate(document, _media_at(parts), None)
+        except Uncountable:
+            return [document.nbytes - sum(len(part.source.text) for part in parts)]
+        return [sum(len(text.encode("utf-8", "replace")) for text in _texts(made.body["messages"]))]
     if "messages" in body:
         return [sum(_nbytes(document, text) for text in _texts(body["messages"]))]
     prompts = body.get("prompt") or []
     if token_prompts(prompts):
         return []
     return [_nbytes(document, text) for text in ([prompts] if isinstance(prompts, str) else prompts)]
+
+
+def _media_at(parts: Sequence[MediaPart]) -> MediaAt:
+    return {part.at: part.modality.value for part in parts}
 
 
 def _nbytes(document: Document, text: str) -> int:
@@ -114,6 +135,8 @@ def _texts(messages: list[Any]) -> Iterator[str]:
     for message in messages:
         content = message.get("content") or []
         for part in [content] if isinstance(content, str) else content:
+            if part is None:
+                continue
             # One without a type may be a medium.
             text = part if isinstance(part, str) else part.get(TEXT.get(part.get("type") or "text", ""))
             if isinstance(text, str):

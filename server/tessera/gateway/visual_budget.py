@@ -11,23 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tessera.errors import InvalidRequest, VisualBudgetTooSmall
-from tessera.gateway.body import written
-from tessera.gateway.item_choices import ABOUT, Scale, can_thin, choices_of, image_tokens_of
-from tessera.gateway.media_options import MediaOptions
-from tessera.gateway.media_part import MediaPart
-from tessera.gateway.planning import effective_family
+from tessera.errors import VisualBudgetTooSmall
+from tessera.gateway.item_choices import ABOUT, Scale, choices_of, image_tokens_of
 from tessera.gateway.prompt_counters import PromptCounters
 from tessera.media import MediaItem, Modality, Reduction
 from tessera.plan import Choice, Family, best, low_tokens, spread
 from tessera.queue import ModelCard
-from tessera.settings import VisualDefaults
 
 DETAILS = ("low", "high", "auto")
 MOST_TOKENS, BUDGET = "max_visual_tokens", "visual_token_budget"
 # What `detail: low` leaves of a video's tokens.
 _LOW_SHARE_OF_VIDEO = 4
-_VISUAL = (Modality.IMAGE, Modality.VIDEO)
+VISUAL = (Modality.IMAGE, Modality.VIDEO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +155,7 @@ class VisualLimits:
     def _spread(self, family: Family, items: Sequence[MediaItem]) -> dict[int, Reduction]:
         assert self.budget is not None
         limits = [limit or PartLimit(family, thin=self.thin, weigh=self.weigh) for limit in self.parts]
-        visual = [i for i, item in enumerate(items) if item.modality in _VISUAL]
+        visual = [i for i, item in enumerate(items) if item.modality in VISUAL]
         chains = {i: chain for i in visual if (chain := limits[i].choices(items[i]))}
         chosen = spread(list(chains.values()), self.budget)
         if chosen is None:
@@ -207,76 +202,9 @@ class VisualLimits:
         )
 
 
-def read_limits(
-    body: Mapping[str, Any], parts: Sequence[MediaPart], card: ModelCard, options: MediaOptions, usual: VisualDefaults
-) -> VisualLimits:
-    """What a request asks for.
-
-    Args:
-        body: the request.
-        usual: where it does not.
-
-    Raises:
-        InvalidRequest: a value that is none, or that cannot be kept for this part or model; naming it.
-    """
-    family = effective_family(card, options)
-    for p in parts:
-        _check(p, family)
-    budget, paths = _budget(body), [p.path for p in parts]
-    if family is None:
-        if budget is not None and any(p.modality in _VISUAL for p in parts):
-            raise _unknown(BUDGET, BUDGET)
-        return VisualLimits(None, paths, [None] * len(parts))
-    thin = can_thin(family, [p.modality for p in parts])
-    limits = [_limit(p, family, usual, thin=thin) for p in parts]
-    by_default = budget is None
-    return VisualLimits(family, paths, limits, usual.visual_token_budget if by_default else budget, by_default, thin)
-
-
 def reduction(choice: Choice) -> Reduction | None:
     """What makes an item a choice."""
     return None if choice.untouched else Reduction(choice.size, choice.frames)
-
-
-def _limit(p: MediaPart, family: Family, usual: VisualDefaults, *, thin: bool) -> PartLimit | None:
-    if p.modality not in _VISUAL:
-        return None
-    low = (usual.detail if p.detail in (None, "auto") else p.detail) == "low"
-    by_default = usual.max_visual_tokens if p.most_tokens is None else None
-    if not low and by_default is None and p.most_tokens is None:
-        return None
-    return PartLimit(family, p.most_tokens, by_default, low, thin)
-
-
-def _check(p: MediaPart, family: Family | None) -> None:
-    if p.modality in _VISUAL and p.detail is not None and p.detail not in DETAILS:
-        known = ", ".join(f"`{each}`" for each in DETAILS)
-        raise InvalidRequest(f"`detail` of an image or a video must be one of {known}.", param=p.path)
-    most, at = p.most_tokens, written((*p.at, MOST_TOKENS))
-    if most is None:
-        return
-    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-        raise InvalidRequest(f"`{MOST_TOKENS}` must be an integer above 0.", param=at)
-    if p.modality not in _VISUAL:
-        raise InvalidRequest(f"`{MOST_TOKENS}` is for images and videos; {p.modality} parts cannot have it.", param=at)
-    if family is None:
-        raise _unknown(MOST_TOKENS, at)
-
-
-def _budget(body: Mapping[str, Any]) -> int | None:
-    budget = body.get(BUDGET)
-    if budget is None:
-        return None
-    # In JSON 64.0 is an integer.
-    if isinstance(budget, bool) or not isinstance(budget, int | float) or budget % 1 or budget < 1:
-        raise InvalidRequest(f"`{BUDGET}` must be an integer above 0.", param=BUDGET)
-    return int(budget)
-
-
-def _unknown(name: str, param: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"`{name}` cannot be kept for this request: how its model counts media is not known here.", param=param
-    )
 
 
 def _too_small(most: int | None, modality: Modality, least: int, path: str | None = None) -> VisualBudgetTooSmall:

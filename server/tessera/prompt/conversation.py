@@ -22,7 +22,7 @@ _KNOWN = frozenset({
     "prompt_cache_breakpoint",
 })  # fmt: skip
 # A line that Claude Code puts in front of its system prompt, different each time; vLLM takes it out.
-_BILLING = "x-anthropic-billing-header"
+BILLING = "x-anthropic-billing-header"
 
 Whole = Callable[[str], str]
 # Modality of each part that is no text, by the numbers of message and part.
@@ -35,17 +35,20 @@ def build_conversation(
     content_format: str,
     media: Media,
     whole: Whole = str,
+    *,
+    calls_as_made: bool = False,
 ) -> tuple[list[dict[str, Any]], Counter[str]]:
     """The messages as the template gets them, and how many items of each modality they hold.
 
     Args:
         media: its parts that are no text; nothing else of them is looked at.
         whole: gives the string for which one of a message stands.
+        calls_as_made: calls of tools did not come through vLLM's request model of chats, which orders their fields.
 
     Raises:
         Uncountable: vLLM would refuse them, or does with them what nobody here follows.
     """
-    building = _Building(files, content_format == OPENAI, media, whole)
+    building = _Building(files, content_format == OPENAI, media, whole, calls_as_made)
     built = [building.message(i, message) for i, message in enumerate(messages)]
     return built, building.items
 
@@ -55,12 +58,13 @@ class _Medium(NamedTuple):
 
 
 class _Building:
-    def __init__(self, files: PromptFiles, in_parts: bool, media: Media, whole: Whole):
+    def __init__(self, files: PromptFiles, in_parts: bool, media: Media, whole: Whole, calls_as_made: bool):
         self.items: Counter[str] = Counter()
         self._files = files
         self._in_parts = in_parts
         self._media = media
         self._whole = whole
+        self._calls_as_made = calls_as_made
 
     def message(self, number: int, message: Mapping[str, Any]) -> dict[str, Any]:
         role, content = message["role"], message.get("content")
@@ -135,7 +139,8 @@ class _Building:
         if calls:
             if not isinstance(calls, list):
                 raise Uncountable("tool calls must be an array")
-            built["tool_calls"] = [_call(whole_value(call, self._whole)) for call in calls]
+            ordered = not self._calls_as_made
+            built["tool_calls"] = [_call(whole_value(call, self._whole), ordered=ordered) for call in calls]
         reasoning = message.get("reasoning")
         if reasoning is None:
             reasoning = message.get("reasoning_content")
@@ -151,7 +156,7 @@ def _add_tool(built: dict[str, Any], message: Mapping[str, Any]) -> None:
         built["content"] = "\n".join(part["text"] for part in content)
 
 
-def _call(call: Any) -> dict[str, Any]:
+def _call(call: Any, *, ordered: bool) -> dict[str, Any]:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict) or call.get("type", "function") != "function":
         raise Uncountable("a tool call must be one of a function")
@@ -161,8 +166,11 @@ def _call(call: Any) -> dict[str, Any]:
             arguments = json.loads(arguments)
         except json.JSONDecodeError:
             arguments = {}
+    arguments = arguments if isinstance(arguments, dict) else {}
+    if not ordered:
+        return {**call, "function": {**function, "arguments": arguments}}
     # In vLLM's order, and nothing else: templates may write all of it.
-    named = {"arguments": arguments if isinstance(arguments, dict) else {}, "name": function.get("name")}
+    named = {"arguments": arguments, "name": function.get("name")}
     of_call = {"id": call.get("id"), "function": named, "type": call.get("type")}
     return {name: value for name, value in of_call.items() if value is not None}
 
@@ -171,7 +179,7 @@ def _without_billing(part: Any) -> Any:
     if isinstance(part, _Medium):
         return part
     text = part if isinstance(part, str) else part["text"] if part["type"] == "text" else None
-    if not isinstance(text, str) or not text.startswith(_BILLING):
+    if not isinstance(text, str) or not text.startswith(BILLING):
         return part
     rest = text.partition("\n")[2]
     if not rest:

@@ -12,8 +12,8 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from tessera.prompt.conversation import Media, Whole, build_conversation, whole_value
-from tessera.prompt.files import PromptFiles, Uncountable
-from tessera.prompt.template import MOST_CHARS, RESERVED, ChatTemplate
+from tessera.prompt.files import AUTO, PromptFiles, Uncountable
+from tessera.prompt.template import MOST_CHARS, RESERVED, ChatTemplate, takes_later_system
 
 # Each text is encoded in a thread of the caller's; more of them would be started in every process that counts.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -22,6 +22,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 _UNSET = (None, "auto")
 # With these a request is not the prompt that its messages are.
 _CHANGING = ("chat_template", "prompt_embeds", "truncate_prompt_tokens", "kv_transfer_params")
+# To each of these a template that knows what `none` is writes something else.
+_EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,26 +96,31 @@ class PromptCounter:
         _check_unchanged(body)
         return self.text(text, special_tokens=body.get("add_special_tokens") is not False)
 
-    def chat(self, body: Mapping[str, Any], media: Media, whole: Whole = str) -> Counted:
+    def chat(
+        self, body: Mapping[str, Any], media: Media, whole: Whole = str, *, calls_as_made: bool = False
+    ) -> Counted:
         """Tokens of a chat's prompt.
 
         Args:
             body: of the request.
             media: parts of its messages that are no text.
             whole: gives the string for which one of the body stands.
+            calls_as_made: see ``build_conversation``.
 
         Raises:
             Uncountable: the model has no template that could be followed, or refuses the conversation, or the request
                 asks for what nobody here follows.
         """
-        text, items = self.render(body, media, whole)
+        text, items = self.render(body, media, whole, calls_as_made=calls_as_made)
         for modality in items:
             if modality not in self._files.targets:
                 raise Uncountable(f"what stands for {modality} in this model's prompts is not known")
         tokens = self.text(text, special_tokens=bool(body.get("add_special_tokens")))
         return Counted(tokens - sum(self._files.targets[modality] * count for modality, count in items.items()), items)
 
-    def render(self, body: Mapping[str, Any], media: Media, whole: Whole = str) -> tuple[str, Counter[str]]:
+    def render(
+        self, body: Mapping[str, Any], media: Media, whole: Whole = str, *, calls_as_made: bool = False
+    ) -> tuple[str, Counter[str]]:
         """The text of a chat's prompt, and how many items of each modality it holds; raises as ``chat``."""
         _check_unchanged(body)
         tools = None if self._files.drops_unused_tools and body.get("tool_choice") == "none" else _tools(body, whole)
@@ -121,7 +128,10 @@ class PromptCounter:
         if file is None:
             raise Uncountable("the model has no chat template")
         template = self._template(file.source)
-        messages, items = build_conversation(body["messages"], self._files, file.content_format, media, whole)
+        content_format = file.content_format
+        messages, items = build_conversation(
+            body["messages"], self._files, content_format, media, whole, calls_as_made=calls_as_made
+        )
         if not template.knows_developers:
             messages = _without_developers(messages)
         generation = body.get("add_generation_prompt")
@@ -135,6 +145,27 @@ class PromptCounter:
             special_tokens=self._files.special_tokens,
         )
         return text, items
+
+    @cached_property
+    def system_first(self) -> bool:
+        """Whether the system speaks at the beginning alone: there vLLM puts all that it says in Anthropic's API."""
+        files = (self._files.template, self._files.tool_template)
+        return not all(file is not None and takes_later_system(file.source) for file in files)
+
+    @cached_property
+    def disabled_effort(self) -> str:
+        """``reasoning_effort`` where thinking is disabled: ``none``, or ``low`` where the template ignores that."""
+        if self._files.disabled_thinking != AUTO:
+            return self._files.disabled_thinking
+        none = self._greeting("none")
+        ignored = none is None or any(self._greeting(effort) == none for effort in _EFFORTS)
+        return "low" if ignored else "none"
+
+    def _greeting(self, effort: str) -> str | None:
+        try:
+            return self.render({"messages": [{"role": "user", "content": "Hi"}], "reasoning_effort": effort}, {})[0]
+        except Uncountable:
+            return None
 
     def _template(self, source: str) -> ChatTemplate:
         if source not in self._templates:

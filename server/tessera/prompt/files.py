@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 STRING, OPENAI = "string", "openai"
+AUTO = "auto"
 # Of what is announced, packed and unpacked; the largest tokenizers take a quarter of it.
 MOST_BYTES, _MOST_UNPACKED = 32 << 20, 128 << 20
 _LEVEL = 6
@@ -48,6 +49,7 @@ class PromptFiles:
             missing cannot be counted.
         interleaved: placeholders stand where their items stood (``--interleave-mm-strings``), not in front of the text.
         drops_unused_tools: tools are not shown to the model where ``tool_choice`` is ``none``.
+        disabled_thinking: the operator's ``--anthropic-disabled-thinking-effort``; ``auto``: what templates know.
     """
 
     tokenizer: str
@@ -59,6 +61,7 @@ class PromptFiles:
     targets: Mapping[str, int] = field(default_factory=dict)
     interleaved: bool = False
     drops_unused_tools: bool = False
+    disabled_thinking: str = AUTO
 
     def encode(self) -> bytes:
         """As announced.

@@ -149,6 +149,23 @@ class ChatTemplate:
         return _cut(text, final) if continued else text
 
 
+@lru_cache(maxsize=64)
+def takes_later_system(source: str) -> bool:
+    """Whether a template takes messages of the system between others, by vLLM's own test of it, which knows no more.
+
+    After ``AnthropicServingMessages._detect_merge_inline_system`` of ``vllm.entrypoints.anthropic.serving`` (0.32).
+    """
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols]
+    )
+    messages = [{"role": role, "content": "t"} for role in ("system", "user", "system", "user")]
+    try:
+        environment.from_string(source).render(messages=messages, add_generation_prompt=False)
+    except Exception:  # templates raise whatever Python does
+        return False
+    return True
+
+
 def _tagged(messages: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], str]:
     """The messages with a mark behind the last one's text, and that text."""
     tagged = [dict(message) for message in messages]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -56,6 +57,10 @@ def announce_prompts(app: Any, limits: dict[str, int]) -> bytes:
     try:
         renderer = app.state.online_renderer
         files = _files(renderer, limits)
+        # Known only once it was needed where vLLM finds it out by itself.
+        thinking = getattr(app.state, "anthropic_serving_messages", None)
+        if effort := getattr(thinking, "_disabled_thinking_effort", None):
+            files = replace(files, disabled_thinking=effort)
         packed = files.encode()
         _check(PromptCounter(PromptFiles.decode(packed)), renderer)
     except Uncountable as error:

@@ -9,6 +9,7 @@ from typing import Any
 from tessera.gateway.body.check import Rule, Schema, rules_of
 from tessera.gateway.body.document import READ_FIELDS, Document
 from tessera.gateway.body.width import Width
+from tessera.prompt import MediaAt, PromptCounter, Translated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,9 @@ class Endpoint:
         counted: its prompt and answer have to fit the model's context, which is found out before it is queued.
         asks_usage: a stream tells of its usage where ``stream_options`` ask for it.
         read: checks a prompt that is no chat's, and finds its media (``MediaPart`` and ``FilePart``).
+        translate: makes a chat of such a prompt, as vLLM does: of the document, its media, and what is known of the
+            model's chat template (None: nothing). Raises ``Uncountable``.
+        processed: options for the model's processor reach it.
         empty: a prompt may be empty.
         conversation: fields that may hold messages.
         conversations: fields that may hold several lists of messages.
@@ -50,6 +54,8 @@ class Endpoint:
     counted: bool = False
     asks_usage: bool = True
     read: Callable[[Document], list[Any]] | None = None
+    translate: Callable[[Document, MediaAt, PromptCounter | None], Translated] | None = None
+    processed: bool = True
     empty: bool = False
     conversation: tuple[str, ...] = ()
     conversations: tuple[str, ...] = ()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from tessera.gateway import message_blocks, response_input
 from tessera.gateway.body import Endpoint
 from tessera.gateway.body.width import nothing
 from tessera.gateway.endpoints.schemas import BUDGET, MEDIA_OPTIONS, OBJECTS
 from tessera.gateway.message_blocks import BLOCKS, read_messages
 from tessera.gateway.message_blocks import ROLES as ROLES_OF_MESSAGES
-from tessera.gateway.message_schema import PART_OF_INPUT
+from tessera.gateway.message_schema import DETAIL, PART_OF_INPUT, TOKENS_OF_PART
 from tessera.gateway.response_input import ITEMS, MESSAGE, OUTPUTS, ROLES, read_input
 from tessera.gateway.response_wishes import TOOLS
+from tessera.gateway.visual_budget import MOST_TOKENS
 
 _STRING = {"type": "string", "minLength": 1}
 _FLAG = {"type": ["boolean", "null"]}
@@ -67,7 +69,7 @@ _TEXT_OF_DOCUMENT = {
 _IMAGE = {
     "type": "object",
     "required": ["type", "source"],
-    "properties": {"type": {"const": "image"}, "source": _SOURCE},
+    "properties": {"type": {"const": "image"}, "source": _SOURCE, "detail": DETAIL, MOST_TOKENS: TOKENS_OF_PART},
 }
 _DOCUMENT = {
     "type": "object",
@@ -143,8 +145,10 @@ RESPONSES = Endpoint(
     example={"model": "tessera-nano", "input": "Say hello.", "max_output_tokens": 32},
     answers="resp_",
     streams=True,
+    counted=True,
     asks_usage=False,
     read=read_input,
+    translate=response_input.as_chat,
 )
 MESSAGES = Endpoint(
     path="/v1/messages",
@@ -165,8 +169,11 @@ MESSAGES = Endpoint(
     example={**_ASKED, "max_tokens": 32},
     answers="chatcmpl-",
     streams=True,
+    counted=True,
     asks_usage=False,
     read=read_messages,
+    translate=message_blocks.as_chat,
+    processed=False,
 )
 COUNTING = Endpoint(
     path="/v1/messages/count_tokens",
@@ -178,4 +185,5 @@ COUNTING = Endpoint(
     described={"messages": _MESSAGES},
     example=_ASKED,
     read=read_messages,
+    processed=False,
 )

@@ -1,0 +1,91 @@
+"""What a request asks for its images and videos to be: ``detail``, and budgets of tokens (see ``visual_budget``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tessera.errors import InvalidRequest
+from tessera.gateway.body import Endpoint, written
+from tessera.gateway.item_choices import can_thin
+from tessera.gateway.media_options import MediaOptions
+from tessera.gateway.media_part import MediaPart
+from tessera.gateway.planning import effective_family
+from tessera.gateway.visual_budget import BUDGET, DETAILS, MOST_TOKENS, VISUAL, PartLimit, VisualLimits
+from tessera.plan import Family
+from tessera.queue import ModelCard
+from tessera.settings import VisualDefaults
+
+_UNKNOWN = "how its model counts media is not known here"
+
+
+def read_limits(
+    body: Mapping[str, Any],
+    endpoint: Endpoint,
+    parts: Sequence[MediaPart],
+    card: ModelCard,
+    options: MediaOptions,
+    usual: VisualDefaults,
+) -> VisualLimits:
+    """What a request asks for.
+
+    Args:
+        body: the request.
+        usual: where it does not.
+
+    Raises:
+        InvalidRequest: a value that is none, or that cannot be kept for this part or model; naming it.
+    """
+    family, why = effective_family(card, options), _UNKNOWN
+    if family is not None and not endpoint.processed and family.fewer():
+        family, why = None, f"its model's processor would have to be told, and vLLM's {endpoint.path} tells it nothing"
+    for p in parts:
+        _check(p, family, why)
+    budget, paths = _budget(body), [p.path for p in parts]
+    if family is None:
+        if budget is not None and any(p.modality in VISUAL for p in parts):
+            raise _not_kept(BUDGET, BUDGET, why)
+        return VisualLimits(None, paths, [None] * len(parts))
+    thin = can_thin(family, [p.modality for p in parts])
+    limits = [_limit(p, family, usual, thin=thin) for p in parts]
+    by_default = budget is None
+    return VisualLimits(family, paths, limits, usual.visual_token_budget if by_default else budget, by_default, thin)
+
+
+def _limit(p: MediaPart, family: Family, usual: VisualDefaults, *, thin: bool) -> PartLimit | None:
+    if p.modality not in VISUAL:
+        return None
+    low = (usual.detail if p.detail in (None, "auto") else p.detail) == "low"
+    by_default = usual.max_visual_tokens if p.most_tokens is None else None
+    if not low and by_default is None and p.most_tokens is None:
+        return None
+    return PartLimit(family, p.most_tokens, by_default, low, thin)
+
+
+def _check(p: MediaPart, family: Family | None, why: str) -> None:
+    if p.modality in VISUAL and p.detail is not None and p.detail not in DETAILS:
+        known = ", ".join(f"`{each}`" for each in DETAILS)
+        raise InvalidRequest(f"`detail` of an image or a video must be one of {known}.", param=p.path)
+    most, at = p.most_tokens, written((*p.at, MOST_TOKENS))
+    if most is None:
+        return
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+        raise InvalidRequest(f"`{MOST_TOKENS}` must be an integer above 0.", param=at)
+    if p.modality not in VISUAL:
+        raise InvalidRequest(f"`{MOST_TOKENS}` is for images and videos; {p.modality} parts cannot have it.", param=at)
+    if family is None:
+        raise _not_kept(MOST_TOKENS, at, why)
+
+
+def _budget(body: Mapping[str, Any]) -> int | None:
+    budget = body.get(BUDGET)
+    if budget is None:
+        return None
+    # In JSON 64.0 is an integer.
+    if isinstance(budget, bool) or not isinstance(budget, int | float) or budget % 1 or budget < 1:
+        raise InvalidRequest(f"`{BUDGET}` must be an integer above 0.", param=BUDGET)
+    return int(budget)
+
+
+def _not_kept(name: str, param: str, why: str) -> InvalidRequest:
+    return InvalidRequest(f"`{name}` cannot be kept for this request: {why}.", param=param)
