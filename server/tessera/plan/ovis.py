@@ -5,6 +5,7 @@ Source: ``vllm/transformers_utils/processors/ovis.py`` and ``vllm/model_executor
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
@@ -26,6 +27,9 @@ _GRIDS = sorted(
     ),
     key=lambda grid: grid.tiles,
 )
+_TILES = [(grid, grid.tiles) for grid in _GRIDS]
+_NUMBERS = [grid.tiles for grid in _GRIDS]
+_CLOSE = 1e-9  # shares that may be one
 _FRAME = 4  # tokens for the start, the image, the tiles and the end
 
 
@@ -78,28 +82,55 @@ class Ovis(Family):
 
     def _grid(self, width: int, height: int) -> Grid:
         """The smallest that covers enough; where none does, the one that covers most."""
-        area, fallback, most = width * height, _GRIDS[0], -1.0
-        good, best, tiles = None, _COVERED, 0
-        for grid in _GRIDS:
-            columns, rows = grid
-            if good is not None and columns * rows > tiles:
+        area, tile = width * height, self.tile_size**2
+        good, best, enough = None, _COVERED, _MOST_TILES
+        # No tile shows more than the encoder sees.
+        for grid, tiles in _TILES[bisect_left(_NUMBERS, (_COVERED - _CLOSE) * area / tile) :]:
+            if tiles > enough:
                 break
-            share = self._seen(width, height, columns, rows) / area
-            if share > best:
-                good, best, tiles = grid, share, columns * rows
-            if share > most:
-                fallback, most = grid, share
-        return good or fallback
+            share = self._about(width, height, grid) / area
+            if share > best - _CLOSE and (exact := self._share(width, height, grid)) > best:
+                good, best, enough = grid, exact, tiles
+        return good or self._largest(width, height)
 
-    def _seen(self, width: int, height: int, columns: int, rows: int) -> float:
-        """Pixels that are left of all tiles when the longer side of each is no more than the encoder's."""
+    def _largest(self, width: int, height: int) -> Grid:
+        """The first of those that cover most."""
+        area, tile = width * height, self.tile_size**2
+        found, most = _GRIDS[-1], -1.0
+        for grid, tiles in reversed(_TILES):
+            if tiles * tile < (most - _CLOSE) * area:
+                break
+            share = self._about(width, height, grid) / area
+            if share > most + _CLOSE or (
+                share > most - _CLOSE and self._share(width, height, grid) >= self._share(width, height, found)
+            ):
+                found, most = grid, share
+        return found
+
+    def _about(self, width: int, height: int, grid: Grid) -> float:
+        """Pixels that are left of all tiles when the longer side of each is no more than the encoder's.
+
+        But for the rounding of their sum, which costs much and hardly ever matters.
+        """
+        columns, rows = grid
+        wide, high, side = width // columns, height // rows, self.tile_size
+        last, below = width - (columns - 1) * wide, height - (rows - 1) * high
+        tile = _shrunk(wide, high, side)
+        right = tile if last == wide else _shrunk(last, high, side)
+        lower = tile if below == high else _shrunk(wide, below, side)
+        corner = _shrunk(last, below, side)
+        return (tile * (columns - 1) + right) * (rows - 1) + lower * (columns - 1) + corner
+
+    def _share(self, width: int, height: int, grid: Grid) -> float:
+        """The same, exactly, as a share of the image."""
+        columns, rows = grid
         wide, high = width // columns, height // rows
         # The last tiles take what is left. Added up row by row, as the source does.
         last, below = width - (columns - 1) * wide, height - (rows - 1) * high
         side = self.tile_size
         row = [_shrunk(wide, high, side)] * (columns - 1) + [_shrunk(last, high, side)]
         bottom = [_shrunk(wide, below, side)] * (columns - 1) + [_shrunk(last, below, side)]
-        return sum(row * (rows - 1) + bottom)
+        return sum(row * (rows - 1) + bottom) / (width * height)
 
 
 def _shrunk(width: int, height: int, side: int) -> float:
