@@ -77,6 +77,10 @@ bench-slow-readers: install ## Measure what clients cost that do not read their 
 chaos: install ## Kill parts of a server under load, at random, and count what is lost (ARGS="--kills 2000 --minutes 40", or "--engine vllm")
 	@$(BIN)/python -m loadtests.chaos harm $(ARGS)
 
+.PHONY: rolling
+rolling: install ## Replace all gateways and workers under load, as a rolling update does, and count what clients notice (ARGS="--from COMMIT": of that version)
+	@$(BIN)/python -m loadtests.chaos roll $(ARGS)
+
 .PHONY: chaos-page
 chaos-page: install ## Write the counts of all runs of `make chaos ARGS=--keep` into the documentation
 	@$(BIN)/python -m loadtests.chaos page

@@ -1,9 +1,12 @@
-"""``python -m loadtests.chaos``: harm a server under load and count what is lost; keep the counts; write the page."""
+"""``python -m loadtests.chaos``: harm a server under load, or replace it, and count what is lost; keep the counts."""
 
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
 import typer
@@ -13,6 +16,8 @@ from rich.table import Table
 
 from loadtests.chaos import page as pages
 from loadtests.chaos import record
+from loadtests.chaos.release import checked_out
+from loadtests.chaos.rolling import roll
 from loadtests.chaos.run import Plan, run
 from loadtests.chaos.server import Size
 from loadtests.chaos.tally import Tally
@@ -77,6 +82,40 @@ def harm(
         raise typer.Exit(1)
 
 
+@app.command(name="roll")
+def roll_(
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is replaced.")] = 5,
+    streams: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 36,
+    workers: Annotated[int, typer.Option(min=2, help="Workers, of simulated engines.")] = 6,
+    gateways: Annotated[int, typer.Option(min=2, help="Gateways.")] = 3,
+    drain: Annotated[
+        float, typer.Option(min=0, help="TESSERA_DRAIN_TIMEOUT_S of workers; answers take up to 5 s.")
+    ] = 2.0,
+    revision: Annotated[
+        str, typer.Option("--from", help="Commit whose code everything runs at first; left out: this one's.")
+    ] = "",
+    seed: Annotated[int | None, typer.Option(help="Of all that is random; left out: another one each time.")] = None,
+    logs: Annotated[Path | None, typer.Option(help="Folder for the logs, to be kept; must be short and empty.")] = None,
+) -> None:
+    """Replace every gateway and worker under load, one after the other, as a rolling update does.
+
+    Exits with 1 where a client noticed anything.
+    """
+    console, chosen = Console(), time.time_ns() if seed is None else seed
+    size = Size(gateways, workers, drain_s=drain, gateway_drain_s=60.0, gateway_notice_s=3.0)
+    console.print(f"Seed {chosen}", highlight=False)
+    with ExitStack() as stack:
+        tree = None
+        if revision:
+            scratch = stack.enter_context(TemporaryDirectory(prefix="t-"))
+            tree = stack.enter_context(checked_out(revision, Path(scratch) / "tree"))
+        plan = Plan(0, 0, streams=streams, seed=chosen, size=size, tree=tree)
+        tally = uvloop.run(run(plan, logs, lambda tally: _tell(tally, console), partial(roll, rounds=rounds)))
+    _show(tally, console)
+    if not tally.unnoticed:
+        raise typer.Exit(1)
+
+
 @app.command()
 def page() -> None:
     """Write the counts of all runs that were kept into docs/reliability.md and README.md."""
@@ -95,6 +134,7 @@ def _show(tally: Tally, console: Console) -> None:
     numbers = {"processes killed": tally.kills, "requests sent": tally.sent, "answered": tally.answered}
     numbers |= {f"failed with {code}": number for code, number in tally.failed.most_common()}
     numbers |= {f"told to come again, {code}": number for code, number in tally.refused.most_common()}
+    numbers["tried elsewhere, since no gateway took the connection"] = tally.unreachable
     numbers |= {"sent again elsewhere": tally.asked_again, "joined by a key": tally.joined}
     numbers["picked up elsewhere"] = tally.picked_up
     if tally.unsteady:

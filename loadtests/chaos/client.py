@@ -147,6 +147,7 @@ class Client:
                 self._tally.joined += REPLAYED in response.headers
                 await self._read(question, response, attempt)
         except aiohttp.ClientConnectorError:
+            self._tally.unreachable += 1
             await asyncio.sleep(RETRY_S)
             return False
         except (aiohttp.ClientError, ConnectionError) as error:

@@ -9,7 +9,7 @@ from functools import partial
 
 import aiohttp
 
-from loadtests.chaos.flight import Flight, Strike
+from loadtests.chaos.flight import Flight, Strike, flights_of
 from loadtests.chaos.part import Part, RedisPart
 from loadtests.chaos.server import Server, until
 from loadtests.chaos.tally import Tally
@@ -94,28 +94,25 @@ class Faults:
         ids = worker.worker_ids
         told = set(await self._server.jobs_of(ids))
         self._tally.strikes[kind] += 1
-        began_s = self._tell(kind, worker, self._flights_of(told))
+        began_s = self._tell(kind, worker, flights_of(self._flights, told))
         await worker.harm(kind, self._chance)
         # What it was just given, it takes with it.
         taken = set(await self._server.jobs_of(ids)) - told
-        self._tell(kind, worker, self._flights_of(taken), began_s)
+        self._tell(kind, worker, flights_of(self._flights, taken), began_s)
         if kind in self._server.fleet.MENDED:
             await asyncio.sleep(self._for_a_while_s())
             worker.mend()
         await worker.settled()
 
-    def _flights_of(self, jobs: Iterable[str]) -> list[Flight]:
-        return [flight for request_id, flight in self._flights.items() if _among(request_id, jobs)]
-
     async def _gateway(self, kind: str, what: str, number: int) -> None:
-        _, gateway = self._server.gateways[number]
+        url, gateway = self._server.gateways[number]
         self._tally.strikes[kind] += 1
         self._tell(kind, gateway, (f for f in self._flights.values() if f.gateway == number))
         if what == "killed":
             await asyncio.to_thread(gateway.kill)
             await asyncio.sleep(self._chance.uniform(*DOWN_S))
             await asyncio.to_thread(gateway.start)
-            await until(partial(self._server.gateway_answers, self._http, number))
+            await until(partial(self._server.gateway_answers, self._http, url))
         else:
             gateway.stop()
             await asyncio.sleep(self._for_a_while_s())
@@ -155,7 +152,3 @@ class Faults:
     def _for_a_while_s(self) -> float:
         """Shorter than a lease, or longer."""
         return self._chance.uniform(0.2, 2.5) * self._server.size.lease_s
-
-
-def _among(request_id: str, jobs: Iterable[str]) -> bool:
-    return any(job.startswith(request_id) for job in jobs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import inf
@@ -60,3 +61,8 @@ class Flight:
         last = bisect_right(self.arrivals, at_s + IN_THE_PIPE_S)
         silences = [(b - a, b) for a, b in pairwise(self.arrivals[first : last + 1]) if b > at_s]
         return max(silences)[1] if silences and self.arrivals[first] <= at_s else None
+
+
+def flights_of(flights: Mapping[str, Flight], jobs: Iterable[str]) -> list[Flight]:
+    """The requests that became these jobs, of those under way by the ids that they were sent with."""
+    return [flight for request_id, flight in flights.items() if any(job.startswith(request_id) for job in jobs)]

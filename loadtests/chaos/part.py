@@ -81,11 +81,15 @@ class Part:
         """Let it go on."""
         os.kill(self._process.pid, signal.SIGCONT)
 
+    def ask_to_end(self) -> None:
+        """SIGTERM."""
+        self._process.terminate()
+
     def terminate(self) -> None:
         """Ask it to end, and see to it that it does."""
         if self._process is None:
             return
-        self._process.terminate()
+        self.ask_to_end()
         self._process.join(END_S)
         if self._process.is_alive():
             self.kill()

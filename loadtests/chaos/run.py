@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import aiohttp
 
 from loadtests.chaos.client import Client
 from loadtests.chaos.faults import Faults
+from loadtests.chaos.flight import Flight
 from loadtests.chaos.questions import Question, questions
 from loadtests.chaos.said import Said, Spoken
 from loadtests.chaos.server import Server, Size, running
@@ -35,6 +36,7 @@ class Plan:
         pause_s: between two faults, on average.
         streams: requests under way at once.
         seed: of all that is random.
+        tree: of another version, which the server runs at first.
     """
 
     kills: int
@@ -43,31 +45,57 @@ class Plan:
     streams: int = 36
     seed: int = 0
     size: Size = field(default_factory=Size)
+    tree: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A server under load, to do something to.
+
+    Attributes:
+        flights: requests under way, by the id that they were sent with.
+    """
+
+    plan: Plan
+    server: Server
+    http: aiohttp.ClientSession
+    flights: dict[str, Flight]
+    tally: Tally
+    chance: random.Random
 
 
 Tell = Callable[[Tally], None]
+Act = Callable[[Scene], Awaitable[None]]
 
 
-async def run(plan: Plan, folder: Path | None = None, tell: Tell = lambda _: None) -> Tally:
+async def harm(scene: Scene) -> None:
+    """Strike at random."""
+    plan = scene.plan
+    faults = Faults(scene.server, scene.http, scene.flights, scene.tally, scene.chance)
+    await faults.run(kills=plan.kills, seconds=plan.seconds, pause_s=plan.pause_s)
+
+
+async def run(plan: Plan, folder: Path | None = None, tell: Tell = lambda _: None, act: Act = harm) -> Tally:
     """Carry a plan out, or what of it there is time for until SIGINT or SIGTERM.
 
     Args:
         folder: for logs and Redis' data, which stay there; None: they go with the run.
         tell: called every ``TOLD_S`` with what was counted so far.
+        act: what is done to the server.
     """
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="t-") as scratch:
-            return await run(plan, Path(scratch), tell)
+            return await run(plan, Path(scratch), tell, act)
     timeout = aiohttp.ClientTimeout(total=None)
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with (
         aiohttp.ClientSession(connector=connector, timeout=timeout) as http,
-        running(plan.size, folder, http) as server,
+        running(plan.size, folder, http, tree=plan.tree) as server,
     ):
-        return await _run(plan, server, http, tell)
+        return await _run(plan, server, http, tell, act)
 
 
-async def _run(plan: Plan, server: Server, http: aiohttp.ClientSession, tell: Tell) -> Tally:
+async def _run(plan: Plan, server: Server, http: aiohttp.ClientSession, tell: Tell, act: Act) -> Tally:
     chance, tally = random.Random(plan.seed), Tally()
     asked = questions(plan.streams * QUESTIONS_A_STREAM, chance, plan.size.engine)
     new = Spoken if plan.size.engine == VLLM else Said
@@ -100,10 +128,9 @@ async def _run(plan: Plan, server: Server, http: aiohttp.ClientSession, tell: Te
     async with asyncio.TaskGroup() as streams:
         for _ in range(plan.streams):
             streams.create_task(keep_asking())
-        faults = Faults(server, http, client.flights, tally, chance)
         try:
             with ended_by_signals():
-                await faults.run(kills=plan.kills, seconds=plan.seconds, pause_s=plan.pause_s)
+                await act(Scene(plan, server, http, client.flights, tally, chance))
         finally:
             over.set()
     telling.cancel()

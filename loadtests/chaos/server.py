@@ -14,6 +14,7 @@ import aiohttp
 import redis.asyncio as aioredis
 
 from loadtests.chaos.part import Part, RedisPart, Run, run_gateway
+from loadtests.chaos.release import new_part
 from loadtests.chaos.replica import ReplicaFleet
 from loadtests.chaos.worker import Fleet, SimulatedFleet
 from tessera.local.stack import free_port
@@ -40,6 +41,9 @@ class Size:
         max_attempts: as ``TESSERA_MAX_ATTEMPTS``.
         fsync: Redis' ``appendfsync``.
         step_ms: time of a token of a simulated engine.
+        drain_s: that workers have to end their jobs when they are told to end themselves; others go on with the rest.
+        gateway_drain_s: that gateways have.
+        gateway_notice_s: the part of it in which they still take requests.
         engine: what the workers run: simulated engines, or real vLLM with the embedded model.
     """
 
@@ -49,6 +53,9 @@ class Size:
     max_attempts: int = 3
     fsync: str = "always"
     step_ms: float = 40.0
+    drain_s: float = 1.0
+    gateway_drain_s: float = 1.0
+    gateway_notice_s: float = 0.0
     engine: Literal["simulated", "vllm"] = SIMULATED
 
 
@@ -64,6 +71,7 @@ class Server:
     Args:
         gateway: what a gateway's process does.
         media_redis: media has a Redis of its own, which keeps it in memory alone, as `tessera up` has it.
+        tree: of another version, whose code gateways and simulated workers run at first.
 
     Attributes:
         gateways: addresses, and the processes.
@@ -71,7 +79,15 @@ class Server:
         model: what they serve.
     """
 
-    def __init__(self, size: Size, folder: Path, *, gateway: Run = run_gateway, media_redis: bool = False):
+    def __init__(
+        self,
+        size: Size,
+        folder: Path,
+        *,
+        gateway: Run = run_gateway,
+        media_redis: bool = False,
+        tree: Path | None = None,
+    ):
         self.size = size
         self.redis = RedisPart(folder, size.fsync)
         self.media_redis = RedisPart(folder, None, name="media-redis") if media_redis else None
@@ -83,8 +99,7 @@ class Server:
             "reply_timeout_s": WAIT_S,
             "reply_ttl_s": 30,
             "log_format": "json",
-            "drain_timeout_s": 1.0,
-            "drain_notice_s": 0.0,
+            "drain_timeout_s": size.drain_s,
             "redis_timeout_s": 2.0,
             "media_redis_url": self.media_redis.url if self.media_redis else "",
         }
@@ -93,17 +108,23 @@ class Server:
             self.fleet = ReplicaFleet(size.workers, {**common, "redis_url": self.redis.url}, folder)
         else:
             simulated = {"simulated_decode_step_ms": size.step_ms, "simulated_seats": SEATS}
-            self.fleet = SimulatedFleet(size.workers, {**common, **simulated}, folder, self.redis.socket)
+            self.fleet = SimulatedFleet(size.workers, {**common, **simulated}, folder, self.redis.socket, tree)
         self.model = Settings(engine=size.engine).resolved_model_name()
-        self.gateways: list[tuple[str, Part]] = []
-        for i in range(size.gateways):
-            port = free_port()
-            own: dict[str, Any] = {**common, "redis_url": self.redis.url, "host": "127.0.0.1", "port": port}
-            part = Part(f"gateway {i}", gateway, own, folder / f"gateway-{i}.log")
-            self.gateways.append((f"http://127.0.0.1:{port}", part))
+        drain = {"drain_timeout_s": size.gateway_drain_s, "drain_notice_s": size.gateway_notice_s}
+        self._gateway = gateway
+        self._gateway_settings = {**common, **drain, "redis_url": self.redis.url, "host": "127.0.0.1"}
+        self._folder = folder
+        self.gateways = [self.new_gateway(i, tree) for i in range(size.gateways)]
         own_settings = Settings(redis_url=self.redis.url, redis_timeout_s=1.0)
         self._commands: aioredis.Redis = connect(own_settings, name="chaos")
         self._keys = Keys(own_settings.redis_prefix)
+
+    def new_gateway(self, number: int, tree: Path | None = None) -> tuple[str, Part]:
+        """One at a port of its own that is not started yet: its address, and itself."""
+        port = free_port()
+        own: dict[str, Any] = {**self._gateway_settings, "port": port}
+        log = self._folder / f"gateway-{number}.log"
+        return f"http://127.0.0.1:{port}", new_part(f"gateway {number}", self._gateway, own, log, tree)
 
     async def start(self, http: aiohttp.ClientSession) -> None:
         """Start everything, and wait until it answers. Raises ``TimeoutError``."""
@@ -116,8 +137,8 @@ class Server:
             await asyncio.to_thread(gateway.start)
         await self.fleet.ready()
         async with asyncio.timeout(START_S):
-            for number in range(len(self.gateways)):
-                await until(partial(self.gateway_answers, http, number))
+            for url, _ in self.gateways:
+                await until(partial(self.gateway_answers, http, url))
 
     async def stop(self) -> None:
         """End everything."""
@@ -153,9 +174,8 @@ class Server:
             raw.decode() for raw, holder in zip(leased, holders, strict=True) if (holder or b"").decode() in workers
         ]
 
-    async def gateway_answers(self, http: aiohttp.ClientSession, number: int) -> bool:
+    async def gateway_answers(self, http: aiohttp.ClientSession, url: str) -> bool:
         """Whether a gateway takes requests."""
-        url, _ = self.gateways[number]
         try:
             async with http.get(f"{url}/readyz", timeout=aiohttp.ClientTimeout(PROBE_S)) as response:
                 return response.status == 200

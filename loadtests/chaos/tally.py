@@ -22,6 +22,7 @@ class Tally:
         answered: with the right answer or another one.
         failed: ended with a clear error, by code.
         refused: told to come again, by code; they did.
+        unreachable: connections that no gateway took; they were tried again elsewhere.
         asked_again: connections that broke with their gateways, whose requests were sent once more.
         picked_up: the same, whose streams were gone on with through another gateway (`Last-Event-ID`).
         joined: the same, which found by their keys that they were running or answered (`Idempotency-Key`).
@@ -39,6 +40,7 @@ class Tally:
     answered: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    unreachable: int = 0
     asked_again: int = 0
     picked_up: int = 0
     joined: int = 0
@@ -71,12 +73,19 @@ class Tally:
         wrong = self.lost + self.missing + self.duplicated + self.differing
         return not wrong and self.sent == self.answered + self.failed.total()
 
+    @property
+    def unnoticed(self) -> bool:
+        """No client has noticed anything: each request was answered, and by the first gateway that it was sent to."""
+        again = self.unreachable + self.asked_again + self.refused.total()
+        return self.clean and not again and not self.failed
+
     def to_json(self) -> dict[str, Any]:
         """Counts as they are kept."""
         gaps = {kind: _spread(seconds) for kind, seconds in sorted(self.gaps_s.items())}
         counted = (
             "sent",
             "answered",
+            "unreachable",
             "asked_again",
             "picked_up",
             "joined",

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 from loadtests.chaos.link import Link
 from loadtests.chaos.part import Part, run_worker
+from loadtests.chaos.release import new_part
 
 
 class Worker(Protocol):
@@ -64,12 +65,13 @@ class Fleet(Protocol):
 class SimulatedWorker:
     """A process that can be killed, stopped, and cut off from Redis."""
 
-    def __init__(self, number: int, settings: dict[str, Any], folder: Path, redis_socket: Path):
+    def __init__(self, number: int, settings: dict[str, Any], folder: Path, redis_socket: Path, tree: Path | None):
         self.name = f"worker {number}"
         self.struck_at = float("-inf")
         self.link = Link(folder / f"link-{number}.sock", redis_socket)
-        own = {**settings, "redis_url": self.link.url}
-        self.part = Part(self.name, run_worker, own, folder / f"worker-{number}.log")
+        self._settings = {**settings, "redis_url": self.link.url}
+        self._folder = folder
+        self.part = self._new(folder / f"worker-{number}.log", tree)
 
     @property
     def worker_ids(self) -> set[str]:
@@ -97,6 +99,16 @@ class SimulatedWorker:
                 await asyncio.to_thread(self.part.start)
             await asyncio.sleep(0.2)
 
+    async def succeed(self, round_: int) -> Part:
+        """Put another one beside it, which then is this worker. Returns the one that was, once the new one serves."""
+        old, self.part = self.part, self._new(self._folder / f"{self.name.replace(' ', '-')}-{round_}.log")
+        await asyncio.to_thread(self.part.start)
+        await self.settled()
+        return old
+
+    def _new(self, log: Path, tree: Path | None = None) -> Part:
+        return new_part(self.name, run_worker, self._settings, log, tree)
+
     def _replace(self) -> None:
         self.part.kill()
         self.part.start()
@@ -108,8 +120,10 @@ class SimulatedFleet:
     KINDS: ClassVar = {"worker killed": 62, "worker stopped": 8, "worker cut off": 8}
     MENDED: ClassVar = frozenset({"worker stopped", "worker cut off"})
 
-    def __init__(self, number: int, settings: dict[str, Any], folder: Path, redis_socket: Path):
-        self.workers = [SimulatedWorker(i, settings, folder, redis_socket) for i in range(number)]
+    def __init__(
+        self, number: int, settings: dict[str, Any], folder: Path, redis_socket: Path, tree: Path | None = None
+    ):
+        self.workers = [SimulatedWorker(i, settings, folder, redis_socket, tree) for i in range(number)]
 
     async def start(self) -> None:
         """Start all, one after the other."""
