@@ -11,6 +11,7 @@ from tessera.errors import QueueUnavailable
 from tessera.queue import Append, Broker, Data, End, Head, Lease
 from tessera.settings import Settings
 from tessera.telemetry.outage import Outage
+from tessera.worker import pending
 from tessera.worker import writer as writers
 from tessera.worker.writer import ReplyWriter
 from tests.polling import eventually
@@ -78,6 +79,65 @@ async def test_what_one_turn_brings_is_one_call(watched: WatchedBroker, writer: 
     for lease in leases:
         assert await log_of(watched, lease.job) == [HEAD, Data(b"ab"), END]
     assert await depth_of(watched, MODEL) == (0, 0)
+
+
+class TestManyThatStreamEachInItsOwnTime:
+    """A period that no machine is too slow for: what waits for it waits until something else comes."""
+
+    @pytest.fixture
+    async def leases(self, watched: WatchedBroker, writer: ReplyWriter, monkeypatch: pytest.MonkeyPatch) -> list[Lease]:
+        monkeypatch.setattr(writers, "GATHER_S", 3600.0)
+        leases = [await begin(watched, writer) for _ in range(writers.GATHER_FROM)]
+        for lease in leases:
+            await writer.write(lease.job.id, HEAD.encode(), b"d0 ")
+        await writer.drain()
+        watched.calls.clear()
+        return leases
+
+    async def test_what_comes_within_a_period_is_one_call(
+        self, watched: WatchedBroker, writer: ReplyWriter, leases: list[Lease]
+    ) -> None:
+        for lease in leases:
+            await writer.write(lease.job.id, b"d1 ")
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
+        assert watched.calls == []
+        writer._gathered()
+        await writer.drain()
+        [call] = watched.calls
+        assert [a.job_id for a in call] == [lease.job.id for lease in leases]
+        for lease in leases:
+            assert await log_of(watched, lease.job) == [HEAD, Data(b"0 "), Data(b"1 ")]
+
+    async def test_an_end_does_not_wait(self, watched: WatchedBroker, writer: ReplyWriter, leases: list[Lease]) -> None:
+        await writer.write(leases[0].job.id, b"d1 ")
+        await writer.write(leases[1].job.id, END.encode(), final=True)
+        await eventually(lambda: len(watched.calls) == 1, "both are written")
+        assert await log_of(watched, leases[1].job) == [HEAD, Data(b"0 "), END]
+
+    async def test_nor_does_a_beginning(self, watched: WatchedBroker, writer: ReplyWriter, leases: list[Lease]) -> None:
+        another = await begin(watched, writer)
+        await writer.write(leases[0].job.id, b"d1 ")
+        await writer.write(another.job.id, HEAD.encode(), b"d0 ")
+        await eventually(lambda: len(watched.calls) == 1, "both are written")
+        assert await log_of(watched, another.job) == [HEAD, Data(b"0 ")]
+
+    async def test_nor_what_comes_while_one_of_those_is_on_its_way(
+        self, watched: WatchedBroker, writer: ReplyWriter, leases: list[Lease]
+    ) -> None:
+        watched.outage.set()
+        await writer.write(leases[0].job.id, b"d1 ")
+        await writer.write(leases[1].job.id, END.encode(), final=True)
+        await eventually(lambda: len(watched.calls) > 1, "it is tried")
+        await writer.write(leases[2].job.id, END.encode(), final=True)
+        watched.outage.clear()
+        await eventually(lambda: len(writer._open) == len(leases) - 2, "both have ended")
+
+    async def test_few_wait_for_nothing(self, watched: WatchedBroker, writer: ReplyWriter, leases: list[Lease]) -> None:
+        for lease in leases[1:]:
+            writer.discard(lease.job.id)
+        await writer.write(leases[0].job.id, b"d1 ")
+        await eventually(lambda: len(watched.calls) == 1, "it is written")
 
 
 async def test_an_outage_delays_and_keeps_the_order(watched: WatchedBroker, writer: ReplyWriter) -> None:
@@ -179,7 +239,7 @@ class TestWithoutRoomInRedis:
         self, redis_client: aioredis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> WatchedBroker:
         monkeypatch.setattr(writers, "RETRY_S", 0.01)
-        monkeypatch.setattr(writers, "COUNTED_AT_ONCE_BYTES", 1)
+        monkeypatch.setattr(pending, "COUNTED_AT_ONCE_BYTES", 1)
         return WatchedBroker(redis_client, settings.model_copy(update={"max_reply_bytes": 100}))
 
     @pytest.fixture
@@ -269,7 +329,7 @@ async def test_a_large_body_is_cut_into_entries_of_bounded_size_that_are_written
     watched: WatchedBroker, writer: ReplyWriter
 ) -> None:
     lease = await begin(watched, writer)
-    body = b"x" * (writers.MOST_ENTRY_BYTES - 1) + b"\n\n" + bytes(range(256)) * 4096
+    body = b"x" * (pending.MOST_ENTRY_BYTES - 1) + b"\n\n" + bytes(range(256)) * 4096
     await writer.write(lease.job.id, HEAD.encode(), b"d" + body, END.encode(), final=True)
     await writer.drain()
     log = await log_of(watched, lease.job)
@@ -277,7 +337,7 @@ async def test_a_large_body_is_cut_into_entries_of_bounded_size_that_are_written
     entries = [e.body for e in log if isinstance(e, Data)]
     assert b"".join(entries) == body
     assert entries[0].endswith(b"x\n\n"), "the end of an event is not cut"
-    assert max(map(len, entries)) < writers.MOST_ENTRY_BYTES + 8
+    assert max(map(len, entries)) < pending.MOST_ENTRY_BYTES + 8
     assert len(watched.calls) == 1
     assert writer._bytes == 0
 

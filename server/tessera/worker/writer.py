@@ -7,80 +7,23 @@ trips, and each gateway N wake-ups.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import structlog
 
 from tessera.errors import QueueUnavailable
-from tessera.queue import Append, Broker, Data, Lease, Unwritten
+from tessera.queue import Append, Broker, Lease, Unwritten
 from tessera.telemetry.outage import Outage
-from tessera.worker.events import pieces
+from tessera.worker.pending import Pending
 
 log = structlog.get_logger()
 
 RETRY_S = 0.25
-# Of a body, in one entry: a value in Redis, and a thing that its readers have whole.
-MOST_ENTRY_BYTES = 64 * 1024
-# Of one job's reply, before they count in Redis.
-COUNTED_AT_ONCE_BYTES = 4096
-
-
-@dataclass(slots=True)
-class _Pending:
-    lease: Lease
-    offset: int = 0
-    entries: list[bytes] = field(default_factory=list)
-    steps: bytes = b""
-    final: bool = False
-    # Bytes of the reply, and of steps, that do not count yet.
-    log_bytes: int = 0
-    steps_bytes: int = 0
-
-    def take(self) -> Append:
-        """What is to be written; from now on it counts as written."""
-        counted = (0, 0)
-        if self.final or self.log_bytes + self.steps_bytes >= COUNTED_AT_ONCE_BYTES:
-            counted = (self.log_bytes, self.steps_bytes)
-            self.log_bytes = self.steps_bytes = 0
-        job_id, epoch = self.lease.job.id, self.lease.epoch
-        taken = Append(job_id, epoch, self.offset, self.entries, self.final, self.steps, counted)
-        self.offset += len(self.entries)
-        self.entries, self.steps = [], b""
-        return taken
-
-    def put_back(self, taken: Append) -> None:
-        """It was not written."""
-        self.offset -= len(taken.entries)
-        self.entries = [*taken.entries, *self.entries]
-        self.steps = taken.steps + self.steps
-        if taken.counted is not None:
-            self.log_bytes += taken.counted[0]
-            self.steps_bytes += taken.counted[1]
-
-    def add(self, entries: Iterable[bytes], steps: bytes) -> int:
-        """Take entries, and the steps that led to them. Returns how many bytes there are more."""
-        added = sum(map(self._add, entries))
-        self.steps += steps
-        self.log_bytes += added
-        self.steps_bytes += len(steps)
-        return added + len(steps)
-
-    def _add(self, raw: bytes) -> int:
-        if raw[:1] != b"d":
-            self.entries.append(raw)
-        elif len(raw) > MOST_ENTRY_BYTES:
-            # All of a take is one call, so that an event is written whole or not at all.
-            cut = [Data.stored(piece) for piece in pieces(raw[1:], MOST_ENTRY_BYTES)]
-            self.entries += cut
-            return sum(map(len, cut))
-        elif self.entries and self.entries[-1][:1] == b"d" and len(self.entries[-1]) + len(raw) <= MOST_ENTRY_BYTES:
-            # Body bytes that arrive in the same turn travel as one entry.
-            self.entries[-1] += raw[1:]
-            return len(raw) - 1
-        else:
-            self.entries.append(raw)
-        return len(raw)
+# Where many answers stream at once, each in its own time, what comes within this goes together: a call costs more than
+# what is in it. Less than anybody sees between two tokens; beginnings and ends of answers do not wait for it.
+GATHER_S = 0.002
+# Answers from which on it pays.
+GATHER_FROM = 16
 
 
 class ReplyWriter:
@@ -106,19 +49,21 @@ class ReplyWriter:
         self._on_lost = on_lost
         self._outage = outage
         self._high_water = high_water_bytes
-        self._open: dict[str, _Pending] = {}
-        self._changed: dict[str, _Pending] = {}
+        self._open: dict[str, Pending] = {}
+        self._changed: dict[str, Pending] = {}
         # Those for which Redis has no room now.
-        self._held_back: dict[str, _Pending] = {}
+        self._held_back: dict[str, Pending] = {}
         self._holding = False
         self._retry: asyncio.TimerHandle | None = None
         self._bytes = 0
         self._flushed = asyncio.Event()
         self._flusher: asyncio.Task[None] | None = None
+        self._gathering: asyncio.TimerHandle | None = None
+        self._last_call = 0.0
 
     def open(self, lease: Lease) -> None:
         """Begin the reply of a job, or go on with one that another worker began."""
-        self._open[lease.job.id] = _Pending(lease, lease.written)
+        self._open[lease.job.id] = Pending(lease, lease.written)
 
     def discard(self, job_id: str) -> None:
         """Forget a job; what is not written yet is dropped."""
@@ -136,22 +81,26 @@ class ReplyWriter:
         pending = self._open.get(job_id)
         if pending is None:
             return
+        begins = not pending.offset and not pending.entries
         self._bytes += pending.add(entries, steps)
         pending.final |= final
         self._changed[job_id] = pending
-        self._begin_to_flush()
+        self._begin_to_flush(at_once=begins or final)
         while self._must_wait(job_id):
             self._flushed.clear()
             await self._flushed.wait()
 
     async def drain(self) -> None:
         """Wait until everything is written."""
+        self._begin_to_flush(at_once=True)
         while self._flusher is not None:
             await asyncio.shield(self._flusher)
+            self._begin_to_flush(at_once=True)
 
     async def _flush(self) -> None:
         try:
             while self._changed:
+                self._last_call = asyncio.get_running_loop().time()
                 changed, self._changed = self._changed, {}
                 for job_id in changed:
                     self._held_back.pop(job_id, None)
@@ -159,8 +108,11 @@ class ReplyWriter:
                 await self._append(appends)
                 self._bytes -= sum(map(_size, appends))
                 self._flushed.set()
+                if self._gathers and not any(p.final or not p.offset for p in self._changed.values()):
+                    break
         finally:
             self._flusher = None
+        self._begin_to_flush()
 
     async def _append(self, appends: list[Append]) -> None:
         unwritten = await self._written(appends)
@@ -184,7 +136,7 @@ class ReplyWriter:
             event = "replies_held_back" if self._holding else "replies_go_on"
             log.warning(event, model=self._model, jobs=len(self._held_back))
 
-    def _hold_back(self, pending: _Pending, taken: Append) -> None:
+    def _hold_back(self, pending: Pending, taken: Append) -> None:
         """Keep what found no room, and try again when others may have ended."""
         pending.put_back(taken)
         self._bytes += _size(taken)
@@ -203,9 +155,29 @@ class ReplyWriter:
         moving = self._bytes - sum(map(_size, self._held_back.values()))
         return job_id in self._held_back or moving > self._high_water
 
-    def _begin_to_flush(self) -> None:
-        if self._flusher is None and self._changed:
-            self._flusher = asyncio.create_task(self._flush())
+    @property
+    def _gathers(self) -> bool:
+        return len(self._open) >= GATHER_FROM
+
+    def _begin_to_flush(self, *, at_once: bool = False) -> None:
+        if self._flusher is not None or not self._changed:
+            return
+        loop = asyncio.get_running_loop()
+        wait_s = self._last_call + GATHER_S - loop.time() if self._gathers and not at_once else 0.0
+        if wait_s <= 0:
+            self._stop_gathering()
+            self._flusher = loop.create_task(self._flush())
+        elif self._gathering is None:
+            self._gathering = loop.call_later(wait_s, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = None
+        self._begin_to_flush(at_once=True)
+
+    def _stop_gathering(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
 
     async def _written(self, appends: list[Append]) -> Unwritten:
         while True:
@@ -224,5 +196,5 @@ class ReplyWriter:
                 return lost
 
 
-def _size(written: _Pending | Append) -> int:
+def _size(written: Pending | Append) -> int:
     return sum(map(len, written.entries)) + len(written.steps)
