@@ -11,7 +11,7 @@ import yarl
 
 from tessera import __version__
 from tessera.gateway.description import openapi_yaml
-from tessera.gateway.endpoints import ENDPOINTS
+from tessera.gateway.endpoints import ENDPOINTS, FORMS
 from tests.gateway.scripted import ScriptedWorker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,7 +113,8 @@ def test_the_description_has_every_path_and_resolves():
     assert described["openapi"].startswith("3.1")
     assert described["info"]["version"] == __version__
     assert set(described["paths"]) == {
-        *(endpoint.path for endpoint in ENDPOINTS),
+        *(endpoint.path for endpoint in (*ENDPOINTS, *FORMS)),
+        "/v1/realtime",
         "/v1/estimate",
         "/v1/requests/{request_id}",
         "/v1/requests/{request_id}/events",

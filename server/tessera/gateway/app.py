@@ -14,7 +14,19 @@ from starlette.middleware.cors import CORSMiddleware
 
 from tessera import __version__
 from tessera.errors import MethodNotAllowed, RouteNotFound, TesseraError
-from tessera.gateway import admin, batches, estimate, files, generation, health, models, requests, responses, uploads
+from tessera.gateway import (
+    admin,
+    batches,
+    estimate,
+    files,
+    generation,
+    health,
+    models,
+    realtime,
+    requests,
+    responses,
+    uploads,
+)
 from tessera.gateway.authentication import Authentication, describe_keys, open_paths
 from tessera.gateway.batch_runner import running_batches
 from tessera.gateway.components import share_components
@@ -77,7 +89,9 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.draining = False
     metrics.BUILD.labels(__version__).set(1)
-    for resource in (generation, responses, estimate, requests, files, uploads, batches, models, health, admin):
+    for resource in (
+        generation, realtime, responses, estimate, requests, files, uploads, batches, models, health, admin,
+    ):  # fmt: skip
         app.include_router(resource.router)
     add_docs(app)
     match_exactly(app.routes)

@@ -22,15 +22,34 @@ from tessera.errors import (
     UnsupportedMediaType,
 )
 
-# What a form has beside its file, and what one of these may take.
-_MOST_FIELDS = 16
-_MOST_FIELD_BYTES = 4096
 # Boundaries, headers and fields.
 OVERHEAD_BYTES = 64 * 1024
 _LONGEST_NAME_BYTES = 255
+# At the end of the name of a field of which there may be several.
+_LIST = "[]"
 
 # It tells of each body that is no form; the client is told, and whoever likes sends such bodies.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a form may have beside its file.
+
+    Attributes:
+        fields: most parts of it, the file included.
+        field_bytes: most of one.
+        lists: fields whose names end in ``[]`` may come more than once.
+        alone: the file may be missing.
+    """
+
+    fields: int = 16
+    field_bytes: int = 4096
+    lists: bool = False
+    alone: bool = False
+
+
+_USUAL = Beside()
 
 
 @dataclass
@@ -39,11 +58,15 @@ class Form:
 
     Attributes:
         fields: by name.
+        lists: by name, without the ``[]`` at its end.
         filename: the last part of what the client calls the file.
+        has_file: whether there was one.
     """
 
     filename: str = "upload"
     fields: dict[str, str] = field(default_factory=dict)
+    lists: dict[str, list[str]] = field(default_factory=dict)
+    has_file: bool = False
 
 
 def expected_bytes(request: Request) -> int | None:
@@ -53,7 +76,13 @@ def expected_bytes(request: Request) -> int | None:
 
 
 async def read_form(
-    request: Request, name: str, take: Callable[[bytes], Awaitable[None]], *, most_bytes: int, limit_s: float
+    request: Request,
+    name: str,
+    take: Callable[[bytes], Awaitable[None]],
+    *,
+    most_bytes: int,
+    limit_s: float,
+    beside: Beside = _USUAL,
 ) -> Form:
     """Read all of a form.
 
@@ -62,6 +91,7 @@ async def read_form(
         take: gets the file, piece by piece.
         most_bytes: of the file.
         limit_s: longest arrival of all of it.
+        beside: what else it may have.
 
     Raises:
         UnsupportedMediaType, UnsupportedContentEncoding, FileTooLarge: it is not read at all.
@@ -69,7 +99,7 @@ async def read_form(
         MissingField: it has no file.
         RequestTimeout, FileTooLarge, Cancelled, and what ``take`` raises.
     """
-    reader = _Reader(_boundary(request), name)
+    reader = _Reader(_boundary(request), name, beside)
     most = most_bytes + OVERHEAD_BYTES
     if (expected_bytes(request) or 0) > most:
         raise _too_large(most_bytes, name)
@@ -90,11 +120,12 @@ async def read_form(
 
 
 class _Reader:
-    def __init__(self, boundary: bytes, name: str):
+    def __init__(self, boundary: bytes, name: str, beside: Beside):
         self._name = name
+        self._beside = beside
         self._form = Form()
         self._pieces: list[bytes] = []
-        self._seen_file = self._in_file = self._complete = False
+        self._in_file = self._complete = False
         self._fields = 0
         self._field = ""
         self._value = bytearray()
@@ -126,14 +157,14 @@ class _Reader:
         """All has come."""
         if not self._complete:
             raise InvalidForm("The request body ends before its last boundary.")
-        if not self._seen_file:
+        if not (self._form.has_file or self._beside.alone):
             raise MissingField(f"The form has no file `{self._name}`.", param=self._name)
         return self._form
 
     def _begin(self) -> None:
         self._fields += 1
-        if self._fields > _MOST_FIELDS:
-            raise InvalidForm(f"The form has more than {_MOST_FIELDS} fields.")
+        if self._fields > self._beside.fields:
+            raise InvalidForm(f"The form has more than {self._beside.fields} fields.")
         self._disposition.clear()
         self._value.clear()
 
@@ -151,14 +182,14 @@ class _Reader:
         self._field = _text(options[b"name"])
         self._in_file = self._field == self._name
         if self._in_file:
-            if self._seen_file:
+            if self._form.has_file:
                 raise InvalidForm(f"The form has more than one file `{self._name}`.", param=self._name)
-            self._seen_file = True
+            self._form.has_file = True
             if b"filename" in options:
                 self._form.filename = clean_filename(_text(options[b"filename"]), param=self._name)
         elif b"filename" in options:
             raise InvalidForm(f"The form has a file of another name than `{self._name}`.")
-        elif self._field in self._form.fields:
+        elif self._field in self._form.fields and not self._is_list:
             raise InvalidForm("The form has a field twice.")
 
     def _data(self, data: bytes, start: int, end: int) -> None:
@@ -166,12 +197,21 @@ class _Reader:
             self._pieces.append(data[start:end])
             return
         self._value += data[start:end]
-        if len(self._value) > _MOST_FIELD_BYTES:
-            raise InvalidForm(f"A field of the form has more than {_MOST_FIELD_BYTES} bytes.")
+        if len(self._value) > self._beside.field_bytes:
+            raise InvalidForm(f"A field of the form has more than {self._beside.field_bytes} bytes.")
 
     def _end(self) -> None:
-        if not self._in_file:
-            self._form.fields[self._field] = _text(bytes(self._value))
+        if self._in_file:
+            return
+        value = _text(bytes(self._value))
+        if self._is_list:
+            self._form.lists.setdefault(self._field.removesuffix(_LIST), []).append(value)
+        else:
+            self._form.fields[self._field] = value
+
+    @property
+    def _is_list(self) -> bool:
+        return self._beside.lists and self._field.endswith(_LIST)
 
     def _finish(self) -> None:
         self._complete = True

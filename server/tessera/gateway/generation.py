@@ -15,14 +15,16 @@ from tessera.errors import Cancelled
 from tessera.gateway import schema
 from tessera.gateway.body import Document, Endpoint, Limits, Options, Share, read_body, read_options
 from tessera.gateway.directives import read_directives
-from tessera.gateway.endpoints import ENDPOINTS, RESPONSES
+from tessera.gateway.endpoints import ENDPOINTS, FORMS, RESPONSES
 from tessera.gateway.observation import observe
 from tessera.gateway.relay import Relay
 from tessera.gateway.response_relay import ResponseRelay
 from tessera.gateway.services import Services
+from tessera.gateway.speech_form import read_speech
+from tessera.gateway.speech_relay import SpeechRelay
 from tessera.queue import Once
 
-_RELAYS: dict[str, type[Relay]] = {RESPONSES.path: ResponseRelay}
+_RELAYS: dict[str, type[Relay]] = {RESPONSES.path: ResponseRelay, **{form.path: SpeechRelay for form in FORMS}}
 
 router = APIRouter(tags=["Generation"])
 
@@ -65,6 +67,8 @@ class Generation(Response):
 
     async def _read(self, share: Share) -> bytearray:
         settings = self._services.settings
+        if self._endpoint.form:
+            return await read_speech(self._request, self._endpoint, share, settings)
         most_bytes, limit_s = settings.max_body_bytes, settings.body_timeout_s
         try:
             return await read_body(self._request, share, most_bytes=most_bytes, limit_s=limit_s)
@@ -81,5 +85,5 @@ def _route(endpoint: Endpoint) -> None:
     router.add_api_route(endpoint.path, answer, methods=["POST"], name=name, description=endpoint.about, **described)
 
 
-for _endpoint in ENDPOINTS:
+for _endpoint in (*ENDPOINTS, *FORMS):
     _route(_endpoint)

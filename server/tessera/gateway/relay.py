@@ -158,7 +158,7 @@ class Relay(Response):
         if endpoint.counted and not card.prompts and not (parts and endpoint.translate):
             self._seen.learn_text = await self._learner(document, card)
         # A job that is wider than its engine is only as wide as it: it needs all of it, whatever number was asked for.
-        width = min(self._options.sequences, card.sequences)
+        width = min(self._sequences(card, items), card.sequences)
         body = await document.run(Document.encode)
         self._document = None  # it may be large, and the answer may take long
         options = self._options
@@ -166,6 +166,10 @@ class Relay(Response):
         of_client = (options.hide_usage, options.stream, self._seen.tenant, told, bool(self._batch_job))
         job = Job(name.id, name.model, endpoint.path, body, width, *of_client)
         return replace(job, about=self._about(items), trace=self._seen.carried)
+
+    def _sequences(self, card: ModelCard, items: list[MediaItem]) -> int:
+        """How many of them the job takes up."""
+        return self._options.sequences
 
     def _about(self, items: list[MediaItem]) -> dict[str, Any]:
         """For who asks what became of it."""

@@ -127,10 +127,25 @@ def body_schema(endpoint: Endpoint) -> dict[str, Any]:
     return schema
 
 
+def form_schema(endpoint: Endpoint) -> dict[str, Any]:
+    """What a form may be that is sent to it."""
+    members: dict[str, Any] = {"file": {"type": "string", "format": "binary"}, "model": _MODEL}
+    for name, schema in endpoint.fields.items():
+        of_several = "array" in schema["type"]
+        # A form has no null: what is not meant is left out.
+        kinds = [kind for kind in (schema["type"] if isinstance(schema["type"], list) else ()) if kind != "null"]
+        known = {**schema, "type": kinds[0]} if kinds else schema
+        members.setdefault(f"{name}[]" if of_several else name, known)
+    return {"type": "object", "required": ["model"], "properties": members}
+
+
 def operation(endpoint: Endpoint) -> dict[str, Any]:
     """What FastAPI is to say of an endpoint."""
     content = {"application/json": {"schema": body_schema(endpoint), "example": endpoint.example}}
     answer = {"application/json": {"schema": {"type": "object"}}}
+    if endpoint.form:
+        content = {"multipart/form-data": {"schema": form_schema(endpoint)}}
+        answer["text/plain"] = {"schema": {"type": "string"}}
     if endpoint.streams:
         answer["text/event-stream"] = {"schema": {"type": "string"}}
     return {

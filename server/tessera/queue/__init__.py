@@ -11,6 +11,7 @@ from tessera.queue.entry import Data, End, Entry, Failure, Head, decode
 from tessera.queue.explanation import Explanation, Explanations, Happening, token_counts
 from tessera.queue.job import (
     ITEM_COUNT_PATH,
+    SPEECH_PATHS,
     Job,
     JobName,
     Lease,
@@ -34,6 +35,7 @@ from tessera.queue.wakeup import Wakeup
 __all__ = [
     "ITEM_COUNT_PATH",
     "REDIS_UNAVAILABLE",
+    "SPEECH_PATHS",
     "Address",
     "Append",
     "Broker",

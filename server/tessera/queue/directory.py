@@ -36,6 +36,8 @@ class ModelCard:
         prompts: digest of its tokenizer and chat templates, as announced (``PromptStore``); empty: they are not.
         tasks: what it can be asked for, in vLLM's words (``generate``, ``embed``, ``classify``, ``token_embed``,
             ``transcription``, …), and for what vLLM has no word for: ``score``, ``tokenize``, ``chat_batch``.
+        speech: of one that transcribes: ``clip_s``, the longest sound that is one sequence of its engine (0: any), and
+            ``segments``, whether it tells times.
     """
 
     model: str
@@ -49,6 +51,7 @@ class ModelCard:
     any_media_options: bool = False
     plan: dict[str, Any] = field(default_factory=dict)
     prompts: str = ""
+    speech: dict[str, Any] = field(default_factory=dict)
     # Workers of a version that did not say know nothing else.
     tasks: list[str] = field(default_factory=lambda: ["generate"])
 

@@ -27,6 +27,9 @@ def new_job_id(request_id: str = "job") -> str:
 # "mm_processor_kwargs"}``); the answer has ``tokens``.
 ITEM_COUNT_PATH = "/tessera/item-count"
 
+# Answers to these are made of vLLM's, which has other forms for them than OpenAI.
+SPEECH_PATHS = ("/v1/audio/transcriptions", "/v1/audio/translations")
+
 
 def spellings_of(request_id: str) -> set[str]:
     """Ids that a job may have whose client says this: vLLM makes a longer one of it for the `id` of an answer."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from tessera.queue import Job
+from collections.abc import Callable
+
+from tessera.queue import SPEECH_PATHS, Job
 from tessera.worker.answer import Answer, Document, Stream
+from tessera.worker.speech_stream import SpeechStream
 from tessera.worker.typed_stream import (
     MESSAGES,
     RESPONSES,
@@ -14,7 +17,11 @@ from tessera.worker.typed_stream import (
     usage_of_response,
 )
 
-_STREAMS = {RESPONSES: ResponsesStream, MESSAGES: MessagesStream}
+_STREAMS: dict[str, Callable[[Job], Answer]] = {
+    RESPONSES: ResponsesStream,
+    MESSAGES: MessagesStream,
+    **dict.fromkeys(SPEECH_PATHS, SpeechStream),
+}
 _USAGES = {RESPONSES: usage_of_response, MESSAGES: usage_of_message}
 
 

@@ -36,6 +36,7 @@ _HOMES = {
     "ChatParams": ("vllm.renderers.params", "vllm.renderers"),
     "ProcessorInputs": ("vllm.multimodal.processing",),
     "TimingContext": ("vllm.multimodal.processing.context", "vllm.multimodal.processing"),
+    "split_audio": ("vllm.multimodal.audio",),
     "get_model_cls": ("vllm.model_executor.model_loader",),
     "resolve_chat_template": ("vllm.renderers.hf",),
     "resolve_chat_template_content_format": ("vllm.renderers.hf",),

@@ -20,7 +20,7 @@ from tessera.media import MOST_FRAMES, MediaSpec
 from tessera.prompt import PromptFiles
 from tessera.queue import ModelCard
 from tessera.settings import VLLM, Settings
-from tessera.worker import bridge, checkpoint, connector, validation
+from tessera.worker import bridge, checkpoint, connector, speech, validation
 from tessera.worker.counted_items import CountedItems
 from tessera.worker.prompt_files import announce_prompts
 from tessera.worker.recorder import Recorder
@@ -73,10 +73,10 @@ class VllmEngine:
             bridge.answer_errors(self.app, kind, validation.answer)
         self.fingerprint = bridge.system_fingerprint(self.app)
         tasks = bridge.tasks(self.app, self._client.model_config, await self._client.get_supported_tasks())
-        card = self._describe(name, model, any_media_options, tasks)
+        card = self._with_speech(self._describe(name, model, any_media_options, tasks))
         self.prompts = announce_prompts(self.app, card.limits)
         self.card = replace(card, prompts=PromptFiles.digest_of(self.prompts) if self.prompts else "")
-        self.app = CountedItems(self.app, self._client, self._reader)
+        self.app = CountedItems(speech.SpeechForms(self.app), self._client, self._reader)
         log.info("engine_ready", model=name, seconds=round(time.monotonic() - started, 1), limits=self.card.limits)
 
     @property
@@ -88,6 +88,16 @@ class VllmEngine:
         """End the engine's processes."""
         self._client = None
         await self._stack.aclose()
+
+    def _with_speech(self, card: ModelCard) -> ModelCard:
+        """Have the application hear what gateways send, where the model transcribes."""
+        if speech.TASK not in card.tasks:
+            return card
+        rate_hz, from_files = MediaSpec.from_json(card.media).audio_sample_rate_hz, self._settings.engine_port > 0
+        found = speech.read_references(self.app, self._reader, rate_hz=rate_hz, allow_files=from_files)
+        if found is None:
+            return replace(card, tasks=[task for task in card.tasks if task != speech.TASK])
+        return replace(card, speech=found)
 
     def _describe(self, name: str, model: str, any_media_options: bool, tasks: list[str]) -> ModelCard:
         config = self._client.vllm_config

@@ -28,6 +28,7 @@ class Endpoint:
         answers: what vLLM puts before the job's id to make the answer's ``id`` of it.
         streams: an answer can be a stream.
         counted: its prompt and answer have to fit the model's context, which is found out before it is queued.
+        form: a body is a form with a file, which becomes JSON as it is read (see ``speech_form``).
         asks_usage: a stream tells of its usage where ``stream_options`` ask for it.
         read: checks a prompt that is no chat's, and finds its media (``MediaPart`` and ``FilePart``).
         translate: makes a chat of such a prompt, as vLLM does: of the document, its media, and what is known of the
@@ -52,6 +53,7 @@ class Endpoint:
     answers: str = ""
     streams: bool = False
     counted: bool = False
+    form: bool = False
     asks_usage: bool = True
     read: Callable[[Document], list[Any]] | None = None
     translate: Callable[[Document, MediaAt, PromptCounter | None], Translated] | None = None

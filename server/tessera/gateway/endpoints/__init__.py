@@ -5,9 +5,10 @@ listing of what each model can be asked.
 """
 
 from tessera.gateway.endpoints.generating import CHAT, CHAT_BATCH, COMPLETION
+from tessera.gateway.endpoints.hearing import TRANSCRIPTION, TRANSLATION
 from tessera.gateway.endpoints.reading import CLASSIFICATION, EMBEDDING, POOLING, RERANKING, SCORING
 from tessera.gateway.endpoints.responding import COUNTING, MESSAGES, RESPONSES
-from tessera.gateway.endpoints.table import ENDPOINTS, endpoints_of, require_endpoint
+from tessera.gateway.endpoints.table import ENDPOINTS, FORMS, endpoints_of, require_endpoint
 from tessera.gateway.endpoints.tokenizing import DETOKENIZATION, TOKENIZATION
 
 __all__ = [
@@ -19,12 +20,15 @@ __all__ = [
     "DETOKENIZATION",
     "EMBEDDING",
     "ENDPOINTS",
+    "FORMS",
     "MESSAGES",
     "POOLING",
     "RERANKING",
     "RESPONSES",
     "SCORING",
     "TOKENIZATION",
+    "TRANSCRIPTION",
+    "TRANSLATION",
     "endpoints_of",
     "require_endpoint",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tessera.errors import UnsupportedEndpoint
 from tessera.gateway.body import Endpoint
 from tessera.gateway.endpoints.generating import CHAT, CHAT_BATCH, COMPLETION
+from tessera.gateway.endpoints.hearing import TRANSCRIPTION, TRANSLATION
 from tessera.gateway.endpoints.reading import CLASSIFICATION, EMBEDDING, POOLING, RERANKING, SCORING
 from tessera.gateway.endpoints.responding import COUNTING, MESSAGES, RESPONSES
 from tessera.gateway.endpoints.tokenizing import DETOKENIZATION, TOKENIZATION
@@ -25,11 +26,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     TOKENIZATION,
     DETOKENIZATION,
 )
+# Those whose bodies are forms.
+FORMS: tuple[Endpoint, ...] = (TRANSCRIPTION, TRANSLATION)
 
 
 def endpoints_of(card: ModelCard) -> list[Endpoint]:
     """Those that a model can answer."""
-    return [endpoint for endpoint in ENDPOINTS if not {*endpoint.tasks}.isdisjoint(card.tasks)]
+    return [endpoint for endpoint in (*ENDPOINTS, *FORMS) if not {*endpoint.tasks}.isdisjoint(card.tasks)]
 
 
 def require_endpoint(card: ModelCard, endpoint: Endpoint) -> None:
