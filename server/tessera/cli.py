@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from tessera import __version__, dead
+from tessera import __version__, batch_client, dead
 from tessera.explain import explain
 from tessera.flags import RedisUrl, read_settings, refusal, require_redis
 from tessera.settings import SIMULATED, Settings
@@ -27,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.add_typer(dead.app, name="dead")
+app.add_typer(batch_client.app, name="batch")
 app.command()(explain)
 
 Port = Annotated[int | None, typer.Option(help="Port that the gateway listens on.", envvar="TESSERA_PORT")]
