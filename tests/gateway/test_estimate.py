@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from tessera.gateway import item_counts
-from tests.gateway.scripted import ScriptedWorker, chat
+from tessera.queue import ITEM_COUNT_PATH, Data, End
+from tessera.worker.family import announce_family
+from tests.gateway.scripted import DOCUMENT, ScriptedWorker, chat
 from tests.gateway.test_planning import CLIP, FILM, HEARD, NANO, PICTURE, SOUND, family
+from tests.plan.models import MODELS
 from tests.polling import eventually
 
 PATH = "/v1/estimate"
@@ -119,6 +123,24 @@ async def test_what_nobody_can_count_is_no_number(gateway, worker, card, redis_c
     await serve(gateway, redis_client, settings, replace(card, plan=family("qwen2_audio").to_json()))
     [part] = (await estimated(gateway, worker, PICTURE))["parts"]
     assert "no images" in part["reason"]
+
+
+async def test_hovle_without_an_encoder_is_counted_by_its_processor(gateway, worker, card, redis_client, settings):
+    """Its configuration is InternVL's but for an encoder, of which that family's rules are."""
+    embedding = {"model_type": "holistic_embedding", "image_size": 448, "patch_size": 14}
+    model = {**MODELS["internvl"]["model"], "embedding_config": embedding}
+    del model["vision_config"]
+    announced = announce_family(SimpleNamespace(to_dict=lambda: model), SimpleNamespace, None)
+    await serve(gateway, redis_client, settings, replace(card, plan=announced))
+    async with asyncio.TaskGroup() as tasks:
+        asked = tasks.create_task(estimated(gateway, worker, PICTURE))
+        lease = await worker.take()
+        assert lease.job.path == ITEM_COUNT_PATH
+        await worker.say(lease, DOCUMENT, Data(b'{"tokens": 257}'), End({}))
+    [part] = asked.result()["parts"]
+    assert (part["tokens"], part["exact"], asked.result()["planned_as"]) == (257, True, None)
+    [again] = (await estimated(gateway, worker, PICTURE))["parts"]
+    assert again["tokens"] == 257
 
 
 async def test_tiles_and_the_text_between_them(gateway, worker, card, redis_client, settings):

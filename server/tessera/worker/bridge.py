@@ -241,6 +241,21 @@ def plan(model_config: Any) -> dict[str, Any]:
     return announce_family(model_config.hf_config, info.get_hf_processor, configured.mm_processor_kwargs)
 
 
+def state_slots(vllm_config: Any) -> int | None:
+    """Requests whose states the engine of a state-space model holds at once; None: it has a KV cache.
+
+    A state is as large for a long text as for a short one, and takes a block of what vLLM has reserved; one more block
+    is vLLM's own. So such an engine has room for a number of requests, of whatever length.
+    """
+    cache = vllm_config.cache_config
+    kept_once = getattr(cache, "mamba_cache_mode", "none") == "none"  # prefix caching keeps states of earlier tokens
+    if not vllm_config.model_config.is_attention_free or not kept_once or not cache.num_gpu_blocks:
+        return None
+    engines: int = getattr(vllm_config.parallel_config, "data_parallel_size", 1)
+    speculated: int = getattr(vllm_config, "num_speculative_tokens", 0)
+    return max(1, (int(cache.num_gpu_blocks) - engines) // (1 + speculated))
+
+
 def system_fingerprint(app: Any) -> str | None:
     """What the application gives as ``system_fingerprint``; None where it gives none (older versions)."""
     serving = getattr(app.state, "openai_serving_chat", None) or getattr(app.state, "openai_serving_completion", None)

@@ -103,6 +103,8 @@ class VllmEngine:
         config = self._client.vllm_config
         limits = bridge.modality_limits(config.model_config)
         most = config.scheduler_config.max_num_seqs
+        if (slots := bridge.state_slots(config)) is not None:
+            most = min(most, slots)
         wanted = self._settings.max_running_jobs
         return ModelCard(
             model=name,
