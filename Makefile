@@ -69,6 +69,10 @@ $(ROUTER)/installed:
 bench-plan: install ## Measure how fast the tokens of images are planned, on one core
 	@$(BIN)/python -m loadtests.bench_plan
 
+.PHONY: bench-batch
+bench-batch: install ## Measure whether people notice a batch of 20,000 lines (ARGS=--harm: kill all in its middle, and count its answers)
+	@$(BIN)/python -m loadtests.bench_batch $(ARGS)
+
 .PHONY: bench-slow-readers
 bench-slow-readers: install ## Measure what clients cost that do not read their answers, and whether others notice them
 	@$(BIN)/python -m loadtests.bench_slow_readers $(ARGS)

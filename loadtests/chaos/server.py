@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import aiohttp
@@ -72,6 +73,7 @@ class Server:
         gateway: what a gateway's process does.
         media_redis: media has a Redis of its own, which keeps it in memory alone, as `tessera up` has it.
         tree: of another version, whose code gateways and simulated workers run at first.
+        more: settings of all parts beside those that the size says.
 
     Attributes:
         gateways: addresses, and the processes.
@@ -87,6 +89,7 @@ class Server:
         gateway: Run = run_gateway,
         media_redis: bool = False,
         tree: Path | None = None,
+        more: Mapping[str, Any] = MappingProxyType({}),
     ):
         self.size = size
         self.redis = RedisPart(folder, size.fsync)
@@ -102,6 +105,7 @@ class Server:
             "drain_timeout_s": size.drain_s,
             "redis_timeout_s": 2.0,
             "media_redis_url": self.media_redis.url if self.media_redis else "",
+            **more,
         }
         self.fleet: Fleet
         if size.engine == VLLM:
