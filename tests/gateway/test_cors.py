@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.gateway.files import field, file_part, form, post_form
 from tests.gateway.scripted import chat
 
 PAGE = "https://app.example"
@@ -38,6 +39,35 @@ async def test_a_page_of_another_may_not(open_to_pages):
     status, headers = await preflight(open_to_pages, "https://evil.example")
     assert status == 400
     assert "Access-Control-Allow-Origin" not in headers
+
+
+FORM = form(field("purpose", "user_data"), file_part(b"x"))
+
+
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/audio/transcriptions"])
+@pytest.mark.parametrize(
+    ("headers", "taken"),
+    [
+        ({}, True),
+        ({"Origin": PAGE}, True),
+        ({"Origin": "HERE"}, True),
+        ({"Origin": "https://behind.proxy", "Sec-Fetch-Site": "same-origin"}, True),
+        ({"Origin": "https://evil.example", "Authorization": "Bearer x"}, True),
+        ({"Origin": "https://evil.example"}, False),
+        ({"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}, False),
+        ({"Origin": "null"}, False),
+    ],
+)
+async def test_a_form_that_a_page_sends_is_taken_from_where_pages_may(
+    start_gateway, settings, tmp_path, path, headers, taken
+):
+    changed = {"cors_allow_origins": PAGE, "files_store_url": tmp_path.as_uri()}
+    gateway = await start_gateway(settings.model_copy(update=changed))
+    headers = {name: gateway.url if value == "HERE" else value for name, value in headers.items()}
+    answer = await post_form(gateway, FORM, path, headers)
+    assert (answer.status == 403) is not taken, answer.body
+    if not taken:
+        assert answer.error["code"] == "origin_not_allowed"
 
 
 async def test_a_page_reads_answers_and_errors_and_their_ids(open_to_pages, worker):

@@ -46,6 +46,13 @@ class InvalidForm(InvalidRequest):
     code = "invalid_multipart"
 
 
+class OriginNotAllowed(InvalidRequest):
+    """A form that a web page sends which may not."""
+
+    status = 403
+    code = "origin_not_allowed"
+
+
 class FileTooLarge(InvalidRequest):
     """A file, or a part of an upload, above its limit."""
 

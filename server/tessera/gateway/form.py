@@ -21,6 +21,7 @@ from tessera.errors import (
     UnsupportedContentEncoding,
     UnsupportedMediaType,
 )
+from tessera.gateway.origin import check_origin
 
 # Boundaries, headers and fields.
 OVERHEAD_BYTES = 64 * 1024
@@ -94,11 +95,12 @@ async def read_form(
         beside: what else it may have.
 
     Raises:
-        UnsupportedMediaType, UnsupportedContentEncoding, FileTooLarge: it is not read at all.
+        OriginNotAllowed, UnsupportedMediaType, UnsupportedContentEncoding, FileTooLarge: it is not read at all.
         InvalidForm: it is no form, or not one with one file.
         MissingField: it has no file.
         RequestTimeout, FileTooLarge, Cancelled, and what ``take`` raises.
     """
+    check_origin(request)
     reader = _Reader(_boundary(request), name, beside)
     most = most_bytes + OVERHEAD_BYTES
     if (expected_bytes(request) or 0) > most:
