@@ -23,7 +23,7 @@ from tessera.errors import (
 from tessera.gateway.body import Document, Endpoint, Path, written
 from tessera.gateway.conversation import conversations_of
 from tessera.gateway.media_options import MediaOptions, tell
-from tessera.gateway.media_part import FilePart, MediaPart, counted, naming, read_part
+from tessera.gateway.media_part import SUBTITLES, FilePart, MediaPart, counted, naming, read_part
 from tessera.gateway.part import FILES, MEDIA, TEXT, check_text, kind_of
 from tessera.gateway.visual_budget import BUDGET, MOST_TOKENS, PartLimit, VisualLimits
 from tessera.media import MediaItem, MediaStage, Modality, Reduction
@@ -130,7 +130,12 @@ async def _prepare(
 ) -> MediaItem:
     with naming(p.path):
         with_audio = options.sound_of_videos and p.modality is Modality.VIDEO
-        item = await stage.prepare(p.modality, p.source, options.spec, holder=holder, with_audio=with_audio, fit=fit)
+        if p.item is None:
+            spec = options.spec
+            item = await stage.prepare(p.modality, p.source, spec, holder=holder, with_audio=with_audio, fit=fit)
+        else:
+            smaller = fit(p.item) if fit is not None else None
+            item = p.item if smaller is None else await stage.reduce(p.item, smaller, holder)
         if with_audio and item.metadata["audio_digest"] is None:
             raise InvalidMedia("The video has no sound, which `mm_processor_kwargs.use_audio_in_video` asks for.")
     if arrived is not None:
@@ -196,4 +201,5 @@ def _media_part(document: Document, at: Path, part: Any) -> MediaPart | FilePart
             document.remove((*at, "uuid"))
         return None
     with naming(written(at)), counted(MEDIA.get(kind, FILES.get(kind))):
-        return replace(read_part(document, at, kind, part), most_tokens=part.get(MOST_TOKENS))
+        found = read_part(document, at, kind, part)
+        return replace(found, most_tokens=part.get(MOST_TOKENS), subtitles=part.get(SUBTITLES))

@@ -33,6 +33,7 @@ from tessera.gateway.response_chain import Continued, continue_from, own_items
 from tessera.gateway.response_wishes import read_wishes
 from tessera.gateway.services import Services
 from tessera.gateway.text_count import TextCount, count_text
+from tessera.gateway.video_parts import expand_videos, modalities_of
 from tessera.gateway.visual_budget import VisualLimits
 from tessera.gateway.visual_wishes import read_limits
 from tessera.media import MediaItem, Modality
@@ -115,14 +116,16 @@ async def _estimate(
     await document.run(lambda read: check_conversation(read, endpoint, further_roles))
     asked = await document.run(lambda read: find_media(read, endpoint))
     parts = await find_files(asked, card, services.files, tenant)
-    options = read_media_options(document, endpoint, card, {p.modality for p in parts})
-    check_media(parts, card, endpoint, sound_of_videos=options.sound_of_videos)
-    usual = services.settings.visual_defaults_of(card.model)
-    limits = read_limits(document.value, endpoint, parts, card, options, usual)
-    text = await count_text(document, endpoint, card, parts, services.counters)
-    limits = await limits.weighed(card, services.counters)
-    weigh = await Scale.of(card, services.counters)
-    async with services.stage.hold() as holder:
+    options = read_media_options(document, endpoint, card, modalities_of(parts, card, endpoint))
+    asked_for, stage, most = document.value, services.stage, services.settings.max_body_values
+    async with stage.hold() as holder:
+        document, parts = await expand_videos(document, endpoint, parts, card, options, stage, holder, most)
+        check_media(parts, card, endpoint, sound_of_videos=options.sound_of_videos)
+        usual = services.settings.visual_defaults_of(card.model)
+        limits = read_limits(asked_for, endpoint, parts, card, options, usual)
+        text = await count_text(document, endpoint, card, parts, services.counters)
+        limits = await limits.weighed(card, services.counters)
+        weigh = await Scale.of(card, services.counters)
         items, options = await prepare_media(document, parts, options, limits, services.stage, holder)
         planned = await asyncio.gather(*(_planned(card, item, options, services, tenant) for item in items))
         estimated = [_part(*each) for each in zip(parts, items, planned, strict=True)]

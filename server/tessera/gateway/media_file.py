@@ -51,8 +51,9 @@ def _counted(p: FilePart, found: dict[str, File], files: Files | None) -> MediaP
 
 
 def _of_file(p: FilePart, found: dict[str, File], files: Files | None) -> MediaPart:
+    wishes = (p.detail, p.most_tokens, p.refer, p.subtitles)
     if isinstance(p.file, MediaSource):
-        return MediaPart(p.at, p.modality or _modality_of(p, p.file), p.file, p.detail, p.most_tokens, p.refer)
+        return MediaPart(p.at, p.modality or _modality_of(p, p.file), p.file, *wishes)
     file = found.get(p.file)
     if file is None or files is None:
         raise FileMissing("There is no file of this `file_id`, or no longer.", param=p.path)
@@ -60,7 +61,7 @@ def _of_file(p: FilePart, found: dict[str, File], files: Files | None) -> MediaP
     if modality is None:
         raise _of_no_format(p)
     source = MediaSource.from_store(bytes.fromhex(file.sha256), file.nbytes, partial(_read, files, file))
-    return MediaPart(p.at, modality, source, p.detail, p.most_tokens, p.refer)
+    return MediaPart(p.at, modality, source, *wishes)
 
 
 async def _read(files: Files, file: File, max_bytes: int) -> bytes:

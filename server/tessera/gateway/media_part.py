@@ -13,6 +13,9 @@ from tessera.gateway.part import FILES, MEDIA
 from tessera.media import MediaItem, MediaSource, Modality
 from tessera.telemetry import media as metrics
 
+# Of a video: a file of them, as text.
+SUBTITLES = "subtitles"
+
 Refer = Callable[["MediaPart", MediaItem], dict[str, Any]]
 
 
@@ -32,6 +35,9 @@ class MediaPart:
         detail: what the client says of how exactly it is to be looked at; it goes on as it is.
         most_tokens: what it says of how many tokens it may be (see ``visual_tokens``).
         refer: makes what goes on in its place.
+        subtitles: of a video, as the client sends them (see ``video_parts``).
+        item: what it is, where it was prepared already.
+        named: where its client knows it, if that is elsewhere.
     """
 
     at: Path
@@ -40,11 +46,14 @@ class MediaPart:
     detail: Any = None
     most_tokens: Any = None
     refer: Refer = as_part_of_chat
+    subtitles: Any = None
+    item: MediaItem | None = None
+    named: str | None = None
 
     @property
     def path(self) -> str:
         """As error messages name it, such as ``messages[0].content[2]``."""
-        return written(self.at)
+        return self.named or written(self.at)
 
     @property
     def place(self) -> tuple[int, int] | None:
@@ -70,6 +79,7 @@ class FilePart:
     detail: Any = None
     most_tokens: Any = None
     refer: Refer = as_part_of_chat
+    subtitles: Any = None
 
     @property
     def path(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from tessera.gateway.conversation import ROLES
+from tessera.gateway.media_part import SUBTITLES
 from tessera.gateway.part import CONTENTS, TEXT, TEXTS_OF_INPUT
 from tessera.gateway.visual_budget import DETAILS, MOST_TOKENS
 
@@ -75,6 +76,12 @@ def _visual(part: dict[str, Any]) -> dict[str, Any]:
     return part
 
 
+def _with_subtitles(part: dict[str, Any]) -> dict[str, Any]:
+    about = "A SubRip or WebVTT file: the model is told those of the frames that it gets."
+    part["properties"][SUBTITLES] = {"type": ["string", "null"], "description": about}
+    return part
+
+
 _SOUND = {
     "anyOf": [
         _object(
@@ -93,7 +100,7 @@ _UPLOADED = {
 _OF_MEDIA = {
     "anyOf": [
         _visual(_media("image_url", "PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF image")),
-        _visual(_media("video_url", "MP4, WebM, MKV, MOV or AVI video")),
+        _with_subtitles(_visual(_media("video_url", "MP4, WebM, MKV, MOV or AVI video"))),
         _media("audio_url", "WAV, MP3, FLAC, OGG or M4A sound"),
         _part("input_audio", _SOUND, ["input_audio"]),
         *_file("file", file=_UPLOADED),

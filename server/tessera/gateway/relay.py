@@ -34,6 +34,7 @@ from tessera.gateway.playback import Playback
 from tessera.gateway.request_id import JOB_HEADER, tell
 from tessera.gateway.services import Services
 from tessera.gateway.text_count import text_sizes
+from tessera.gateway.video_parts import expand_videos, modalities_of
 from tessera.gateway.visual_wishes import read_limits
 from tessera.gateway.wire import Wire
 from tessera.media import MediaItem
@@ -133,7 +134,11 @@ class Relay(Response):
         found = await document.run(lambda read: find_media(read, endpoint))
         prompts = self._options.sequences if endpoint.several_prompts else 1
         parts = await find_files(found, card, services.files, self._seen.tenant, prompts=prompts)
-        media_options = read_media_options(document, endpoint, card, {p.modality for p in parts})
+        media_options = read_media_options(document, endpoint, card, modalities_of(parts, card, endpoint))
+        asked, stage, holder = document.value, services.stage, holder_of(name)
+        document, parts = await expand_videos(
+            document, endpoint, parts, card, media_options, stage, holder, services.settings.max_body_values
+        )
         told: tuple[PartTokens, ...] = ()
         items: list[MediaItem] = []
         limit = ContextLimit(document, endpoint, card, parts, services.counters, services.planner)
@@ -143,9 +148,8 @@ class Relay(Response):
         if parts:
             check_media(parts, card, endpoint, sound_of_videos=media_options.sound_of_videos)
             usual = services.settings.visual_defaults_of(card.model)
-            limits = read_limits(document.value, endpoint, parts, card, media_options, usual)
+            limits = read_limits(asked, endpoint, parts, card, media_options, usual)
             limits = await limits.weighed(card, services.counters)
-            stage, holder = services.stage, holder_of(name)
             prepared = prepare_media(document, parts, media_options, limits, stage, holder, seen_media)
             items, media_options = await prepared
             self._seen.expected = services.planner.expect(card, items, media_options, services.counters.loaded(card))

@@ -8,7 +8,7 @@ from typing import Any
 
 from tessera.errors import InvalidRequest, MissingField, UnsupportedPart
 from tessera.gateway.body import Document, Path, written
-from tessera.gateway.media_part import FilePart, MediaPart, naming, read_part
+from tessera.gateway.media_part import SUBTITLES, FilePart, MediaPart, naming, read_part
 from tessera.gateway.part import FILES, MEDIA, TEXT, TEXTS_OF_INPUT, check_text, kind_of
 from tessera.gateway.visual_budget import MOST_TOKENS
 from tessera.media import MediaItem, Modality
@@ -110,4 +110,6 @@ def _read(document: Document, at: Path, role: str, part: Any) -> MediaPart | Fil
             document.set((*at, "type"), "output_text" if role == "assistant" else "input_text")
         return None
     with naming(written(at)):
-        return replace(read_part(document, at, kind, part), most_tokens=part.get(MOST_TOKENS), refer=as_part_of_input)
+        found = read_part(document, at, kind, part)
+        most, subtitles = part.get(MOST_TOKENS), part.get(SUBTITLES)
+        return replace(found, most_tokens=most, refer=as_part_of_input, subtitles=subtitles)

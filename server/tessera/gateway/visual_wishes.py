@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tessera.errors import InvalidRequest
-from tessera.gateway.body import Endpoint, written
+from tessera.gateway.body import Endpoint
 from tessera.gateway.item_choices import can_thin
 from tessera.gateway.media_options import MediaOptions
 from tessera.gateway.media_part import MediaPart
@@ -66,7 +66,7 @@ def _check(p: MediaPart, family: Family | None, why: str) -> None:
     if p.modality in VISUAL and p.detail is not None and p.detail not in DETAILS:
         known = ", ".join(f"`{each}`" for each in DETAILS)
         raise InvalidRequest(f"`detail` of an image or a video must be one of {known}.", param=p.path)
-    most, at = p.most_tokens, written((*p.at, MOST_TOKENS))
+    most, at = p.most_tokens, f"{p.path}.{MOST_TOKENS}"
     if most is None:
         return
     if isinstance(most, bool) or not isinstance(most, int) or most < 1:

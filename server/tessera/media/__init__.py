@@ -26,6 +26,7 @@ from tessera.media.sniff import SNIFF_BYTES, sniff
 from tessera.media.source import MediaSource
 from tessera.media.stage import MediaStage
 from tessera.media.store import MediaStore, MemoryMediaStore
+from tessera.media.subtitles import NoSubtitles, Subtitles
 
 __all__ = [
     "MOST_FRAMES",
@@ -47,10 +48,12 @@ __all__ = [
     "MediaStoreUnusable",
     "MemoryMediaStore",
     "Modality",
+    "NoSubtitles",
     "RedisMediaStore",
     "Reduction",
     "SandboxDecoder",
     "SandboxIncomplete",
+    "Subtitles",
     "ThreadDecoder",
     "digest_of",
     "pack",

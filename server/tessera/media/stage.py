@@ -16,6 +16,7 @@ from tessera.media.fetch import Fetcher
 from tessera.media.item import MediaItem, MediaSpec, Modality, describe
 from tessera.media.memory import MediaMemory
 from tessera.media.reduction import Fit, Reduction
+from tessera.media.single_frames import single_frames
 from tessera.media.sniff import identify
 from tessera.media.source import MediaSource
 from tessera.media.store import MediaStore
@@ -123,6 +124,19 @@ class MediaStage:
             piece = await _reduced(Decoded(item, payload), reduction)
             await self._put(piece, holder)
         return self._remember(key, piece.item)
+
+    async def frames(self, video: MediaItem, holder: str) -> list[MediaItem]:
+        """The frames of a video that was prepared for the same holder, each as an image.
+
+        Raises:
+            Unavailable: it has left the store.
+            MediaMemoryFull, MediaStoreFull, MediaStoreUnavailable: as ``prepare``.
+        """
+        async with self.read(video) as payload:
+            pieces = await inline.run(lambda: single_frames(payload), video.nbytes)
+            for piece in pieces:
+                await self._put(piece, holder)
+        return [piece.item for piece in pieces]
 
     @asynccontextmanager
     async def read(self, item: MediaItem) -> AsyncIterator[bytes | memoryview]:
