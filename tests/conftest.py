@@ -17,6 +17,7 @@ from tessera.local.redis_server import executable
 from tessera.queue import connect
 from tessera.settings import Settings
 from tests.stack import RunningStack, running_stack
+from tests.telemetry.collector import Collector, collector_beside
 
 
 @pytest.fixture(autouse=True)
@@ -82,9 +83,17 @@ def _await_redis(socket: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+def stack_traces() -> Iterator[Collector]:
+    """The spans of those requests to the whole server that ask for it (`traceparent`)."""
+    with collector_beside() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, stack_traces: Collector) -> Iterator[RunningStack]:
     """The whole server, started once by the command that users type; tests that break it wait until it has healed."""
-    with running_stack(tmp_path_factory.mktemp("stack")) as running:
+    traced = {"TESSERA_OTLP_ENDPOINT": stack_traces.url, "TESSERA_TRACE_PERCENT": "0"}
+    with running_stack(tmp_path_factory.mktemp("stack"), **traced) as running:
         yield running
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 
 import openai
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.e2e.media import image_part, picture, text_part, user
 from tests.polling import eventually_sync
 from tests.stack import RunningStack
+from tests.telemetry.collector import Collector, Told
 
 pytestmark = pytest.mark.e2e
 
@@ -63,3 +65,21 @@ def test_a_worker_tells_where_its_media_came_from_beside_what_vllm_tells(
     client.chat.completions.create(model=stack.model, messages=content, max_tokens=1)
     assert read() > before
     assert stack.engine_metric("tessera_worker_media_kept_bytes") > 0
+
+
+def test_the_engines_own_span_is_below_the_workers(
+    stack: RunningStack, stack_traces: Collector, client: openai.OpenAI
+) -> None:
+    trace = secrets.token_hex(16)
+    content = user(image_part(), text_part("Hi"))
+    parent = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"}
+    client.chat.completions.create(model=stack.model, messages=content, max_tokens=3, extra_headers=parent)
+
+    def told() -> dict[str, Told]:
+        return {span.name: span for span in stack_traces.of(trace)}
+
+    eventually_sync(lambda: {"worker", "llm_request"} <= set(told()), "vLLM has told its span")
+    worker, engine = told()["worker"], told()["llm_request"]
+    assert engine.parent == worker.id
+    assert engine.attributes["gen_ai.usage.completion_tokens"] == 3
+    assert worker.start_ns <= engine.start_ns
