@@ -30,7 +30,9 @@ def run(*args, **env):
     return CliRunner().invoke(cli.app, args, env={"COLUMNS": "200", **env})
 
 
-COMMANDS = ["gateway", "worker", "up", "demo", "drain", "estimate", "explain", "openapi", "settings", "version"]
+COMMANDS = [
+    "gateway", "worker", "up", "demo", "drain", "estimate", "explain", "log-level", "openapi", "settings", "version",
+]  # fmt: skip
 
 
 def test_there_are_these_commands():

@@ -13,6 +13,7 @@ import typer
 from tessera import __version__, batch_client, dead
 from tessera.explain import explain
 from tessera.flags import RedisUrl, read_settings, refusal, require_redis
+from tessera.log_level import log_level
 from tessera.settings import SIMULATED, Settings
 
 _T = TypeVar("_T")
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.add_typer(dead.app, name="dead")
 app.add_typer(batch_client.app, name="batch")
 app.command()(explain)
+app.command("log-level")(log_level)
 
 Port = Annotated[int | None, typer.Option(help="Port that the gateway listens on.", envvar="TESSERA_PORT")]
 Host = Annotated[str | None, typer.Option(help="Address that the gateway listens on.", envvar="TESSERA_HOST")]

@@ -27,7 +27,18 @@ from tessera.gateway.response_keeper import ResponseKeeper
 from tessera.gateway.unattended import Unattended
 from tessera.gateway.upkeep import Upkeep
 from tessera.media import MediaStage, RedisMediaStore, SandboxDecoder, ThreadDecoder
-from tessera.queue import Broker, Directory, Explanations, Named, PromptStore, Records, ReplyHub, connect
+from tessera.queue import (
+    Broker,
+    Directory,
+    Explanations,
+    FollowedLogLevel,
+    LogLevels,
+    Named,
+    PromptStore,
+    Records,
+    ReplyHub,
+    connect,
+)
 from tessera.responses import Shelf
 from tessera.settings import Settings
 from tessera.telemetry.tracing import tracing
@@ -107,7 +118,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         inherited = InheritedMedia(store, records, settings)
         files = open_files(redis, settings)
         responses = ResponseKeeper(Shelf(redis, settings), records, broker, settings)
-        kept = (hub, catalogue, upkeep, abandoned, unattended, inherited, store, queued, watch, responses)
+        level = FollowedLogLevel(LogLevels(redis, broker.keys), "gateway", settings)
+        kept = (hub, catalogue, upkeep, abandoned, unattended, inherited, store, queued, watch, responses, level)
         runs = [part.run for part in kept] + ([files.run] if files is not None else [])
         tasks = [asyncio.create_task(_keep_going(run)) for run in runs]
         stack.push_async_callback(_end, tasks)

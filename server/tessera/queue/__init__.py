@@ -23,6 +23,7 @@ from tessera.queue.job import (
     spellings_of,
 )
 from tessera.queue.log import Append, Part, Place, Unwritten
+from tessera.queue.log_levels import LOG_PARTS, FollowedLogLevel, LogLevels, LogPart
 from tessera.queue.once import Once
 from tessera.queue.prompt_store import PromptStore
 from tessera.queue.reaped import Reaped
@@ -34,6 +35,7 @@ from tessera.queue.wakeup import Wakeup
 
 __all__ = [
     "ITEM_COUNT_PATH",
+    "LOG_PARTS",
     "REDIS_UNAVAILABLE",
     "SPEECH_PATHS",
     "Address",
@@ -50,12 +52,15 @@ __all__ = [
     "Explanation",
     "Explanations",
     "Failure",
+    "FollowedLogLevel",
     "Happening",
     "Head",
     "Job",
     "JobName",
     "Lease",
     "Leases",
+    "LogLevels",
+    "LogPart",
     "Lost",
     "ModelCard",
     "Named",

@@ -17,6 +17,9 @@ from tessera.settings import Settings
 
 log = structlog.get_logger()
 
+# The most talkative first.
+LEVELS = ("debug", "info", "warning", "error")
+
 
 def configure(settings: Settings) -> None:
     """Set the level and the format for this process."""
@@ -35,11 +38,24 @@ def configure(settings: Settings) -> None:
         processors=[structlog.contextvars.merge_contextvars, *described, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        # Each line asks anew what is to be written, so that it can be changed (about 2 µs).
+        cache_logger_on_first_use=False,
     )
     _adopt_standard_logging(level, described, renderer)
     if not people:
         _adopt_uncaught_errors()
+
+
+def set_level(name: str) -> None:
+    """Change the least severe level that this process logs, one of ``LEVELS``."""
+    level = logging.getLevelName(name.upper())
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+    logging.getLogger().setLevel(_of_libraries(level))
+
+
+def _of_libraries(level: int) -> int:
+    # Libraries tell at `info` what they do at every request.
+    return max(level, logging.WARNING)
 
 
 def _adopt_standard_logging(
@@ -52,8 +68,7 @@ def _adopt_standard_logging(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
-    # Libraries tell at `info` what they do at every request.
-    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+    logging.basicConfig(handlers=[handler], level=_of_libraries(level), force=True)
     logging.captureWarnings(True)
 
 

@@ -8,7 +8,8 @@ from contextlib import AsyncExitStack
 import structlog
 
 from tessera.media import RedisMediaStore
-from tessera.queue import connect
+from tessera.queue import FollowedLogLevel, LogLevels, connect
+from tessera.queue.keys import Keys
 from tessera.settings import Settings
 from tessera.telemetry.tracing import tracing
 from tessera.worker.connector import MediaReader
@@ -62,6 +63,8 @@ class Replica:
             prompts=engine.prompts,
         )
         self._serving = asyncio.create_task(self._frontend.run())
+        level = FollowedLogLevel(LogLevels(redis, Keys(settings.redis_prefix)), "worker", settings)
+        stack.callback(asyncio.create_task(level.run()).cancel)
         if settings.worker_folder is not None:
             present = asyncio.create_task(self._be_present(Presence(settings.worker_folder), self._serving))
             stack.callback(present.cancel)
