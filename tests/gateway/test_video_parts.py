@@ -122,6 +122,23 @@ async def test_video_mme_tells_the_subtitles_of_the_frames_that_are_sent_and_no_
     assert found["text"]["tokens"] > bare["text"]["tokens"]
 
 
+async def test_no_frame_is_left_out_whose_subtitle_is_told(gateway, worker):
+    limits = {"image": 4, "video": 2}
+    await of_model(gateway, worker, NANO.to_json(), limits=limits, media={"video_sampling": "opencv"})
+
+    async def estimated(**fields):
+        told = await gateway.post(chat(worker.card.model, {**CLIP, **fields}), "/v1/estimate")
+        assert told.status == 200, told.body
+        return told.json["parts"][0]
+
+    whole = await estimated(subtitles=SRT)
+    few = await estimated(subtitles=SRT, max_visual_tokens=whole["tokens"] // 4)
+    assert few["tokens"] <= whole["tokens"] // 4
+    assert few["times_s"] == whole["times_s"]
+    bare = await estimated(max_visual_tokens=whole["tokens"] // 4)
+    assert len(bare["times_s"]) < len(whole["times_s"])
+
+
 async def test_subtitles_stand_with_the_frames_of_an_image_model(gateway, worker):
     content, _ = await queued(gateway, worker, {**CLIP, "subtitles": SRT})
     texts = [part["text"] for part in content[::2]]

@@ -12,6 +12,7 @@ from tessera.gateway.media_options import MediaOptions
 from tessera.gateway.media_part import MediaPart
 from tessera.gateway.planning import effective_family
 from tessera.gateway.visual_budget import BUDGET, DETAILS, MOST_TOKENS, VISUAL, PartLimit, VisualLimits
+from tessera.media import Modality
 from tessera.plan import Family
 from tessera.queue import ModelCard
 from tessera.settings import VisualDefaults
@@ -46,7 +47,9 @@ def read_limits(
         if budget is not None and any(p.modality in VISUAL for p in parts):
             raise _not_kept(BUDGET, BUDGET, why)
         return VisualLimits(None, paths, [None] * len(parts))
-    thin = can_thin(family, [p.modality for p in parts])
+    # What is said in a frame is told with its time: that frame stays.
+    subtitled = any(p.modality is Modality.VIDEO and p.item is not None for p in parts)
+    thin = not subtitled and can_thin(family, [p.modality for p in parts])
     limits = [_limit(p, family, usual, thin=thin) for p in parts]
     by_default = budget is None
     return VisualLimits(family, paths, limits, usual.visual_token_budget if by_default else budget, by_default, thin)
