@@ -31,7 +31,8 @@ def run(*args, **env):
 
 
 COMMANDS = [
-    "gateway", "worker", "up", "demo", "drain", "estimate", "explain", "log-level", "openapi", "settings", "version",
+    "gateway", "worker", "up", "demo", "drain", "estimate", "explain", "log-level", "openapi", "settings", "top",
+    "version",
 ]  # fmt: skip
 
 

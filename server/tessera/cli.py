@@ -15,6 +15,7 @@ from tessera.explain import explain
 from tessera.flags import RedisUrl, read_settings, refusal, require_redis
 from tessera.log_level import log_level
 from tessera.settings import SIMULATED, Settings
+from tessera.top import top
 
 _T = TypeVar("_T")
 
@@ -31,6 +32,7 @@ app.add_typer(dead.app, name="dead")
 app.add_typer(batch_client.app, name="batch")
 app.command()(explain)
 app.command("log-level")(log_level)
+app.command()(top)
 
 Port = Annotated[int | None, typer.Option(help="Port that the gateway listens on.", envvar="TESSERA_PORT")]
 Host = Annotated[str | None, typer.Option(help="Address that the gateway listens on.", envvar="TESSERA_HOST")]
