@@ -12,7 +12,7 @@ from tessera.files import is_file_id
 from tessera.gateway.file_content import FileContent
 from tessera.gateway.file_object import PURPOSES, DeletedFile, FileList, FileObject, read_purpose, read_ttl
 from tessera.gateway.form import expected_bytes, read_form
-from tessera.gateway.schema import ERRORS, described
+from tessera.gateway.schema import ERRORS, FORM_ERRORS, described
 from tessera.gateway.services import Services
 
 router = APIRouter(tags=["Files"])
@@ -28,7 +28,7 @@ _MISSING = {404: described("There is no file of this id, or no longer."), **RESP
 ROOM_ERRORS: dict[int | str, dict[str, Any]] = {
     400: ERRORS[400],
     413: described("The file is too large."),
-    415: described("The body is no form."),
+    **FORM_ERRORS,
     429: described("There are as many files, or bytes in them, as there may be."),
 }
 _FORM = {

@@ -65,6 +65,11 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     500: described("The server failed on this request."),
     503: described("No worker, or no queue, at the moment; `Retry-After` says when to come back."),
 }
+# Of what takes forms.
+FORM_ERRORS: dict[int | str, dict[str, Any]] = {
+    403: described("A web page sends it that may not."),
+    415: described("The body is no form."),
+}
 _MODEL = {
     "type": "string",
     "minLength": 1,
@@ -152,6 +157,7 @@ def operation(endpoint: Endpoint) -> dict[str, Any]:
         "responses": {
             200: {"description": "The answer, as vLLM gives it.", "content": answer, "headers": _ANSWER_HEADERS},
             **ERRORS,
+            **(FORM_ERRORS if endpoint.form else {}),
         },
         "openapi_extra": {"parameters": _DIRECTIVES, "requestBody": {"required": True, "content": content}},
     }
