@@ -21,6 +21,7 @@ from tessera.worker import subtitles
 from tessera.worker.answers import answer_of
 from tessera.worker.continuation import Continuation
 from tessera.worker.speech import SpeechForms, read_references
+from tessera.worker.speech_chat import SpeechChats
 from tessera.worker.speech_stream import SpeechStream
 
 PATH = SPEECH_PATHS[0]
@@ -150,6 +151,59 @@ def test_another_worker_goes_on_with_a_stream() -> None:
     new = continuation.feed(second.feed(chunk("He", 9) + chunk("llo", 9) + chunk("!", 9) + USAGE + DONE))
     new += continuation.rest(second.rest())
     assert [event.get("delta") or event["text"] for event in events(new)] == ["!", "Hello!"]
+
+
+async def chatting(request: Request) -> Response:
+    """Says what it was asked."""
+    asked = await request.json()
+    usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
+    message = {"role": "assistant", "content": f" {json.dumps(asked)}\n"}
+    return JSONResponse({"id": "chatcmpl-x", "choices": [{"message": message}], "usage": usage})
+
+
+async def chat(path: str = PATH, **asked: Any) -> httpx.Response:
+    app = SpeechChats(Starlette(routes=[Route("/v1/chat/completions", chatting, methods=["POST"])]))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+        return await client.post(path, json={"model": "m", "file": {"url": URL}, **asked})
+
+
+async def test_a_model_that_chats_is_asked_by_a_prompt() -> None:
+    answer = await chat(language="de", prompt="Bundestag", temperature=0.5, max_completion_tokens=7, made_up=1)
+    told = answer.json()
+    assert told["usage"] == {"type": "tokens", "input_tokens": 9, "output_tokens": 4, "total_tokens": 13}
+    asked = json.loads(told["text"])
+    [message] = asked.pop("messages")
+    assert asked == {"model": "m", "temperature": 0.5, "max_completion_tokens": 7}
+    sound, text = message["content"]
+    assert sound == {"type": "audio_url", "audio_url": {"url": URL}, "uuid": "a" * 64}
+    assert all(word in text["text"] for word in ("word for word", "`de`", "Bundestag"))
+    english = json.loads((await chat(SPEECH_PATHS[1])).json()["text"])
+    assert "in English" in english["messages"][0]["content"][1]["text"]
+    assert english["temperature"] == 0
+
+
+async def test_its_formats() -> None:
+    text = await chat(response_format="text")
+    assert text.headers["content-type"] == "text/plain; charset=utf-8"
+    assert json.loads(text.text)["model"] == "m"
+    streamed = json.loads((await chat(stream=True)).json()["choices"][0]["message"]["content"])
+    assert (streamed["stream"], streamed["stream_options"]) == (True, {"include_usage": True})
+    for wrong in ({"response_format": "diarized_json"}, {"use_beam_search": True}):
+        refused = await chat(**wrong)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, *wrong)
+
+
+def test_usage_is_counted_where_it_is_told() -> None:
+    for usage, counted in (
+        ({"type": "tokens", "input_tokens": 9, "output_tokens": 4}, {"prompt_tokens": 9, "completion_tokens": 4}),
+        ({"type": "duration", "seconds": 3}, {"type": "duration", "seconds": 3}),
+    ):
+        answer = answer_of(200, Job("j", "m", PATH, b"{}"), None, streamed=False)
+        raw = json.dumps({"text": "x", "usage": usage}).encode()
+        assert answer.feed(raw) + answer.rest() == raw
+        assert answer.usage == counted
+    text = answer_of(200, Job("j", "m", PATH, b"{}"), None, streamed=False)
+    assert (text.feed(b"Hello\n") + text.rest(), text.usage) == (b"Hello\n", {})
 
 
 class Reader:

@@ -44,6 +44,12 @@ class WorkerSettings(BaseSettings):
     )
     max_running_jobs: int = Field(0, ge=0, description="Jobs a replica runs at once; 0: as many as the engine can.")
 
+    transcribe_by_chat: bool = Field(
+        False,
+        description="Have a model that hears and chats, and is no transcriber, answer /v1/audio/transcriptions and "
+        "/v1/audio/translations too: it is asked by a prompt.",
+    )
+
     def resolved_model(self) -> str:
         """Path or hub name of the model to load.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tessera.queue import SPEECH_PATHS, Job
 from tessera.worker.answer import Answer, Document, Stream
-from tessera.worker.speech_stream import SpeechStream
+from tessera.worker.speech_stream import SpeechDocument, SpeechStream
 from tessera.worker.typed_stream import (
     MESSAGES,
     RESPONSES,
@@ -32,6 +32,8 @@ def answer_of(status: int, job: Job, fingerprint: str | None, *, streamed: bool)
         fingerprint: see ``Stream``.
     """
     if not streamed:
+        if job.path in SPEECH_PATHS:
+            return SpeechDocument(status, job)
         usage_of = _USAGES.get(job.path)
         return Document(status, job) if usage_of is None else TypedDocument(status, job, usage_of)
     typed = _STREAMS.get(job.path)

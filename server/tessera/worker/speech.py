@@ -11,10 +11,8 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import orjson
 import structlog
-from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tessera.errors import InvalidMedia
 from tessera.media import Modality, digest_of
@@ -22,14 +20,13 @@ from tessera.queue import SPEECH_PATHS
 from tessera.worker import subtitles
 from tessera.worker.bridge import vllm_name
 from tessera.worker.connector import MediaReader
+from tessera.worker.rewritten import TEXT, Remade, ask, is_json, json_of
 
 log = structlog.get_logger()
 
 TASK = "transcription"
 _SERVINGS = ("openai_serving_transcription", "openai_serving_translation")
 _DECODE = "_decode_and_chunk_speech_async"
-_JSON = b"application/json"
-_TEXT = b"text/plain; charset=utf-8"
 _LONGEST_REFERENCE = 256
 # By the format that the client asks for: the one that vLLM is asked for, and what is made of its answer.
 _MADE: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
@@ -104,63 +101,19 @@ class SpeechForms:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
-        if scope["type"] != "http" or scope["path"] not in SPEECH_PATHS or not _is_json(scope):
+        if scope["type"] != "http" or scope["path"] not in SPEECH_PATHS or not is_json(scope):
             await self._app(scope, receive, send)
             return
-        asked = orjson.loads(await Request(scope, receive).body())
-        make = None
+        asked = await json_of(scope, receive)
         wanted = asked.get("response_format")
         if asked.get("stream"):
             asked["stream_include_usage"] = True
         elif wanted in _MADE:
             asked["response_format"], make = _MADE[wanted]
+            send = Remade(send, lambda answer: make(answer).encode(), TEXT)
         boundary = secrets.token_hex(16)
-        form = _form(asked, boundary)
-        headers = [
-            *((name, value) for name, value in scope["headers"] if name not in (b"content-type", b"content-length")),
-            (b"content-type", f"multipart/form-data; boundary={boundary}".encode()),
-            (b"content-length", str(len(form)).encode()),
-        ]
-        sent = False
-
-        async def receive_form() -> Message:
-            nonlocal sent
-            if sent:
-                return await receive()
-            sent = True
-            return {"type": "http.request", "body": form, "more_body": False}
-
-        sender = send if make is None else _Remade(send, make)
-        await self._app({**scope, "headers": headers}, receive_form, sender)
-
-
-class _Remade:
-    """Makes another document of one, where that is no error."""
-
-    def __init__(self, send: Send, make: Callable[[dict[str, Any]], str]):
-        self._send = send
-        self._make = make
-        self._start: Message = {}
-        self._document = bytearray()
-
-    async def __call__(self, message: Message) -> None:
-        """ASGI's ``send``."""
-        if message["type"] == "http.response.start":
-            self._start = message
-            return
-        self._document += message.get("body", b"")
-        if message.get("more_body"):
-            return
-        body, start = bytes(self._document), self._start
-        if start["status"] < 400:
-            body = self._make(orjson.loads(body)).encode()
-            start = {**start, "headers": [(b"content-type", _TEXT), (b"content-length", str(len(body)).encode())]}
-        await self._send(start)
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-def _is_json(scope: Scope) -> bool:
-    return any(name == b"content-type" and value.startswith(_JSON) for name, value in scope["headers"])
+        form, kind = _form(asked, boundary), f"multipart/form-data; boundary={boundary}"
+        await ask(self._app, scope, receive, send, form, content_type=kind, path=scope["path"])
 
 
 def _form(asked: Mapping[str, Any], boundary: str) -> bytes:

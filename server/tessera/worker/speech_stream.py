@@ -1,4 +1,7 @@
-"""Streams of transcripts: vLLM sends chunks like a chat's, and OpenAI's clients read events that say what they are."""
+"""Transcripts on their way to the client.
+
+vLLM's streams are chunks like a chat's, and OpenAI's clients read events that say what they are.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import orjson
 
 from tessera.queue import Job
 from tessera.worker import engine_errors
+from tessera.worker.answer import Document
 from tessera.worker.events import data_of
 from tessera.worker.typed_stream import TypedStream
 
@@ -47,6 +51,18 @@ class SpeechStream(TypedStream):
             counts = {"input_tokens": heard, "output_tokens": said, "total_tokens": heard + said}
             done["usage"] = {"type": "tokens", **counts}
         return _event(done)
+
+
+class SpeechDocument(Document):
+    """A transcript in one piece; as text it does not tell of its usage."""
+
+    def rest(self) -> bytes:
+        """All of it; errors in OpenAI's form."""
+        document = super().rest()
+        if self.usage.get("type") == "tokens":
+            counted = (self.usage["input_tokens"], self.usage["output_tokens"])
+            self.usage = dict(zip(("prompt_tokens", "completion_tokens"), counted, strict=True))
+        return document
 
 
 def _event(content: dict[str, Any]) -> bytes:

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp
 
 from tessera.errors import TesseraError
 from tessera.media import MOST_FRAMES, MediaSpec
@@ -25,6 +26,7 @@ from tessera.worker.counted_items import CountedItems
 from tessera.worker.prompt_files import announce_prompts
 from tessera.worker.recorder import Recorder
 from tessera.worker.response_media import restore_media
+from tessera.worker.speech_chat import SpeechChats
 from tessera.worker.steps import StepCodec
 from tessera.worker.transcript import Codec
 
@@ -73,10 +75,10 @@ class VllmEngine:
             bridge.answer_errors(self.app, kind, validation.answer)
         self.fingerprint = bridge.system_fingerprint(self.app)
         tasks = bridge.tasks(self.app, self._client.model_config, await self._client.get_supported_tasks())
-        card = self._with_speech(self._describe(name, model, any_media_options, tasks))
+        card, app = self._with_speech(self._describe(name, model, any_media_options, tasks))
         self.prompts = announce_prompts(self.app, card.limits)
         self.card = replace(card, prompts=PromptFiles.digest_of(self.prompts) if self.prompts else "")
-        self.app = CountedItems(speech.SpeechForms(self.app), self._client, self._reader)
+        self.app = CountedItems(app, self._client, self._reader)
         log.info("engine_ready", model=name, seconds=round(time.monotonic() - started, 1), limits=self.card.limits)
 
     @property
@@ -89,15 +91,17 @@ class VllmEngine:
         self._client = None
         await self._stack.aclose()
 
-    def _with_speech(self, card: ModelCard) -> ModelCard:
-        """Have the application hear what gateways send, where the model transcribes."""
+    def _with_speech(self, card: ModelCard) -> tuple[ModelCard, ASGIApp]:
+        """The card and the application with ``/v1/audio/…``, where the model transcribes or may be asked to."""
         if speech.TASK not in card.tasks:
-            return card
+            if not (self._settings.transcribe_by_chat and "generate" in card.tasks and card.limits.get("audio")):
+                return card, self.app
+            return replace(card, tasks=[*card.tasks, speech.TASK]), SpeechChats(self.app)
         rate_hz, from_files = MediaSpec.from_json(card.media).audio_sample_rate_hz, self._settings.engine_port > 0
         found = speech.read_references(self.app, self._reader, rate_hz=rate_hz, allow_files=from_files)
         if found is None:
-            return replace(card, tasks=[task for task in card.tasks if task != speech.TASK])
-        return replace(card, speech=found)
+            return replace(card, tasks=[task for task in card.tasks if task != speech.TASK]), self.app
+        return replace(card, speech=found), speech.SpeechForms(self.app)
 
     def _describe(self, name: str, model: str, any_media_options: bool, tasks: list[str]) -> ModelCard:
         config = self._client.vllm_config
