@@ -154,6 +154,19 @@ async def test_what_is_longer_than_the_context_is_not_queued(gateway, worker, ma
     assert f"{NANO.image(448, 448).tokens} of `{param}[0].content[1]` (image)" in error["message"]
 
 
+@pytest.mark.parametrize("make", [message, response])
+async def test_long_strings_of_large_bodies_are_counted_whole(gateway, worker, make):
+    long = "The cat sat on the mat. " * 12_000
+    system = {"system": long} if make is message else {"instructions": long}
+    image = block() if make is message else part()
+    found = await estimated(gateway, make(worker.card.model, long, image, **system))
+    said = [{"type": "text", "text": long}, None]
+    chat = {"messages": [{"role": "system", "content": long}, {"role": "user", "content": said}]}
+    chat["add_special_tokens"] = make is response
+    assert found["text"]["tokens"] == COUNTER.chat(chat, {(1, 1): "image"}).tokens
+    assert (found["text"]["exact"], found["fits"]) == (True, False)
+
+
 async def test_parts_of_an_earlier_turn_are_told_apart(gateway, worker):
     first, _ = await asked(gateway, worker, input=[{"role": "user", "content": [part(max_visual_tokens=64)]}])
     small = [part(max_visual_tokens=64)] * 2

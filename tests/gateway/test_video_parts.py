@@ -147,6 +147,13 @@ async def test_subtitles_stand_with_the_frames_of_an_image_model(gateway, worker
     assert not any("Between" in text for text in texts)
 
 
+async def test_long_subtitles_in_a_large_body(gateway, worker):
+    other = "\n5\n01:00:00,000 --> 01:00:01,000\n" + "Not shown. " * 30_000
+    content, _ = await queued(gateway, worker, {**CLIP, "subtitles": SRT + other}, "What is said?")
+    assert content[0]["text"] == "Frame 1 at 0.0 s: (subtitles: The first)"
+    assert "Not shown" not in str(content)
+
+
 async def test_of_responses_too(gateway, worker):
     video = {**CLIP, "subtitles": SRT}
     body = {"model": worker.card.model, "input": [{"role": "user", "content": [video]}], "store": False}
