@@ -25,7 +25,7 @@ RESERVED = {
     # Metrics are not reached from outside.
     "api_key", "api_keys_file", "admin_key", "metrics_auth",
     "model", "served_model_name", "engine", "engine_args", "ray_address", "replicas", "gpus_per_replica",
-    "gpus_across_nodes", "engine_port", "worker_folder",
+    "gpus_across_nodes", "engine_port", "worker_folder", "worker_metrics_address",
 }  # fmt: skip
 
 _TEXT = {"type": "string"}

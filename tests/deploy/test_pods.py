@@ -180,6 +180,17 @@ def test_a_closed_cluster_has_no_way_out():
     assert reachable(find(objects, "NetworkPolicy", "tessera-gateway"), "10.20.0.5", 443), "the store of media"
 
 
+@pytest.mark.parametrize("runtime", ["deployment", "rayservice"])
+@pytest.mark.parametrize("port", [None, 9100])
+def test_prometheus_reaches_workers_metrics_where_they_have_a_port(runtime: str, port: int | None):
+    settings = {} if port is None else {"worker_metrics_port": port}
+    objects = render(values(settings=settings, models={"one": {"model": "m", "runtime": runtime}}))
+    rules = find(objects, "NetworkPolicy", "tessera-one")["spec"]["ingress"]
+    assert all(rule["from"] for rule in rules), "none is for everybody"
+    usual = {8265, 52365, 8000, 8080} if runtime == "rayservice" else set()
+    assert {p["port"] for rule in rules for p in rule.get("ports", [])} == usual | ({port} if port else set())
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_exceptions_lie_within_their_blocks(case: str):
     """Otherwise Kubernetes refuses the policy."""

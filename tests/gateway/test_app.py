@@ -140,6 +140,7 @@ def test_the_description_has_every_path_and_resolves():
         "/ping",
         "/version",
         "/metrics",
+        "/sd/workers",
     }
     for reference in _references(described):
         node = described

@@ -22,7 +22,7 @@ from tests.gateway.scripted import DOCUMENT, USAGE, chat
 from tests.polling import eventually
 
 ALICE, BOB = "sk-alice", "sk-bob"
-OPEN = {"/livez", "/readyz", "/health", "/ping", "/metrics"}
+OPEN = {"/livez", "/readyz", "/health", "/ping", "/metrics", "/sd/workers"}
 
 
 def bearer(key):

@@ -25,6 +25,7 @@ from tessera.gateway import (
     realtime,
     requests,
     responses,
+    service_discovery,
     uploads,
 )
 from tessera.gateway.authentication import Authentication, describe_keys, open_paths
@@ -90,7 +91,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.draining = False
     metrics.BUILD.labels(__version__).set(1)
     for resource in (
-        generation, realtime, responses, estimate, requests, files, uploads, batches, models, health, admin,
+        generation, realtime, responses, estimate, requests, files, uploads, batches, models, health,
+        service_discovery, admin,
     ):  # fmt: skip
         app.include_router(resource.router)
     add_docs(app)

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 # Whoever probes or scrapes has no key; all else needs one, also what is not there.
 PROBES = frozenset({"/livez", "/readyz", "/health", "/ping"})
-METRICS = "/metrics"
+METRICS = frozenset({"/metrics", "/sd/workers"})
 # All below it asks for the operator's own key, also what is not there, and where clients need none.
 ADMINISTRATION = "/admin"
 _SCHEME = b"bearer"
@@ -34,7 +34,7 @@ _SCHEMES = {
 
 def open_paths(settings: Settings) -> frozenset[str]:
     """Paths that answer without a key."""
-    return PROBES if settings.metrics_auth else PROBES | {METRICS}
+    return PROBES if settings.metrics_auth else PROBES | METRICS
 
 
 class Authentication:

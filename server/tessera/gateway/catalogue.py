@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from tessera.errors import ModelNotFound, NoWorker, QueueUnavailable
-from tessera.queue import REDIS_UNAVAILABLE, Directory, ServedModel
+from tessera.queue import REDIS_UNAVAILABLE, Directory, ModelCard, ServedModel, reach
 from tessera.settings import Settings
 from tessera.telemetry.outage import Outage
 
@@ -86,6 +86,11 @@ class Catalogue:
         else:
             self._outage.works("refresh")
             self.reachable = True
+
+    async def workers(self) -> list[tuple[str, ModelCard]]:
+        """Live workers by id, and what each serves. Raises ``QueueUnavailable``."""
+        async with reach(self._settings):
+            return await self._directory.workers()
 
     async def run(self) -> None:
         """Refresh until cancelled."""

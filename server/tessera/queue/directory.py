@@ -38,6 +38,7 @@ class ModelCard:
             ``transcription``, …), and for what vLLM has no word for: ``score``, ``tokenize``, ``chat_batch``.
         speech: of one that transcribes: ``clip_s``, the longest sound that is one sequence of its engine (0: any), and
             ``segments``, whether it tells times.
+        metrics: address and port of this worker's own metrics; empty: there are none.
     """
 
     model: str
@@ -54,6 +55,7 @@ class ModelCard:
     speech: dict[str, Any] = field(default_factory=dict)
     # Workers of a version that did not say know nothing else.
     tasks: list[str] = field(default_factory=lambda: ["generate"])
+    metrics: str = ""
 
     def encode(self) -> bytes:
         """As stored."""
@@ -120,6 +122,18 @@ class Directory:
                 workers = serving[name.decode()]
                 found.append(ServedModel(card, workers, 0.0 if workers else silent_ms / 1000))
         return sorted(found, key=lambda m: m.card.model)
+
+    async def workers(self) -> list[tuple[str, ModelCard]]:
+        """Live workers and their cards, by id; those whose card cannot be read are left out."""
+        workers, cards, _ = self._keys
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.zrange(workers, 0, -1, withscores=True)
+            pipe.hgetall(cards)
+            (seconds, _), expiries, told = await pipe.execute()
+        live = sorted(worker for worker, expires_ms in expiries if expires_ms > seconds * 1000)
+        found = [(worker.decode(), _card(told[worker])) for worker in live if worker in told]
+        return [(worker, card) for worker, card in found if card is not None]
 
     def _tell_damaged(self, cards: set[bytes]) -> None:
         """Log cards that cannot be read, each once: their workers announce them again."""

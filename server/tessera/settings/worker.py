@@ -36,6 +36,16 @@ class WorkerSettings(BaseSettings):
     engine_port: int = Field(
         0, ge=0, le=65535, description="Also serve vLLM's own application on this loopback port; 0: do not."
     )
+    worker_metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Serve the worker's metrics, vLLM's own among them, on this port of all addresses, and announce it "
+        "to gateways' `/sd/workers`; 0: do not.",
+    )
+    worker_metrics_address: str = Field(
+        "", description="Address to announce with it; empty: the one that this machine has on its way to Redis."
+    )
     media_cache_bytes: int = Field(
         256 * MIB, ge=0, description="Decoded media that a replica keeps in memory for requests that ask for it again."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import structlog
 
@@ -16,6 +17,7 @@ from tessera.worker.connector import MediaReader
 from tessera.worker.engine_port import serve_engine_port
 from tessera.worker.engines import Engine, build_engine
 from tessera.worker.frontend import Frontend
+from tessera.worker.metrics_port import serve_metrics
 from tessera.worker.presence import POLL_S, Presence
 
 log = structlog.get_logger()
@@ -51,12 +53,12 @@ class Replica:
         await self._engine.start()
         if settings.engine_port:
             await stack.enter_async_context(serve_engine_port(self._engine.app, settings.engine_port))
-        engine = self._engine
+        engine, metrics = self._engine, await stack.enter_async_context(serve_metrics(settings))
         self._frontend = Frontend(
             settings,
             redis,
             engine.app,
-            engine.card,
+            replace(engine.card, metrics=metrics),
             lambda: engine.dead,
             fingerprint=engine.fingerprint,
             codec=engine.codec,
