@@ -93,7 +93,8 @@ def stack_traces() -> Iterator[Collector]:
 def stack(tmp_path_factory: pytest.TempPathFactory, stack_traces: Collector) -> Iterator[RunningStack]:
     """The whole server, started once by the command that users type; tests that break it wait until it has healed."""
     traced = {"TESSERA_OTLP_ENDPOINT": stack_traces.url, "TESSERA_TRACE_PERCENT": "0"}
-    with running_stack(tmp_path_factory.mktemp("stack"), **traced) as running:
+    hearing = {"TESSERA_TRANSCRIBE_BY_CHAT": "1"}
+    with running_stack(tmp_path_factory.mktemp("stack"), **traced, **hearing) as running:
         yield running
 
 

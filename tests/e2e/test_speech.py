@@ -47,12 +47,12 @@ def long_sound(clips: float = 3.5) -> bytes:
     return written.getvalue()
 
 
-def client(url: str) -> openai.OpenAI:
+def client_of(url: str) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0)
 
 
 def answer(url: str, path: str, sound: bytes, **fields: Any) -> Any:
-    with client(url) as asking:
+    with client_of(url) as asking:
         files = {"file": ("a.wav", sound)}
         options: Any = {"headers": {"Content-Type": "multipart/form-data"}}
         body = {**ASKED, **fields}
@@ -76,7 +76,7 @@ def test_a_transcript_is_what_vllm_makes_of_the_file(hearing: RunningStack, path
 
 def test_what_openais_client_gets(hearing: RunningStack) -> None:
     sound = ("beeps.wav", audio())
-    with client(hearing.url) as asking:
+    with client_of(hearing.url) as asking:
         ask = asking.audio.transcriptions.create
         plain = ask(file=sound, **ASKED)
         assert plain.usage is not None
@@ -99,7 +99,7 @@ def test_what_openais_client_gets(hearing: RunningStack) -> None:
 
 
 def test_a_long_sound_is_streamed_clip_by_clip(hearing: RunningStack) -> None:
-    with client(hearing.url) as asking:
+    with client_of(hearing.url) as asking:
         ask = asking.audio.transcriptions.create
         *_, done = ask(file=("a.wav", long_sound()), stream=True, **ASKED)
         assert done.text == ask(file=("a.wav", long_sound()), **ASKED).text
@@ -109,8 +109,22 @@ def test_what_is_wrong_is_told_as_ever(hearing: RunningStack) -> None:
     listed = json.loads(hearing.get(f"/v1/models/{NAME}")[1])
     assert {form.path for form in FORMS} <= set(listed["endpoints"])
     assert "/v1/chat/completions" not in listed["endpoints"]
-    with client(hearing.url) as asking:
+    with client_of(hearing.url) as asking:
         with pytest.raises(openai.BadRequestError, match="Unsupported language"):
             asking.audio.transcriptions.create(model=NAME, file=("a.wav", audio()), language="xx")
         with pytest.raises(openai.BadRequestError, match=r"asked: .*/v1/audio/transcriptions"):
             asking.chat.completions.create(model=NAME, messages=[{"role": "user", "content": "Hello"}])
+
+
+def test_a_model_that_hears_and_chats_is_asked_by_a_prompt(client: openai.OpenAI, stack: RunningStack) -> None:
+    asked: dict[str, Any] = {"model": stack.model, "file": ("beeps.wav", audio())}
+    ask = client.audio.transcriptions.create
+    plain = ask(**asked)
+    assert "three" in plain.text.lower()
+    assert plain.usage is not None
+    assert plain.usage.type == "tokens"
+    *deltas, done = ask(stream=True, **asked)
+    assert done.text == "".join(event.delta for event in deltas)
+    assert done.text.strip() == plain.text
+    with pytest.raises(openai.BadRequestError, match="tells times"):
+        ask(response_format="srt", **asked)
