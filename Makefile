@@ -21,15 +21,18 @@ demo: install ## Start everything, ask about an image, a clip and a sound, print
 up: install ## Start everything and keep it running; Ctrl-C stops
 	@exec $(BIN)/tessera up
 
+# In the order of their names: by the number of their tests, as pytest-xdist has it, the longest, of one test each, come last.
+AT_ONCE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
 .PHONY: test
 test: install tools lint ## Run all tests, the end-to-end ones on real Redis, Ray and vLLM included
-# Two at a time, file by file: most of these tests wait for something. The others have the machine for themselves.
-	@$(BIN)/pytest -m "not e2e" --numprocesses 2 --dist loadfile --cov --cov-report=
+# Several at a time, file by file: most of these tests wait for something. The others have the machine for themselves.
+	@$(BIN)/pytest -m "not e2e" $(AT_ONCE) --cov --cov-report=
 	@$(BIN)/pytest -m e2e --cov --cov-append --cov-report=term --cov-fail-under=90
 
 .PHONY: test-quick
 test-quick: install $(VENV)/node_modules/.installed ## Run the tests that need no vLLM
-	@$(BIN)/pytest -m "not e2e" --numprocesses 2 --dist loadfile
+	@$(BIN)/pytest -m "not e2e" $(AT_ONCE)
 
 .PHONY: test-families
 test-families: install ## Compare estimates with what real vLLM counts of tiny models of several families (minutes)
