@@ -42,6 +42,10 @@ test-families: install ## Compare estimates with what real vLLM counts of tiny m
 test-failover: install tools ## Kill and stop nodes of a Redis Cluster, and the server behind Sentinels, under load (minutes)
 	@TESSERA_TEST_FAILOVER=1 $(BIN)/pytest tests/gateway/test_topologies.py
 
+.PHONY: test-description
+test-description: install ## Ask for ten times as much of what openapi.yaml allows and forbids (minutes)
+	@TESSERA_TEST_EXAMPLES=10 $(BIN)/pytest --timeout 1200 tests/gateway/test_description.py
+
 .PHONY: lint
 lint: install ## Check format, style, types and the direction of imports
 	@$(BIN)/ruff format --check .

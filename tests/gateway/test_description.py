@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -34,9 +35,10 @@ OF_MEDIA = {
     "media_type_mismatch",
     "too_many_media_parts",
 }
+TIMES = int(os.environ.get("TESSERA_TEST_EXAMPLES", "1"))
 # A body that fails is shown as it is: to look for a smaller one takes minutes.
 QUICK = settings(
-    max_examples=40,
+    max_examples=20 * TIMES,
     deadline=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
@@ -56,7 +58,7 @@ def unsaid(error: dict[str, Any]) -> bool:
     )
 
 
-FEWER = settings(QUICK, max_examples=8)
+FEWER = settings(QUICK, max_examples=4 * TIMES)
 
 
 @pytest.mark.parametrize("path", GENERATING)
