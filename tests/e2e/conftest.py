@@ -5,9 +5,16 @@ from collections.abc import AsyncIterator, Iterator
 import openai
 import pytest
 
+from models.nano.voices import VoiceBank
 from tests.stack import RunningStack
 
 pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="session")
+def voices(tmp_path_factory: pytest.TempPathFactory) -> VoiceBank:
+    """The voices of the evaluation, made once: it takes two cores 20 seconds."""
+    return VoiceBank(tmp_path_factory.mktemp("voices"))
 
 
 @pytest.fixture

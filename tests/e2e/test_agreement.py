@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -25,10 +24,10 @@ def precise(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
         yield running
 
 
-async def test_same_tokens(precise: RunningStack, tmp_path: Path) -> None:
+async def test_same_tokens(precise: RunningStack, voices: VoiceBank) -> None:
     reference = Reference(EMBEDDED_MODEL, torch.float32)
     try:
-        agreements = await compare(precise.url, precise.model, reference, VoiceBank(tmp_path), PROMPTS)
+        agreements = await compare(precise.url, precise.model, reference, voices, PROMPTS)
     finally:
         await reference.aclose()
     assert [one.kind for one in agreements] == list(KINDS)

@@ -21,11 +21,10 @@ EXAMPLES = 60
 IMPROBABLE = 1e-5
 
 
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
-    folder = tmp_path_factory.mktemp("nano")
-    check(folder)
-    return {row.name: row for row in (*table(VoiceBank(folder)), *reading_curve())}
+@pytest.fixture
+def rows(tmp_path: Path, voices: VoiceBank) -> dict[str, Row]:
+    check(tmp_path)
+    return {row.name: row for row in (*table(voices), *reading_curve())}
 
 
 def least(share: float, asked: int, improbable: float = IMPROBABLE) -> int:
