@@ -54,6 +54,13 @@ class RunningStack:
         """Sum of a metric of vLLM over its labels."""
         return metric(_get(f"{self.direct_url}/metrics")[1].decode(), name)
 
+    def worker_metrics(self) -> str:
+        """What the one worker that Prometheus finds tells it."""
+        [group] = json.loads(self.get("/sd/workers")[1])
+        assert group["labels"]["model"] == self.model
+        [target] = group["targets"]
+        return _get(f"http://{target}/metrics")[1].decode()
+
     def descendant(self, text: str) -> psutil.Process:
         """The youngest descendant with ``text`` in its command line or name."""
         return _youngest(self.process, text)
@@ -81,6 +88,7 @@ def _running_stack(folder: Path, scratch: Path, env: dict[str, str]) -> Iterator
         **os.environ,
         "TESSERA_PORT": str(port),
         "TESSERA_ENGINE_PORT": str(direct_port),
+        "TESSERA_WORKER_METRICS_PORT": str(free_port()),
         "TESSERA_MEDIA_ALLOW_PRIVATE_NETWORKS": "1",
         "TESSERA_MEDIA_FETCH_TIMEOUT_S": "3",
         "TMPDIR": str(scratch),

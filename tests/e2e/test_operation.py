@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.media import image_part, picture, text_part, user
 from tests.polling import eventually_sync
-from tests.stack import RunningStack
+from tests.stack import RunningStack, metric
 from tests.telemetry.collector import Collector, Told
 
 pytestmark = pytest.mark.e2e
@@ -64,6 +64,13 @@ def test_a_worker_tells_where_its_media_came_from_beside_what_vllm_tells(
     content = user(image_part(picture("#123457")), text_part("Hi"))
     client.chat.completions.create(model=stack.model, messages=content, max_tokens=1)
     assert read() > before
+    assert metric(stack.worker_metrics(), "tessera_worker_media_reads_total") == read()
+    assert "vllm:kv_cache_usage_perc" in stack.worker_metrics()
+
+    def generated() -> float:
+        return metric(stack.worker_metrics(), "vllm:generation_tokens_total")
+
+    eventually_sync(lambda: generated() > 0, "what the engine counts is where Prometheus looks")
     assert stack.engine_metric("tessera_worker_media_kept_bytes") > 0
 
 
