@@ -27,8 +27,9 @@ AT_ONCE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 .PHONY: test
 test: install tools lint ## Run all tests, the end-to-end ones on real Redis, Ray and vLLM included
 # Several at a time, file by file: most of these tests wait for something. The others have the machine for themselves.
-	@$(BIN)/pytest -m "not e2e" $(AT_ONCE) --cov --cov-report=
-	@$(BIN)/pytest -m e2e --cov --cov-append --cov-report=term --cov-fail-under=90
+	@$(BIN)/pytest -m "not e2e" $(AT_ONCE) --cov --cov-report=term --cov-fail-under=90
+# Not traced: each process that imports vLLM would take half as long again to start.
+	@$(BIN)/pytest -m e2e
 
 .PHONY: test-quick
 test-quick: install $(VENV)/node_modules/.installed ## Run the tests that need no vLLM
