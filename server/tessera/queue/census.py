@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import redis.asyncio as aioredis
+from redis.exceptions import ResponseError
 
 from tessera.queue.damage import sound
 from tessera.queue.keys import Keys
@@ -12,6 +13,8 @@ from tessera.queue.keys import Keys
 # From these places in the queue on jobs are of batches, or are to run alone (`BATCH` and `SUSPECT` in lua/common.lua).
 BATCH_ORDER = 2**39
 SUSPECT_ORDER = 2**40
+
+_CLOCK = "return redis.call('TIME')"
 
 
 class Census(NamedTuple):
@@ -75,12 +78,12 @@ def number_of(stored: Any) -> int:
 
 async def _age_s(redis: aioredis.Redis, job: str) -> float:
     """How long ago a job came, by Redis' clock; 0 where it has gone meanwhile."""
-    async with redis.pipeline(transaction=False) as pipe:
-        pipe.hget(job, "arrived_ms")
-        pipe.time()
-        arrived, now = [sound(answer) for answer in await pipe.execute(raise_on_error=False)]
-    arrived_ms = number_of(arrived)
-    if not 0 < arrived_ms < 2**53 or not now:
+    try:
+        arrived_ms = number_of(await redis.hget(job, "arrived_ms"))
+    except ResponseError as error:
+        arrived_ms = number_of(sound(error))
+    if not 0 < arrived_ms < 2**53:
         return 0.0
-    seconds, microseconds = map(int, now)
+    # Not by TIME itself: of a Cluster, it is the clock of the node that has the job which counts.
+    seconds, microseconds = map(int, await redis.eval(_CLOCK, 1, job))
     return max(0.0, seconds + microseconds / 1e6 - arrived_ms / 1e3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import redis.asyncio as aioredis
@@ -125,14 +125,10 @@ class Directory:
 
     async def workers(self) -> list[tuple[str, ModelCard]]:
         """Live workers and their cards, by id; those whose card cannot be read are left out."""
-        workers, cards, _ = self._keys
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.time()
-            pipe.zrange(workers, 0, -1, withscores=True)
-            pipe.hgetall(cards)
-            (seconds, _), expiries, told = await pipe.execute()
-        live = sorted(worker for worker, expires_ms in expiries if expires_ms > seconds * 1000)
-        found = [(worker.decode(), _card(told[worker])) for worker in live if worker in told]
+        _, cards, _ = self._keys
+        await self._models(keys=self._keys)  # removes those that are silent
+        told: dict[bytes, bytes] = cast("Any", await self._redis.hgetall(cards))
+        found = [(worker.decode(), _card(raw)) for worker, raw in sorted(told.items())]
         return [(worker, card) for worker, card in found if card is not None]
 
     def _tell_damaged(self, cards: set[bytes]) -> None:
