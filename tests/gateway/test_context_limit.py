@@ -30,9 +30,13 @@ def prepared(gateway, monkeypatch):
     stage = gateway.app.state.services.stage
     prepare = stage.prepare
 
+    # One after the other: the same picture is decoded once, and all that wait for it would have it in the same moment.
+    turn = asyncio.Lock()
+
     async def watched(modality, source, *args, **options):
-        item = await prepare(modality, source, *args, **options)
-        seen.append(source)
+        async with turn:
+            item = await prepare(modality, source, *args, **options)
+            seen.append(source)
         return item
 
     monkeypatch.setattr(type(stage), "prepare", lambda self, *args, **options: watched(*args, **options))
