@@ -34,6 +34,7 @@ from tessera.batch_client.server import Server as BatchServer
 from tessera.batch_client.server import Unreachable
 from tessera.local.up import ended_by_signals
 from tessera.settings import MIB, SIMULATED
+from tessera.worker.simulated.speech import Voice
 
 WIDTH = 130  # characters
 # Of people's answers, and of those to lines.
@@ -41,7 +42,7 @@ TOKENS = 8
 POLL_S = 0.5
 # People's time to first token beside a batch, as a multiple of that without one.
 MOST_LONGER = 1.1
-_ENDPOINT = "/v1/chat/completions"
+_ENDPOINT = "/v1/completions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +162,14 @@ async def _run(plan: Plan, server: Server, folder: Path) -> Outcome:
     return Outcome(alone, beside, took_s, wrong, (before, most))
 
 
+def _prompt(number: int) -> str:
+    return f"Number {number}"
+
+
 def _write(path: Path, model: str, lines: int) -> None:
     with path.open("wb") as file:
         for n in range(lines):
-            message = {"role": "user", "content": f"Number {n}"}
-            body = {"model": model, "messages": [message], "max_tokens": TOKENS, "ignore_eos": True}
+            body = {"model": model, "prompt": _prompt(n), "max_tokens": TOKENS, "ignore_eos": True}
             file.write(orjson.dumps({"custom_id": f"r{n}", "method": "POST", "url": _ENDPOINT, "body": body}) + b"\n")
 
 
@@ -228,17 +232,18 @@ async def _wrong(batches: BatchServer, batch: dict[str, Any], lines: int, path: 
     if counts != ("completed", lines, None):
         return f"it ended as `{batch['status']}`, with {batch['request_counts']}"
     await batches.download(batch["output_file_id"], path)
-    said: set[str] = set()
+    found = 0
     with path.open("rb") as file:
-        for n, raw in enumerate(file):
+        for raw in file:
             answer = orjson.loads(raw)
-            if answer["custom_id"] != f"r{n}":
-                return f"answer {n} is that of {answer['custom_id']}"
-            tokens = answer["response"]["body"]["choices"][0]["message"]["content"].split()
-            if [int(token.split(".")[1]) for token in tokens] != list(range(TOKENS)):
-                return f"the answer of r{n} is not whole: {' '.join(tokens)}"
-            said.add(tokens[0])
-    return "" if len(said) == lines else f"{lines - len(said)} lines have the answer of another one, or none"
+            if answer["custom_id"] != f"r{found}":
+                return f"answer {found} is that of {answer['custom_id']}"
+            voice = Voice(_prompt(found).encode(), 0)
+            text = answer["response"]["body"]["choices"][0]["text"]
+            if text != "".join(map(voice.token, range(TOKENS))):
+                return f"the answer of r{found} is not its own:{text}"
+            found += 1
+    return "" if found == lines else f"{lines - found} lines have no answer"
 
 
 def _show(outcome: Outcome, plan: Plan, console: Console) -> bool:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from loadtests import bench_batch
 from loadtests.bench_batch import Outcome, People, Plan
+from tessera.worker.simulated.speech import Voice
 
 PLAN = Plan(lines=3, every_s=0.1, seconds=1.0, step_ms=1.0, harm=False)
 
@@ -47,14 +48,13 @@ class Batches:
 
     async def download(self, file_id: str, path: Path) -> None:
         answers = [
-            {"custom_id": name, "response": {"body": {"choices": [{"message": {"content": said}}]}}}
-            for name, said in self.lines
+            {"custom_id": name, "response": {"body": {"choices": [{"text": said}]}}} for name, said in self.lines
         ]
         path.write_bytes(b"".join(orjson.dumps(answer) + b"\n" for answer in answers))  # noqa: ASYNC240  # a few bytes
 
 
 def said(n: int) -> str:
-    return " ".join(f"{n:04x}.{i}" for i in range(bench_batch.TOKENS))
+    return "".join(map(Voice(f"Number {n}".encode(), 0).token, range(bench_batch.TOKENS)))
 
 
 GOOD = [(f"r{n}", said(n)) for n in range(3)]
@@ -65,9 +65,9 @@ GOOD = [(f"r{n}", said(n)) for n in range(3)]
     [
         (GOOD, ""),
         ([GOOD[0], GOOD[2], GOOD[1]], "answer 1 is that of r2"),
-        ([GOOD[0], GOOD[1], ("r2", said(1))], "1 lines have the answer of another one"),
-        ([GOOD[0], GOOD[1], ("r2", said(2)[:-7])], "the answer of r2 is not whole"),
-        (GOOD[:2], "1 lines have the answer of another one"),
+        ([GOOD[0], GOOD[1], ("r2", said(1))], "the answer of r2 is not its own"),
+        ([GOOD[0], GOOD[1], ("r2", said(2)[:-7])], "the answer of r2 is not its own"),
+        (GOOD[:2], "1 lines have no answer"),
     ],
     ids=["good", "another order", "another's answer", "cut short", "a line is missing"],
 )
