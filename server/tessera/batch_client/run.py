@@ -69,6 +69,8 @@ async def run(job: Job, url: str, key: str, console: Console) -> int:
         except Unreachable as error:
             raise BatchFailed(str(error)) from error
     Note.beside(job.output).unlink(missing_ok=True)
+    if ended["status"] != "completed":
+        raise BatchFailed("\n".join([f"The batch has ended as `{ended['status']}`.", *_problems(ended)]))
     return int(ended["request_counts"]["failed"])
 
 
@@ -177,11 +179,6 @@ async def _collect(job: Job, server: Server, batch: dict[str, Any]) -> None:
             if batch[name]:
                 with suppress(Refused):
                     await server.forget(batch[name])
-    if batch["status"] != "completed":
-        Note.beside(job.output).unlink(missing_ok=True)
-        raise BatchFailed("\n".join([f"The batch has ended as `{batch['status']}`.", *_problems(batch)]))
-    if problems := _problems(batch):
-        raise BatchFailed("\n".join(problems))
 
 
 def _problems(batch: dict[str, Any]) -> list[str]:
