@@ -43,6 +43,10 @@ test-families: install ## Compare estimates with what real vLLM counts of tiny m
 test-failover: install tools ## Kill and stop nodes of a Redis Cluster, and the server behind Sentinels, under load (minutes)
 	@TESSERA_TEST_FAILOVER=1 $(BIN)/pytest tests/gateway/test_topologies.py
 
+.PHONY: test-long-streams
+test-long-streams: install tools ## Have streams last half an hour behind nginx and HAProxy
+	@TESSERA_TEST_STREAM_SECONDS=1800 $(BIN)/pytest -s tests/gateway/test_long_streams.py
+
 .PHONY: test-description
 test-description: install ## Ask for ten times as much of what openapi.yaml allows and forbids (minutes)
 	@TESSERA_TEST_EXAMPLES=10 $(BIN)/pytest --timeout 1200 tests/gateway/test_description.py

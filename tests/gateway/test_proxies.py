@@ -5,26 +5,19 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import re
-import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import aiohttp
 import pydantic
 import pytest
 from structlog.testing import capture_logs
 
-from tessera.local.stack import free_port
 from tessera.queue import Data, End
 from tessera.settings import Settings
+from tests.gateway.proxies import PROXIES, proxy
 from tests.gateway.raw import connected
 from tests.gateway.scripted import STREAM, Gateway, chat, event
 from tests.polling import eventually
 
-CONFIGURATIONS = Path(__file__).parents[2] / "deploy" / "proxies"
 # Linux has all of 127.0.0.0/8: a client that cannot be taken for the proxy beside it.
 ELSEWHERE = "127.0.0.9"
 KEY = {"Authorization": "Bearer sk-right"}
@@ -94,56 +87,11 @@ def test_what_is_no_address_is_refused(wrong):
 # --- Behind real ones -------------------------------------------------------------------------------------------
 
 
-def configuration(name: str, listens: int, gateway: int, folder: Path) -> Path:
-    """The documented file, with addresses of this machine. Of its two gateways one is away."""
-    text = (CONFIGURATIONS / name).read_text()
-    for host, port in (("gateway-1", free_port()), ("gateway-2", gateway)):
-        text = text.replace(f"{host}:8000", f"127.0.0.1:{port}")
-    text, times = re.subn(r"(listen |bind ):?80\b", rf"\g<1>127.0.0.1:{listens}", text)
-    assert times == 1
-    # A test machine may have few file descriptors.
-    text = re.sub(r"(maxconn|worker_connections) \d+", r"\1 256", text)
-    # Distributions' own defaults for what is written where.
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    places = "".join(f"{kind}_temp_path {folder};" for kind in kinds)
-    path = folder / name
-    path.write_text(text.replace("http {", f"http {{ access_log off; {places}", 1))
-    return path
-
-
-@asynccontextmanager
-async def proxy(kind: str, gateway: Gateway, folder: Path) -> AsyncIterator[str]:
-    """The address of one that runs."""
-    port = free_port()
-    if kind == "nginx":
-        path = configuration("nginx.conf", port, gateway.port, folder)
-        own = f"daemon off; pid {folder}/pid; error_log stderr;"
-        argv = ["nginx", "-p", str(folder), "-e", "stderr", "-c", str(path), "-g", own]
-    else:
-        argv = ["haproxy", "-db", "-f", str(configuration("haproxy.cfg", port, gateway.port, folder))]
-    process = subprocess.Popen(argv, stderr=sys.stderr)  # noqa: ASYNC220
-
-    async def listens() -> bool:
-        assert process.poll() is None
-        try:
-            async with connected(port):
-                return True
-        except ConnectionRefusedError:
-            return False
-
-    try:
-        await eventually(listens, "the proxy listens")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        await asyncio.to_thread(process.wait)
-
-
-@pytest.fixture(params=["nginx", "haproxy"])
+@pytest.fixture(params=PROXIES)
 async def behind(request, start_gateway, settings, worker, tmp_path):
     """The address of a proxy, and a client that is not where the proxy is."""
     gateway = await start_gateway(settings.model_copy(update={"api_key": "sk-right", "trusted_proxies": "127.0.0.1"}))
-    async with proxy(request.param, gateway, tmp_path) as url:
+    async with proxy(request.param, gateway.port, tmp_path) as url:
         connector = aiohttp.TCPConnector(local_addr=(ELSEWHERE, 0))
         async with aiohttp.ClientSession(connector=connector, base_url=url, headers=KEY) as http:
             yield http
