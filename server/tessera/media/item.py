@@ -209,13 +209,17 @@ def unpack(payload: bytes | memoryview) -> tuple[Header, npt.NDArray[Any]]:
     return Header(modality, shape, metadata), array
 
 
-def describe(payload: bytes | memoryview) -> MediaItem:
+def describe(payload: bytes | memoryview, header: Header | None = None) -> MediaItem:
     """The item that a payload is.
+
+    Args:
+        header: where it was read already.
 
     Raises:
         ValueError: ``pack`` did not write it.
     """
-    header, _ = unpack(payload)
+    if header is None:
+        header, _ = unpack(payload)
     return MediaItem(header.modality, hashlib.sha256(payload).hexdigest(), header.shape, len(payload), header.metadata)
 
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 
 from tessera.media import decoding
+from tessera.media.inline import INLINE_BYTES
 from tessera.media.item import Modality, lay_out, pack
-from tessera.media.sandbox import child, fork_server
+from tessera.media.sandbox import child, fork_server, messages
 
 
 def _hang() -> None:
@@ -42,6 +43,8 @@ def decode(job, settings, deadline):
     if deed == b"another's sound":
         sound = lay_out(np.zeros(4, np.float32), Modality.AUDIO, {})
         return [lay_out(np.zeros((1, 2, 2, 3), np.uint8), Modality.VIDEO, {"audio_digest": "0" * 64}), sound]
+    if deed == b"another size in files":
+        return [lay_out(np.zeros(INLINE_BYTES, np.float32), Modality.AUDIO, {})]
     if deed in (b"another size", b"garbage", b"another shape"):
         return [lay_out(np.zeros(4, np.float32), Modality.AUDIO, {})]
     if deed == b"not finite":
@@ -53,21 +56,26 @@ def decode(job, settings, deadline):
 class Worker(child._Worker):
     """What comes after decoding, done otherwise."""
 
-    def answer(self, request, files):
-        answer = super().answer(request, files)
-        deed = request.job.data.partition(b":")[2]
-        if deed == b"another size":
-            return replace(answer, payload_bytes=[answer.payload_bytes[0] + 1])
+    def answer(self, request, data):
+        answer, payloads = super().answer(request, data)
+        deed = data.partition(b":")[2]
+        if deed in (b"another size", b"another size in files"):
+            return replace(answer, payload_bytes=[answer.payload_bytes[0] + 1]), payloads
         if deed == b"garbage":
-            return _Garbage(b"\x80\x04garbage")
+            return _Garbage(b"\x80\x04garbage"), ()
         if deed == b"another shape":
-            return _Garbage(b'{"payload_bytes": "many"}')
-        return answer
+            return _Garbage(messages._framed(b'{"payload_bytes": "many"}')), ()
+        return answer, payloads
 
 
-class _Garbage(bytes):
+class _Garbage:
+    payload_bytes = ()
+
+    def __init__(self, said):
+        self._said = said
+
     def encode(self) -> bytes:
-        return bytes(self)
+        return self._said
 
 
 if __name__ == "__main__":

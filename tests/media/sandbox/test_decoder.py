@@ -151,7 +151,15 @@ async def test_memory_is_limited(make_settings):
 
 async def test_nothing_that_a_process_says_is_believed(settings):
     async with opened(settings, HOSTILE) as decoder:
-        for lie in (b"another modality", b"not finite", b"another size", b"garbage", b"another shape"):
+        lies = (
+            b"another modality",
+            b"not finite",
+            b"another size",
+            b"another size in files",
+            b"garbage",
+            b"another shape",
+        )
+        for lie in lies:
             with pytest.raises(MediaDecodeFailed):
                 await decoder.decode(deed(lie))
         with pytest.raises(MediaDecodeFailed):

@@ -7,22 +7,23 @@ import resource
 import socket
 import time
 from collections.abc import MutableMapping, Sequence
-from dataclasses import replace
+from itertools import chain
 from typing import Any, NoReturn
 
 import orjson
 import structlog
 
 from tessera.errors import TesseraError
-from tessera.media.decoding import DecodeJob, decode, measure
+from tessera.media.decoding import Packed, decode, measure
 from tessera.media.frames import CODEC_THREADS
 from tessera.media.limits import Deadline, max_item_bytes
+from tessera.media.pixels import Pixels
 from tessera.media.sandbox import confinement, memory_file
-from tessera.media.sandbox.messages import MAX_REQUEST_BYTES, Answer, Request, Task, describe_error
+from tessera.media.sandbox.messages import MAX_MESSAGE_BYTES, WRITTEN, Answer, Request, Task, describe_error
 from tessera.settings import MIB, Settings
 from tessera.telemetry import media as metrics
 
-_MOST_FILES = 3
+_MOST_FILES = 2
 # Beyond the item: the header in front of it.
 _FILE_ROOM_BYTES = 2 * MIB
 
@@ -37,14 +38,31 @@ def serve(channel: socket.socket, settings: Settings) -> NoReturn:
     channel.send(orjson.dumps(missing))
     worker = _Worker(settings)
     while True:
-        message, files, _, _ = socket.recv_fds(channel, MAX_REQUEST_BYTES, _MOST_FILES)
+        message, files, _, _ = socket.recv_fds(channel, MAX_MESSAGE_BYTES, _MOST_FILES)
         if not message:
             os._exit(0)
-        try:
-            channel.send(worker.answer(Request.decode(message), files).encode())
-        finally:
-            for descriptor in files:
-                os.close(descriptor)
+        request, data = Request.decode(message)
+        for file in files:
+            with memory_file.closing(file):
+                data = memory_file.read(file)
+        answer, payloads = worker.answer(request, data)
+        _hand_over(channel, answer, payloads, request.most_bytes)
+
+
+def _hand_over(channel: socket.socket, answer: Answer, payloads: Sequence[Packed], most_bytes: int) -> None:
+    """Send an answer, and payloads with it, or into files that are asked for by that."""
+    if sum(answer.payload_bytes) <= most_bytes:
+        pieces = (bytes(piece) if isinstance(piece, Pixels) else piece for piece in chain.from_iterable(payloads))
+        channel.sendmsg([answer.encode(), *pieces])
+        return
+    channel.send(answer.encode())
+    message, files, _, _ = socket.recv_fds(channel, MAX_MESSAGE_BYTES, _MOST_FILES)
+    if not message:
+        os._exit(0)
+    for file, payload in zip(files, payloads, strict=True):
+        with memory_file.closing(file):
+            memory_file.write(file, *payload)
+    channel.send(WRITTEN)
 
 
 def cpu_seconds(settings: Settings) -> float:
@@ -58,36 +76,32 @@ class _Worker:
         self._remark: MutableMapping[str, Any] | None = None
         structlog.configure(processors=[self._note])
 
-    def answer(self, request: Request, files: Sequence[int]) -> Answer:
-        """Do one task. ``files``: the data, where it is not in the request, and one for each payload."""
-        job = request.job
-        files = list(files)
-        if not job.data:
-            job = replace(job, data=memory_file.read(files.pop(0)))
+    def answer(self, request: Request, data: bytes) -> tuple[Answer, Sequence[Packed]]:
+        """Do one task. Returns the answer, and the payloads that it tells of."""
+        job, deadline = request.job(data), Deadline(request.timeout_s)
         began, packets = time.monotonic(), _packets()
         self._remark = None
-        answer = self._do(request.task, job, Deadline(request.timeout_s), files)
+        told: dict[str, Any] = {}
+        payloads: Sequence[Packed] = ()
+        try:
+            if request.task is Task.MEASURE:
+                told["need_bytes"] = measure(job, self._settings, deadline)
+            else:
+                payloads = decode(job, self._settings, deadline)
+                told["payload_bytes"] = [sum(map(len, payload)) for payload in payloads]
+        except TesseraError as error:
+            told["error"] = describe_error(error)
         used = resource.getrusage(resource.RUSAGE_SELF)
         decoded, skipped = (now - before for now, before in zip(_packets(), packets, strict=True))
-        return replace(
-            answer,
+        answer = Answer(
+            **told,
             undecodable=None if self._remark is None else {k: str(v) for k, v in self._remark.items()},
             seconds=time.monotonic() - began,
             packets=(decoded, skipped),
             peak_bytes=used.ru_maxrss * 1024,
             cpu_s=used.ru_utime + used.ru_stime,
         )
-
-    def _do(self, task: Task, job: DecodeJob, deadline: Deadline, files: Sequence[int]) -> Answer:
-        try:
-            if task is Task.MEASURE:
-                return Answer(need_bytes=measure(job, self._settings, deadline))
-            payloads = decode(job, self._settings, deadline)
-        except TesseraError as error:
-            return Answer(error=describe_error(error))
-        for descriptor, payload in zip(files, payloads, strict=False):
-            memory_file.write(descriptor, *payload)
-        return Answer(payload_bytes=[sum(map(len, payload)) for payload in payloads])
+        return answer, payloads
 
     def _note(self, _: Any, __: str, event: MutableMapping[str, Any]) -> NoReturn:
         """Keep what is logged for the answer: this process has nowhere else to say it."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 import structlog
@@ -20,9 +20,9 @@ from tessera.media.limits import Deadline, timed_out
 from tessera.media.sandbox import memory_file
 from tessera.media.sandbox.child import cpu_seconds
 from tessera.media.sandbox.inspection import inspect
-from tessera.media.sandbox.messages import INLINE_BYTES, Answer, Request, Task
+from tessera.media.sandbox.messages import WRITTEN, Answer, Request, Task
 from tessera.media.sandbox.offenders import Offenders
-from tessera.media.sandbox.processes import Child, Processes
+from tessera.media.sandbox.processes import Channel, Child, Processes
 from tessera.media.sandbox.slots import Slots
 from tessera.settings import MIB, Settings
 from tessera.telemetry import media as metrics
@@ -165,25 +165,28 @@ class SandboxDecoder:
 
     async def _ask(self, child: Child, task: Task, job: DecodeJob) -> tuple[Answer, list[Decoded]]:
         """Raises ValueError or OSError where the process died or says what no process of ours would."""
-        files: list[int] = []
-        try:
-            if len(job.data) > INLINE_BYTES:
-                files.append(await inline.run(lambda: memory_file.create(job.data), len(job.data)))
-            payloads = 0 if task is Task.MEASURE else 1 + job.with_audio
-            files += [memory_file.create() for _ in range(payloads)]
-            request = Request.of(task, job, self._settings.media_decode_timeout_s, apart=len(files) > payloads)
-            child.channel.send(request.encode(), files)
-            answer = Answer.decode(await child.channel.receive())
-            views = [
-                memory_file.sealed(descriptor, nbytes)
-                for descriptor, nbytes in zip(files[len(files) - payloads :], answer.payload_bytes, strict=False)
-            ]
-        finally:
-            for descriptor in files:
-                os.close(descriptor)
+        timeout_s, channel = self._settings.media_decode_timeout_s, child.channel
+        request = Request(task, job.modality, job.kind, job.spec, job.with_audio, timeout_s, channel.most_bytes)
+        if len(job.data) <= channel.most_bytes:
+            channel.send(request.encode(), job.data)
+        else:
+            with memory_file.closing(await inline.run(lambda: memory_file.create(job.data), len(job.data))) as file:
+                channel.send(request.encode(), files=[file])
+        answer, payloads = Answer.decode(await channel.receive())
         if answer.error is not None or task is Task.MEASURE:
             return answer, []
-        return answer, await inline.run(lambda: inspect(job, views), sum(map(len, views)))
+        if answer.payload_bytes and not payloads:
+            payloads = await self._fetch(channel, answer.payload_bytes)
+        return answer, await inline.run(lambda: inspect(job, payloads), sum(answer.payload_bytes))
+
+    async def _fetch(self, channel: Channel, sizes: Sequence[int]) -> list[memoryview]:
+        """Payloads that are too large for a message."""
+        with ExitStack() as stack:
+            files = [stack.enter_context(memory_file.closing(memory_file.create())) for _ in sizes]
+            channel.send(b"files", files=files)
+            if await channel.receive() != WRITTEN:
+                raise ValueError("no word of a decoding process")
+            return [memory_file.sealed(file, size) for file, size in zip(files, sizes, strict=True)]
 
     async def _crash(self, child: Child, job: DecodeJob, error: Exception) -> TesseraError:
         status: int | None = None

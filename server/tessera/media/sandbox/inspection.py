@@ -36,4 +36,4 @@ def _look(payload: memoryview, modality: Modality) -> Decoded:
     if header.modality is not modality:
         raise ValueError(f"{header.modality} in place of {modality}")
     check_finite(array)
-    return Decoded(describe(payload), payload)
+    return Decoded(describe(payload, header), payload)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tessera.media.pixels import Pixels
 
@@ -22,6 +24,15 @@ def create(data: bytes | None = None) -> int:
             os.close(descriptor)
             raise
     return descriptor
+
+
+@contextmanager
+def closing(descriptor: int) -> Iterator[int]:
+    """Close it with the context; what holds the content otherwise keeps it."""
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def write(descriptor: int, *pieces: bytes | memoryview | Pixels) -> None:

@@ -1,14 +1,17 @@
 """What the gateway and a process that decodes say to each other, one message of a socket each.
 
 The gateway trusts no answer: it is JSON of a bounded size, of which only known fields of known types are read, and
-what was decoded is looked at for itself. Large data travels in memory files (``memfd_create``) beside the message.
+what was decoded is looked at for itself. Data stands behind it in the same message; what is too large for one travels
+in memory files (``memfd_create``), which the gateway makes.
 """
 
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass, field, replace
+import struct
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -23,13 +26,23 @@ from tessera.errors import (
     TesseraError,
 )
 from tessera.media.decoding import DecodeJob
+from tessera.media.inline import INLINE_BYTES
+from tessera.media.item import MediaSpec, Modality
+from tessera.media.sniff import Kind
 from tessera.settings import MIB
 
-INLINE_BYTES = 64 * 1024
-"""Less than this is copied into the message rather than put into a file beside it."""
+HEAD_BYTES = 64 * 1024
+"""The most that stands in front of the data of a message."""
 
-MAX_REQUEST_BYTES = 2 * INLINE_BYTES
-MAX_ANSWER_BYTES = 64 * 1024
+MAX_MESSAGE_BYTES = HEAD_BYTES + INLINE_BYTES
+"""Of all messages; larger data goes into files."""
+
+WRITTEN = b"written"
+"""Said by a process when its files are complete."""
+
+_HEAD = struct.Struct("=I")
+# Where data stands in a message, so that samples can be read where they are.
+_ALIGNMENT = 16
 
 _ERRORS: dict[str, type[TesseraError]] = {
     kind.__name__: kind
@@ -50,32 +63,53 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One task.
+    """One task, without its data: that follows it in the message, or is in a file beside it.
 
     Attributes:
-        job: without its data where that is in a file: the first beside the message.
         timeout_s: the process gives up after that.
+        most_bytes: of payloads that may follow the answer; larger ones go into files.
     """
 
     task: Task
-    job: DecodeJob
+    modality: Modality
+    kind: Kind
+    spec: MediaSpec
+    with_audio: bool
     timeout_s: float
-
-    @classmethod
-    def of(cls, task: Task, job: DecodeJob, timeout_s: float, *, apart: bool) -> Request:
-        """A request; ``apart``: the data is in a file beside it."""
-        return cls(task, replace(job, data=b"") if apart else job, timeout_s)
+    most_bytes: int
 
     def encode(self) -> bytes:
         """As sent. Only the gateway is believed, which is why only its messages are pickled."""
-        return pickle.dumps(self, pickle.HIGHEST_PROTOCOL)
+        return _request_head(self)
 
     @staticmethod
-    def decode(raw: bytes) -> Request:
-        """What was sent."""
-        request = pickle.loads(raw)
-        assert isinstance(request, Request)
-        return request
+    def decode(message: bytes) -> tuple[Request, bytes]:
+        """What was sent, and the data behind it."""
+        (size,) = _HEAD.unpack_from(message)
+        start = _HEAD.size + size
+        return _request_of(message[_HEAD.size : start]), message[start:]
+
+    def job(self, data: bytes) -> DecodeJob:
+        """The task with its data."""
+        return DecodeJob(self.modality, self.kind, data, self.spec, self.with_audio)
+
+
+# Requests for media of one kind are alike, and to pickle one takes longer than to send it.
+@lru_cache(maxsize=256)
+def _request_head(request: Request) -> bytes:
+    return _framed(pickle.dumps(request, pickle.HIGHEST_PROTOCOL))
+
+
+@lru_cache(maxsize=256)
+def _request_of(pickled: bytes) -> Request:
+    request = pickle.loads(pickled)
+    assert isinstance(request, Request)
+    return request
+
+
+def _framed(head: bytes) -> bytes:
+    head += b" " * (-(_HEAD.size + len(head)) % _ALIGNMENT)
+    return _HEAD.pack(len(head)) + head
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +117,7 @@ class Answer:
     """What came of a task.
 
     Attributes:
-        payload_bytes: sizes of the payloads, which are in the files beside the request.
+        payload_bytes: sizes of the payloads, which follow, or are to be asked for with files to put them into.
         need_bytes: memory that a decoding is going to need.
         error: what was wrong with the media, as ``(class, message)``.
         undecodable: what a codec library gave up over, for the log.
@@ -104,19 +138,32 @@ class Answer:
 
     def encode(self) -> bytes:
         """As sent."""
-        return orjson.dumps(self)
+        return _framed(orjson.dumps(self))
 
     @classmethod
-    def decode(cls, raw: bytes) -> Answer:
-        """What was sent.
+    def decode(cls, message: bytes) -> tuple[Answer, list[memoryview]]:
+        """What was sent, and the payloads that follow.
 
         Raises:
             ValueError: no process of ours sends this.
         """
+        view = memoryview(message)
         try:
-            return cls._read(orjson.loads(raw))
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            (size,) = _HEAD.unpack_from(view)
+            answer = cls._read(orjson.loads(view[_HEAD.size : _HEAD.size + size]))
+        except (struct.error, orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError("no answer of a decoding process") from error
+        start = _HEAD.size + size
+        return answer, answer._payloads(view[start:]) if len(view) > start else []
+
+    def _payloads(self, view: memoryview) -> list[memoryview]:
+        payloads, start = [], 0
+        for size in self.payload_bytes:
+            payloads.append(view[start : start + size])
+            start += size
+        if start != len(view):
+            raise ValueError("payloads of another size")
+        return payloads
 
     @classmethod
     def _read(cls, sent: dict[str, Any]) -> Answer:

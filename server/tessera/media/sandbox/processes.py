@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +15,8 @@ import orjson
 import structlog
 
 from tessera.errors import MediaDecoderUnavailable
-from tessera.media.sandbox.messages import MAX_ANSWER_BYTES
+from tessera.media.inline import INLINE_BYTES
+from tessera.media.sandbox.messages import HEAD_BYTES, MAX_MESSAGE_BYTES
 from tessera.settings import Settings
 from tessera.settings.media import MediaSettings
 from tessera.telemetry import media as metrics
@@ -37,30 +39,44 @@ _ENVIRONMENT = {
 
 
 class Channel:
-    """One end of a socket of messages, in this process's event loop."""
+    """One end of a socket of messages, in this process's event loop.
+
+    Attributes:
+        most_bytes: of data that fit into one message behind its head.
+    """
 
     def __init__(self, end: socket.socket):
         self._socket = end
+        self._loop = asyncio.get_running_loop()
+        self._awaited: asyncio.Future[bytes] | None = None
+        self._watched = False
         end.setblocking(False)
+        self.most_bytes = min(INLINE_BYTES, end.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - HEAD_BYTES)
 
-    def send(self, message: bytes, files: list[int] | None = None) -> None:
+    @classmethod
+    def pair(cls) -> tuple[Channel, socket.socket]:
+        """A channel, and its other end for another process."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (ours, theirs):
+            # A message has to fit in whole; the kernel takes twice of this, and knows a limit of its own.
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_MESSAGE_BYTES)
+        return cls(ours), theirs
+
+    def send(self, *message: bytes, files: Sequence[int] = ()) -> None:
         """Send a message, with open files. Raises OSError where the other side is gone."""
-        socket.send_fds(self._socket, [message], files or [])
+        socket.send_fds(self._socket, message, list(files))
 
     async def receive(self) -> bytes:
-        """The next message; empty once the other side is gone."""
-        loop, there = asyncio.get_running_loop(), asyncio.Event()
-        loop.add_reader(self._socket, there.set)
+        """The next message; empty once the other side is gone. One at a time asks."""
+        self._awaited = self._loop.create_future()
+        # For good: to begin and to end it for each message costs more than to read one.
+        if not self._watched:
+            self._watched = True
+            self._loop.add_reader(self._socket, self._read)
         try:
-            while True:
-                with suppress(BlockingIOError):
-                    return self._socket.recv(MAX_ANSWER_BYTES)
-                there.clear()
-                await there.wait()
-        except ConnectionError:
-            return b""
+            return await self._awaited
         finally:
-            loop.remove_reader(self._socket)
+            self._awaited = None
 
     async def expect(self) -> bytes:
         """The next message, which has to come. Raises OSError where the other side is gone."""
@@ -70,7 +86,25 @@ class Channel:
 
     def close(self) -> None:
         """Let the other side know that there is nothing more to do."""
+        self._unwatch()
         self._socket.close()
+
+    def _read(self) -> None:
+        if self._awaited is None or self._awaited.done():
+            # Nobody has asked: it waits, and the end of the other side as well.
+            self._unwatch()
+            return
+        try:
+            self._awaited.set_result(self._socket.recv(MAX_MESSAGE_BYTES))
+        except BlockingIOError:
+            return
+        except OSError:
+            self._awaited.set_result(b"")
+
+    def _unwatch(self) -> None:
+        if self._watched:
+            self._watched = False
+            self._loop.remove_reader(self._socket)
 
 
 class Child:
@@ -151,8 +185,7 @@ class Processes:
             return self._control
 
     async def _start_server(self) -> Channel:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        channel = Channel(ours)
+        channel, theirs = Channel.pair()
         with theirs:
             server = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", self._module, str(theirs.fileno()), str(os.getpid())),
@@ -176,12 +209,11 @@ class Processes:
         return channel
 
     async def _fork(self, control: Channel) -> Child:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        channel = Channel(ours)
+        channel, theirs = Channel.pair()
         try:
             forked: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             with theirs:
-                control.send(orjson.dumps({"fork": True}), [theirs.fileno()])
+                control.send(orjson.dumps({"fork": True}), files=[theirs.fileno()])
                 self._forks.append(forked)
             child = Child(await asyncio.shield(forked), channel)  # answers come in order, also for who has left
         except BaseException:
