@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-import shutil
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +13,14 @@ import aiohttp
 import aiohttp.web
 import pytest
 import yaml
-from prometheus_client import REGISTRY
 
-from deploy.grafana.dashboards import DASHBOARDS, files, graphs
-from tessera.gateway.app import create_app
+from deploy.grafana.dashboards import files
+from deploy.grafana.graphs import DASHBOARDS, graphs
 from tessera.local.stack import free_port
 from tessera.settings import Settings
 from tests.deploy.chart import example, find, render
+from tests.deploy.exported import exported_metrics, used_metrics
+from tests.deploy.prometheus_process import in_prometheus, prometheus, those_with_data
 from tests.deploy.test_alerts import promtool
 from tests.gateway.gateway_process import GatewayProcess, gateway_process
 from tests.media import pictures
@@ -32,24 +30,14 @@ from tests.worker.simulated.worker_process import worker_process
 EXPRESSIONS = sorted({expression for _, graph in graphs() for expression in graph[2].values()})
 
 
-def in_prometheus(expression: str) -> str:
-    """The same without Grafana's variables."""
-    return expression.replace("$__rate_interval", "1m").replace("$model", ".*")
-
-
 def test_what_is_generated_is_up_to_date():
     for file, content in files().items():
         assert file.read_text() == content, f"{file.name}: run `make dashboards`"
 
 
 def test_every_metric_in_a_graph_is_exported():
-    assert create_app, "its import registers all metrics"
-    exported = set()
-    for family in REGISTRY.collect():
-        suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}.get(family.type, [""])
-        exported |= {family.name + suffix for suffix in suffixes}
     for expression in EXPRESSIONS:
-        assert set(re.findall(r"\b(?:tessera|process)_\w+", expression)) <= exported, expression
+        assert used_metrics(expression) <= exported_metrics(), expression
 
 
 def test_prometheus_understands_every_expression(tmp_path: Path):
@@ -72,30 +60,6 @@ def test_grafana_gets_a_dashboard_that_can_be_told_apart(name: str):
         refs = [target["refId"] for target in panel["targets"]]
         assert len(set(refs)) == len(refs)
         assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
-
-
-@contextmanager
-def prometheus(target: str, folder: Path) -> Iterator[str]:
-    """A Prometheus that reads a gateway each second. Yields its address."""
-    binary = shutil.which("prometheus")
-    assert binary, "there is no prometheus: run `make tools`"
-    config = folder / "prometheus.yaml"
-    scrape = {"job_name": "gateway", "static_configs": [{"targets": [target]}]}
-    config.write_text(yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": [scrape]}))
-    address = f"127.0.0.1:{free_port()}"
-    argv = [
-        binary,
-        f"--config.file={config}",
-        f"--storage.tsdb.path={folder / 'tsdb'}",
-        f"--web.listen-address={address}",
-    ]
-    with (folder / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen(argv, stdout=log, stderr=log)
-    try:
-        yield f"http://{address}"
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @asynccontextmanager
@@ -137,25 +101,21 @@ async def test_every_graph_shows_something_under_load(settings: Settings, tmp_pa
         media_allow_private_networks=True,
         simulated_answer_tokens=8,
         simulated_decode_step_ms=5,
+        worker_metrics_port=free_port(),
     )
     site_of = a_site(pictures.png(pictures.scene()))
+    # What engines tell of themselves: of real ones, by tests/e2e/test_operation.py.
+    shown = [expression for expression in EXPRESSIONS if "vllm:" not in expression]
     with worker_process(own, tmp_path / "worker.log"):
         async with gateway_process(own) as gateway, site_of as site:
-            with prometheus(gateway.url.removeprefix("http://"), tmp_path) as address:
-                empty, turn = set(EXPRESSIONS), 0
+            with prometheus(gateway.url, tmp_path) as address:
+                empty, turn = set(shown), 0
 
                 async def all_shown() -> bool:
                     nonlocal turn
                     turn += 1
                     await load(gateway, site, turn)
-                    for expression in list(empty):
-                        query = {"query": in_prometheus(expression)}
-                        try:
-                            async with gateway.http.get(f"{address}/api/v1/query", params=query) as response:
-                                if (await response.json())["data"]["result"]:
-                                    empty.discard(expression)
-                        except aiohttp.ClientError:
-                            return False
+                    empty.difference_update(await asyncio.to_thread(those_with_data, address, empty))
                     return not empty
 
                 try:

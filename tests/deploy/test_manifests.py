@@ -16,7 +16,7 @@ from tests.deploy import ray_schema
 from tests.deploy.chart import EXAMPLES, TOOLS, VERSIONS, Object, example, render, values
 
 # What operators add to a cluster; the route is a standard that no schema of ours knows.
-CUSTOM = {"RayService", "ServiceMonitor", "PodMonitor", "PrometheusRule", "ScaledObject", "HTTPRoute"}
+CUSTOM = {"RayService", "ServiceMonitor", "PodMonitor", "ScrapeConfig", "PrometheusRule", "ScaledObject", "HTTPRoute"}
 # What no example has.
 FURTHER = {
     "hpa": values(gateway={"autoscaling": {"kind": "hpa"}}),
@@ -93,6 +93,7 @@ import { readFileSync } from "node:fs";
 const kinds = {
   ServiceMonitor: "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/ServiceMonitor",
   PodMonitor: "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/PodMonitor",
+  ScrapeConfig: "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1alpha1/ScrapeConfig",
   PrometheusRule: "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/PrometheusRule",
   ScaledObject: "@kubernetes-models/keda/keda.sh/v1alpha1/ScaledObject",
 };
@@ -126,7 +127,9 @@ def test_what_is_wrong_with_a_monitor_or_a_scaled_object_is_found(tmp_path: Path
     objects = render(example("two-models"))
     (monitor,) = [o for o in objects if o["kind"] == "ServiceMonitor"]
     (scaled,) = [o for o in objects if o["kind"] == "ScaledObject"]
+    (scrape,) = [o for o in objects if o["kind"] == "ScrapeConfig"]
     monitor["spec"]["endpoints"][0]["interval"] = 15
     scaled["spec"]["maxReplicaCount"] = "many"
-    told = _what_operators_say([monitor, scaled], tmp_path)
+    scrape["spec"]["httpSDConfigs"][0]["url"] = 9
+    told = _what_operators_say([monitor, scaled, scrape], tmp_path)
     assert all("must be" in said for said in told), told

@@ -65,6 +65,7 @@ def test_what_the_schema_refuses(changes: dict[str, Any], said: str, tmp_path: P
         ({"gateway": {"autoscaling": {"kind": "keda"}}}, "gateway.autoscaling.prometheusUrl"),
         ({"gateway": {"autoscaling": {"minReplicas": 20}}}, "gateway.autoscaling.minReplicas"),
         ({"gateway": {"httpRoute": {"enabled": True}}}, "gateway.httpRoute.parentRefs"),
+        ({"monitoring": {"scrapeConfig": True}}, "monitoring.scrapeConfig: there is nothing to read"),
         ({"models": {"one": {"hostsPerReplica": 2}}}, "models.one.hostsPerReplica: 1 GPUs cannot be shared"),
         (
             {"models": {"one": {"hostsPerReplica": 2, "tensorParallel": 3}}},
