@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import count
 from pathlib import Path
 from string import ascii_uppercase
@@ -16,6 +17,8 @@ from deploy.grafana.graphs import DASHBOARDS, Graph, Rows
 
 FOLDER = Path(__file__).parents[1] / "helm" / "tessera" / "files" / "dashboards"
 SOURCE = DataSourceRef(type_val="prometheus", uid="${source}")
+# Histograms of gateways name traces, where those are told.
+_TRACED = re.compile(r"\btessera_\w+_bucket\b")
 
 
 def files() -> dict[Path, str]:
@@ -54,7 +57,8 @@ def _panel(graph: Graph) -> timeseries.Panel:
     panel = timeseries.Panel().title(title).unit(unit).datasource(SOURCE).min(0)
     panel.legend(common.VizLegendOptions().show_legend(True).placement(LegendPlacement.BOTTOM))
     for letter, (legend, expression) in zip(ascii_uppercase, expressions.items(), strict=False):
-        panel.with_target(prometheus.Dataquery().ref_id(letter).expr(expression).legend_format(legend))
+        query = prometheus.Dataquery().ref_id(letter).expr(expression).legend_format(legend)
+        panel.with_target(query.exemplar(bool(_TRACED.search(expression))))
     return panel
 
 

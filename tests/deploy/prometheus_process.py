@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -35,6 +37,7 @@ def prometheus(gateway: str, folder: Path) -> Iterator[str]:
         f"--config.file={config}",
         f"--storage.tsdb.path={folder / 'tsdb'}",
         f"--web.listen-address={address}",
+        "--enable-feature=exemplar-storage",
     ]
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log)
@@ -54,11 +57,21 @@ def those_with_data(address: str, expressions: Iterable[str]) -> set[str]:
     """Those of Grafana's expressions that a Prometheus has something for; none while it does not answer."""
     found = set()
     for expression in expressions:
-        query = urllib.parse.urlencode({"query": in_prometheus(expression)})
         try:
-            with urllib.request.urlopen(f"{address}/api/v1/query?{query}", timeout=30) as response:
-                if json.load(response)["data"]["result"]:
-                    found.add(expression)
+            if _asked(address, "query", query=in_prometheus(expression))["result"]:
+                found.add(expression)
         except urllib.error.URLError:
             break
     return found
+
+
+def exemplars(address: str, metric: str) -> set[str]:
+    """The traces of a metric's series."""
+    now = time.time()
+    told = _asked(address, "query_exemplars", query=metric, start=str(now - 3600), end=str(now))
+    return {exemplar["labels"]["trace_id"] for series in told for exemplar in series["exemplars"]}
+
+
+def _asked(address: str, what: str, **query: str) -> Any:
+    with urllib.request.urlopen(f"{address}/api/v1/{what}?{urllib.parse.urlencode(query)}", timeout=30) as response:
+        return json.load(response)["data"]

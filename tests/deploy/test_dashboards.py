@@ -20,7 +20,7 @@ from tessera.local.stack import free_port
 from tessera.settings import Settings
 from tests.deploy.chart import example, find, render
 from tests.deploy.exported import exported_metrics, used_metrics
-from tests.deploy.prometheus_process import in_prometheus, prometheus, those_with_data
+from tests.deploy.prometheus_process import exemplars, in_prometheus, prometheus, those_with_data
 from tests.deploy.test_alerts import promtool
 from tests.gateway.gateway_process import GatewayProcess, gateway_process
 from tests.media import pictures
@@ -59,6 +59,9 @@ def test_grafana_gets_a_dashboard_that_can_be_told_apart(name: str):
     for panel in panels:
         refs = [target["refId"] for target in panel["targets"]]
         assert len(set(refs)) == len(refs)
+        for target in panel["targets"]:
+            # Those of gateways; an engine's name no traces.
+            assert target["exemplar"] == ("histogram_quantile" in target["expr"] and "vllm:" not in target["expr"])
         assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
 
 
@@ -102,6 +105,7 @@ async def test_every_graph_shows_something_under_load(settings: Settings, tmp_pa
         simulated_answer_tokens=8,
         simulated_decode_step_ms=5,
         worker_metrics_port=free_port(),
+        otlp_endpoint=f"http://127.0.0.1:{free_port()}",  # where nobody is
     )
     site_of = a_site(pictures.png(pictures.scene()))
     # What engines tell of themselves: of real ones, by tests/e2e/test_operation.py.
@@ -122,3 +126,5 @@ async def test_every_graph_shows_something_under_load(settings: Settings, tmp_pa
                     await eventually(all_shown, "every graph shows something", within_s=120)
                 except AssertionError:
                     assert not empty, "these show nothing"
+                traces = await asyncio.to_thread(exemplars, address, "tessera_time_to_first_token_seconds_bucket")
+                assert traces, "Prometheus reads which traces they are of"

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tessera.settings import SIMULATED, Settings
 from tessera.worker.replica import Replica
@@ -138,3 +139,42 @@ async def test_a_collector_that_is_away_costs_no_request(start_gateway, traced, 
     await eventually(lambda: len(traces.spans) >= 13, "the failure, too")
     root = traces.spans[-1]
     assert (root.attributes["error.type"], root.error) == (failed.error["code"], None)
+
+
+OPENMETRICS = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"}
+TIMES = ("tessera_time_to_first_token_seconds", "tessera_queue_wait_seconds", "tessera_request_seconds")
+
+
+async def exemplars(gateway, model: str) -> dict[str, set[str]]:
+    """The traces that the histograms of a model name, by the histogram."""
+    async with gateway.http.get(f"{gateway.url}/metrics", headers=OPENMETRICS) as response:
+        assert response.content_type == "application/openmetrics-text"
+        text = await response.text()
+    found = {}
+    for family in text_string_to_metric_families(text):
+        samples = [s for s in family.samples if s.labels.get("model") == model and s.exemplar]
+        found |= {family.name: {s.exemplar.labels["trace_id"] for s in samples}} if samples else {}
+    return found
+
+
+async def test_histograms_name_traces_for_whom_asks_for_openmetrics(start_gateway, traced, worker):
+    gateway = await start_gateway(traced.model_copy(update={"trace_percent": 0.0}))
+    model = worker.card.model
+    async with worker.serving(worker.echo):
+        await gateway.post(chat(model, stream=True))
+        assert await exemplars(gateway, model) == {}, "none of a trace that nobody is told of"
+        await gateway.post(chat(model, stream=True), headers=PARENT)
+
+    async def named() -> bool:
+        # The last of them is counted when the client already has its answer.
+        return await exemplars(gateway, model) == {name: {TRACE} for name in TIMES}
+
+    await eventually(named, "each histogram names the trace")
+    assert TRACE not in await gateway.metrics(), "others get plain text"
+
+
+async def test_without_traces_histograms_name_none(start_gateway, settings, worker):
+    gateway = await start_gateway(settings)
+    async with worker.serving(worker.echo):
+        await gateway.post(chat(worker.card.model, stream=True), headers=PARENT)
+    assert await exemplars(gateway, worker.card.model) == {}

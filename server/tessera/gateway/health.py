@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from tessera import __version__
@@ -60,9 +61,20 @@ async def readyz(request: Request) -> JSONResponse:
     return JSONResponse(told, 200 if told["ready"] else 503)
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
+_TEXT = {"schema": {"type": "string"}}
+
+
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT}}},
+)
 async def read_metrics(request: Request) -> Response:
-    """Prometheus metrics of this gateway, and of the queue that all gateways share."""
+    """Prometheus metrics of this gateway, and of the queue that all gateways share.
+
+    As OpenMetrics where that is asked for: with exemplars, which name traces.
+    """
     services: Services = request.app.state.services
     await tell_census(services)
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    encode, media_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(REGISTRY), media_type=media_type)

@@ -74,6 +74,8 @@ class Observation:
         self._tracer = tracer()
         self._span = self._tracer.begin(f"POST {endpoint}", Kind.SERVER, carried) if self._tracer else None
         self.carried = carried if self._span is None else self._span.carried()
+        # With what is measured: of a trace that somebody can look at.
+        self._exemplar = {"trace_id": self._span.trace} if self._span is not None and self._span.sampled else None
         self._share = share
         self._attempts = 0
         self._resumed = False
@@ -98,7 +100,7 @@ class Observation:
         self.status, self._attempts = head.status, head.attempts
         self.stages_s["queue"] = head.wait_ms / 1000
         if self._timed:
-            metrics.QUEUE_WAIT.labels(self.model).observe(head.wait_ms / 1000)
+            metrics.QUEUE_WAIT.labels(self.model).observe(head.wait_ms / 1000, self._exemplar)
         if head.attempts > 1:
             metrics.REDELIVERED.labels(self.model).inc()
 
@@ -108,7 +110,7 @@ class Observation:
         if self._first is None:
             self._first = now
             if self._timed and self.status < 400:
-                metrics.TTFT.labels(self.model).observe(now - self._started)
+                metrics.TTFT.labels(self.model).observe(now - self._started, self._exemplar)
             self._itl = metrics.ITL.labels(self.model)
         else:
             self._itl.observe(now - self._last)
@@ -146,7 +148,7 @@ class Observation:
             self._tracer.end(self._span)
         if self.status == 200:
             if self._timed:
-                metrics.E2E.labels(self.model, self.endpoint).observe(elapsed)
+                metrics.E2E.labels(self.model, self.endpoint).observe(elapsed, self._exemplar)
             if self._share and random.random() < self._share:
                 self._tell(log.info, "request_answered", elapsed)
         else:
