@@ -38,7 +38,7 @@ def catalogue(directory):
 async def test_before_the_first_answer_nothing_is_known(catalogue, directory):
     directory.answer = RedisConnectionError()
     await catalogue.refresh()
-    for ask in (catalogue.served, lambda: catalogue.require("a")):
+    for ask in (catalogue.served, lambda: catalogue.target("a")):
         with pytest.raises(QueueUnavailable):
             ask()
 
@@ -48,19 +48,19 @@ async def test_what_was_known_stays_known_while_redis_is_away(catalogue, directo
     await catalogue.refresh()
     directory.answer = RedisConnectionError()
     await catalogue.refresh()
-    assert catalogue.require("a").card.model == "a"
+    assert catalogue.target("a").card.model == "a"
     assert [m.card.model for m in catalogue.served()] == ["a"]
     assert not catalogue.ready
     with pytest.raises(QueueUnavailable):
-        catalogue.require("b")  # it may have been announced since
+        catalogue.target("b")  # it may have been announced since
 
 
 async def test_a_model_is_waited_for_as_long_as_its_worker_may_come_back(catalogue, directory):
     directory.answer = [served("a", workers=0, last_seen_s=59), served("b", workers=0, last_seen_s=61)]
     await catalogue.refresh()
-    assert catalogue.require("a").workers == 0
+    assert catalogue.target("a").workers == 0
     with pytest.raises(NoWorker):
-        catalogue.require("b")
+        catalogue.target("b")
     assert [m.card.model for m in catalogue.served()] == ["a"]
     assert [m.card.model for m in catalogue.known()] == ["a", "b"]
     assert not catalogue.ready
@@ -69,8 +69,8 @@ async def test_a_model_is_waited_for_as_long_as_its_worker_may_come_back(catalog
 async def test_an_unknown_model_is_not_found_where_there_are_others(catalogue, directory):
     await catalogue.refresh()
     with pytest.raises(NoWorker):
-        catalogue.require("x")
+        catalogue.target("x")
     directory.answer = [served("a"), served("b")]
     await catalogue.refresh()
     with pytest.raises(ModelNotFound, match="`a`, `b`"):
-        catalogue.require("x")
+        catalogue.target("x")

@@ -68,7 +68,7 @@ async def of_model(gateway, worker, plan, **changes):
 
     async def seen():
         await gateway.app.state.services.catalogue.refresh()
-        return gateway.app.state.services.catalogue.require(model).card == worker.card
+        return gateway.app.state.services.catalogue.target(model).card == worker.card
 
     await eventually(seen, "the new card")
 

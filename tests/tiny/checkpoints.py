@@ -15,11 +15,11 @@ ENGINE_ARGS = (
     "--distributed-executor-backend vllm.v1.executor.uniproc_executor.UniProcExecutor"
 )
 # Attention on a CPU wants heads of 32.
-_HIDDEN, _HEADS, _LAYERS = 64, 2, 1
+HIDDEN, _HEADS, _LAYERS = 64, 2, 1
 _TILE, _PATCH = 56, 14
 _TEXT: dict[str, Any] = {
-    "hidden_size": _HIDDEN,
-    "intermediate_size": 2 * _HIDDEN,
+    "hidden_size": HIDDEN,
+    "intermediate_size": 2 * HIDDEN,
     "num_hidden_layers": _LAYERS,
     "num_attention_heads": _HEADS,
     "num_key_value_heads": _HEADS,
@@ -28,8 +28,8 @@ _TEXT: dict[str, Any] = {
     "torch_dtype": "float32",
 }
 _VISION: dict[str, Any] = {
-    "hidden_size": _HIDDEN,
-    "intermediate_size": 2 * _HIDDEN,
+    "hidden_size": HIDDEN,
+    "intermediate_size": 2 * HIDDEN,
     "num_hidden_layers": _LAYERS,
     "num_attention_heads": _HEADS,
     "image_size": _TILE,
@@ -61,8 +61,8 @@ def _qwen2_vl(folder: Path) -> None:
             "rope_scaling": {"type": "mrope", "mrope_section": [4, 6, 6]},
             "vision_config": {
                 "depth": _LAYERS,
-                "embed_dim": _HIDDEN,
-                "hidden_size": _HIDDEN,
+                "embed_dim": HIDDEN,
+                "hidden_size": HIDDEN,
                 "num_heads": _HEADS,
                 "mlp_ratio": 2,
                 "in_channels": 3,
@@ -160,7 +160,7 @@ def _llava_next(folder: Path) -> None:
         "llava_next",
         {
             "text_config": {**_TEXT, "model_type": "llama", "vocab_size": _vocabulary(ids)},
-            "vision_config": {**_VISION, "model_type": "clip_vision_model", "projection_dim": _HIDDEN},
+            "vision_config": {**_VISION, "model_type": "clip_vision_model", "projection_dim": HIDDEN},
             "image_grid_pinpoints": pinpoints,
             "image_token_index": ids["<image>"],
             "vision_feature_layer": -1,

@@ -5,6 +5,15 @@ was queued; the request can be sent again as it is, or corrected) and evictions 
 and could not be completed) are separate families, so that an operator can tell them apart in metrics.
 """
 
+from tessera.errors.adapters import (
+    AdapterLoaded,
+    AdapterMissing,
+    AdapterNotLoaded,
+    AdapterPending,
+    AdaptersQuotaExceeded,
+    AdaptersUnsupported,
+    AdapterUnavailable,
+)
 from tessera.errors.anthropic import anthropic_body
 from tessera.errors.base import TesseraError
 from tessera.errors.batches import BatchesQuotaExceeded, BatchMissing, BatchNotCancellable
@@ -90,6 +99,13 @@ from tessera.errors.rejections import (
 )
 
 __all__ = [
+    "AdapterLoaded",
+    "AdapterMissing",
+    "AdapterNotLoaded",
+    "AdapterPending",
+    "AdapterUnavailable",
+    "AdaptersQuotaExceeded",
+    "AdaptersUnsupported",
     "AdministrationOff",
     "BatchMissing",
     "BatchNotCancellable",

@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from tessera import __version__
 from tessera.errors import MethodNotAllowed, RouteNotFound, TesseraError
 from tessera.gateway import (
+    adapters,
     admin,
     batches,
     estimate,
@@ -92,7 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
     metrics.BUILD.labels(__version__).set(1)
     for resource in (
         generation, realtime, responses, estimate, requests, files, uploads, batches, models, health,
-        service_discovery, admin,
+        service_discovery, admin, adapters,
     ):  # fmt: skip
         app.include_router(resource.router)
     add_docs(app)

@@ -25,6 +25,8 @@ PROBES = frozenset({"/livez", "/readyz", "/health", "/ping"})
 METRICS = frozenset({"/metrics", "/sd/workers"})
 # All below it asks for the operator's own key, also what is not there, and where clients need none.
 ADMINISTRATION = "/admin"
+# As vLLM spells them.
+ADAPTERS = frozenset({"/v1/load_lora_adapter", "/v1/unload_lora_adapter"})
 _SCHEME = b"bearer"
 _SCHEMES = {
     "Bearer": {"type": "http", "scheme": "bearer"},
@@ -99,7 +101,7 @@ class Authentication:
 
 def is_administration(path: str) -> bool:
     """Whether it is the operator's alone."""
-    return path == ADMINISTRATION or path.startswith(f"{ADMINISTRATION}/")
+    return path == ADMINISTRATION or path.startswith(f"{ADMINISTRATION}/") or path in ADAPTERS
 
 
 def _key_in(name: bytes, value: bytes) -> bytes | None:

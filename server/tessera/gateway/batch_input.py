@@ -130,7 +130,7 @@ def _problem_of(batch: Batch, line: Line, seen: set[bytes], catalogue: Catalogue
     if not isinstance(model, str) or not model:
         return "missing_model", "`body.model` must be the name of a model.", "body.model"
     try:
-        catalogue.require(model)
+        catalogue.target(model)
     except ModelNotFound as error:
         return "model_not_found", error.message, "body.model"
     except TesseraError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
+from dataclasses import dataclass
 
 from tessera.errors import ModelNotFound, NoWorker, QueueUnavailable
 from tessera.queue import REDIS_UNAVAILABLE, Directory, ModelCard, ServedModel, reach
@@ -13,6 +15,48 @@ from tessera.telemetry.outage import Outage
 REFRESH_EVERY_S = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a name means.
+
+    Attributes:
+        adapter: the LoRA adapter of the model; empty: the model itself.
+        root: where its weights come from.
+        workers: live workers that have it.
+    """
+
+    served: ServedModel
+    adapter: str
+    root: str
+    workers: int
+
+    @property
+    def name(self) -> str:
+        """What the engine knows it as."""
+        return self.adapter or self.served.card.model
+
+    @property
+    def card(self) -> ModelCard:
+        """Of the model."""
+        return self.served.card
+
+    @classmethod
+    def model(cls, served: ServedModel) -> Target:
+        """A model itself."""
+        return cls(served, "", served.card.root, served.workers)
+
+    @classmethod
+    def adapters(cls, served: ServedModel) -> dict[str, Target]:
+        """Those of a model that some worker has, or had when there was one, by name."""
+        roots: dict[str, str] = {}
+        workers: Counter[str] = Counter()
+        for card in served.cards or (served.card,):
+            held = {name: told["root"] for name, told in card.adapters.items() if "root" in told}
+            roots |= held
+            workers.update(held.keys() if served.cards else ())
+        return {name: cls(served, name, root, workers[name]) for name, root in sorted(roots.items())}
+
+
 class Catalogue:
     """A copy of the directory, at most ``REFRESH_EVERY_S`` old while Redis answers."""
 
@@ -20,6 +64,7 @@ class Catalogue:
         self._directory = directory
         self._settings = settings
         self._models: dict[str, ServedModel] = {}
+        self._adapters: dict[str, Target] = {}
         self._aliases = settings.models_by_alias()
         self._last_known: dict[str, float] = {}
         # Its jobs wait, run, and are kept, for as long as this.
@@ -38,10 +83,18 @@ class Catalogue:
             self.check_reachable()
         return found
 
-    def aliases(self) -> dict[str, ServedModel]:
-        """Other names of the models that ``served`` lists, as the operator has set them."""
-        found = {m.card.model: m for m in self._models.values() if self._expected(m)}
+    def adapters(self) -> dict[str, Target]:
+        """LoRA adapters of the models that ``served`` lists, by name. Models go before them."""
+        return {name: target for name, target in self._adapters.items() if self._expected(target.served)}
+
+    def aliases(self) -> dict[str, Target]:
+        """Other names of these models and adapters, as the operator has set them."""
+        found = self.adapters() | {m.card.model: Target.model(m) for m in self._models.values() if self._expected(m)}
         return {alias: found[name] for alias, name in self._aliases.items() if name in found}
+
+    def is_model(self, name: str) -> bool:
+        """Whether it is the name of a model, or another name of one or of an adapter."""
+        return name in self._models or name in self._aliases
 
     def known(self) -> list[ServedModel]:
         """All models of the directory, also those that nobody expects back."""
@@ -59,31 +112,38 @@ class Catalogue:
         """Whether some worker serves some model."""
         return self.reachable and any(m.workers for m in self._models.values())
 
-    def require(self, name: str) -> ServedModel:
-        """The model of that name, or of which it is an alias.
+    def target(self, name: str) -> Target:
+        """The model or adapter of that name, or of which it is an alias.
 
         Raises:
             QueueUnavailable: Redis does not answer, so that there is no knowing.
             ModelNotFound: other models are served, not this one.
             NoWorker: its workers have been gone for ``TESSERA_WORKER_GRACE_S``, or there is no worker at all.
         """
-        model = self._models.get(self._aliases.get(name, name))
+        meant = self._aliases.get(name, name)
+        model = self._models.get(meant)
         if model is not None and self._expected(model):
-            return model
+            return Target.model(model)
+        adapter = self._adapters.get(meant) if model is None else None
+        if adapter is not None and self._expected(adapter.served):
+            return adapter
         self.check_reachable()
-        if model is None and (served := [m.card.model for m in self.served()]):
-            known = ", ".join(f"`{s}`" for s in (*served, *self.aliases()))
+        if model is None and adapter is None and (served := [m.card.model for m in self.served()]):
+            known = ", ".join(f"`{s}`" for s in (*served, *self.adapters(), *self.aliases()))
             raise ModelNotFound(f"The model `{name}` does not exist here. Served: {known}.", param="model")
         raise NoWorker(f"No worker serves the model `{name}` at the moment.", param="model", retry_after_s=10)
 
     async def refresh(self) -> None:
         """Read the directory once."""
         try:
-            self._models = {m.card.model: m for m in await self._directory.models()}
+            models = {m.card.model: m for m in await self._directory.models()}
         except REDIS_UNAVAILABLE as error:
             self._outage.failed("refresh", error)
             self.reachable = False
         else:
+            self._models = models
+            of_all = [Target.adapters(m) for m in models.values()]
+            self._adapters = {n: a for named in of_all for n, a in named.items() if not self.is_model(n)}
             self._outage.works("refresh")
             self.reachable = True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 from tessera.errors import QueueUnavailable
 from tessera.gateway.services import Services
@@ -27,10 +28,15 @@ _GAUGES = {
 async def tell_census(services: Services) -> None:
     """Set the metrics anew, so that a model that was retired and a queue that cannot be seen have no value."""
     taken = await _take(services)
-    for gauge in (metrics.WORKERS, *_GAUGES.values()):
+    for gauge in (metrics.WORKERS, metrics.ADAPTER_WORKERS, *_GAUGES.values()):
         gauge.clear()
     for served in services.catalogue.known():
         metrics.WORKERS.labels(served.card.model).set(served.workers)
+        states = (
+            (name, "failed" if "error" in told else "loaded") for c in served.cards for name, told in c.adapters.items()
+        )
+        for (name, state), workers in Counter(states).items():
+            metrics.ADAPTER_WORKERS.labels(served.card.model, name, state).set(workers)
         # An alert looks for the first failure, which is an increase only from 0.
         metrics.RESUMED.labels(served.card.model, "failed")
     for model, census in taken.items():

@@ -67,7 +67,7 @@ async def estimate(request: Request, preview: Preview = False, endpoint: Of = No
             asked = _ENDPOINTS[endpoint] if endpoint else _endpoint_of(document.value)
             limits = Limits.of(services.settings)
             options = await document.run(lambda read: read_options(read, asked, limits))
-            card = services.catalogue.require(options.model).card
+            card = services.catalogue.target(options.model).card
             seen.model = card.model
             continued = await _continued(document, asked, services, seen.tenant)
             try:

@@ -7,11 +7,10 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from tessera.gateway.catalogue import Catalogue
+from tessera.gateway.catalogue import Catalogue, Target
 from tessera.gateway.endpoints import endpoints_of
 from tessera.gateway.planning import family_of
 from tessera.gateway.schema import ERRORS
-from tessera.queue import ServedModel
 from tessera.settings import VLLM
 
 router = APIRouter(tags=["Models"])
@@ -25,7 +24,10 @@ class Model(BaseModel):
     created: int = Field(description="Unix time in seconds at which its worker started.")
     owned_by: str = "tessera"
     root: str = Field(description="Where its weights come from.")
-    alias_of: str | None = Field(None, description="The model that this is another name of; answers name that one.")
+    parent: str | None = Field(None, description="Of a LoRA adapter: the model that it belongs to.")
+    alias_of: str | None = Field(
+        None, description="The model or adapter that this is another name of; answers name that one."
+    )
     max_model_len: int = Field(description="Longest prompt and answer together, in tokens.")
     modalities: list[str] = Field(description="What its messages may hold.")
     engine: str = Field(description="What runs it: `vllm`, or `simulated`, whose answers come from no model.")
@@ -57,20 +59,21 @@ class ModelList(BaseModel):
 async def list_models(request: Request) -> ModelList:
     """All models that can be asked for, with their modalities and limits."""
     catalogue: Catalogue = request.app.state.services.catalogue
-    aliases = [_describe(m, alias) for alias, m in catalogue.aliases().items()]
-    return ModelList(data=[*map(_describe, catalogue.served()), *aliases])
+    named = [*catalogue.adapters().items(), *catalogue.aliases().items()]
+    models = [_describe(Target.model(served), served.card.model) for served in catalogue.served()]
+    return ModelList(data=[*models, *(_describe(target, name) for name, target in named)])
 
 
 # Names may hold slashes, as those of the hubs do.
 @router.get("/v1/models/{model:path}", responses={404: ERRORS[404], 503: ERRORS[503]})
 async def retrieve_model(request: Request, model: str) -> Model:
     """One model, with its modalities and limits."""
-    return _describe(request.app.state.services.catalogue.require(model), model)
+    return _describe(request.app.state.services.catalogue.target(model), model)
 
 
-def _describe(served: ServedModel, name: str | None = None) -> Model:
-    card = served.card
-    known: dict[str, Any] = {"created": card.created, "root": card.root, "max_model_len": card.max_model_len}
+def _describe(target: Target, name: str) -> Model:
+    card = target.card
+    known: dict[str, Any] = {"created": card.created, "root": target.root, "max_model_len": card.max_model_len}
     known["engine"] = card.engine or VLLM  # which all workers ran that did not say
     known |= {"tasks": card.tasks, "endpoints": [endpoint.path for endpoint in endpoints_of(card)]}
     modalities = ["text", *card.limits]
@@ -78,6 +81,8 @@ def _describe(served: ServedModel, name: str | None = None) -> Model:
     known["planned_as"] = family and family.name
     known["media_counted_by"] = ("rules" if family else "processor") if card.limits else None
     known["text_counted_by"] = "tokenizer" if card.prompts else "length"
-    if name not in (None, card.model):
-        known["alias_of"] = card.model
-    return Model(id=name or card.model, modalities=modalities, limits=card.limits, workers=served.workers, **known)
+    if target.adapter:
+        known["parent"] = card.model
+    if name != target.name:
+        known["alias_of"] = target.name
+    return Model(id=name, modalities=modalities, limits=card.limits, workers=target.workers, **known)

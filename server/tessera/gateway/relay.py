@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from tessera.errors import QueueUnavailable, ReplyLost, WorkerLost
 from tessera.gateway.body import Document, Endpoint, Options, Share
+from tessera.gateway.catalogue import Target
 from tessera.gateway.content import check_media, find_media, prepare_media
 from tessera.gateway.context_limit import ContextLimit
 from tessera.gateway.conversation import check_conversation
@@ -76,10 +77,12 @@ class Relay(Response):
         self._seen = seen
         self._share = share
         self._queued = asyncio.Event()
+        self._target: Target
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the request (ASGI)."""
-        card = self._services.catalogue.require(self._options.model).card
+        self._target = self._services.catalogue.target(self._options.model)
+        card = self._target.card
         self._seen.model = card.model
         require_endpoint(card, self._endpoint)
         name = JobName(self._batch_job or new_job_id(scope["state"]["request_id"]), card.model)
@@ -127,8 +130,8 @@ class Relay(Response):
     async def _job(self, name: JobName, card: ModelCard) -> Job:
         services, document, endpoint = self._services, self._document, self._endpoint
         assert document is not None, "it is read once"
-        if self._options.model != card.model:
-            document.set(("model",), card.model)  # the engine knows no alias
+        if self._options.model != self._target.name:
+            document.set(("model",), self._target.name)  # the engine knows no alias
         further_roles = services.settings.further_roles()
         await document.run(lambda read: check_conversation(read, endpoint, further_roles))
         found = await document.run(lambda read: find_media(read, endpoint))
@@ -169,7 +172,10 @@ class Relay(Response):
         self._seen.job_id = name.id
         of_client = (options.hide_usage, options.stream, self._seen.tenant, told, bool(self._batch_job))
         job = Job(name.id, name.model, endpoint.path, body, width, *of_client)
-        return replace(job, about=self._about(items), trace=self._seen.carried)
+        adapter = self._target.adapter
+        if adapter:
+            metrics.ADAPTER_REQUESTS.labels(card.model, adapter).inc()
+        return replace(job, about=self._about(items), trace=self._seen.carried, adapter=adapter)
 
     def _sequences(self, card: ModelCard, items: list[MediaItem]) -> int:
         """How many of them the job takes up."""

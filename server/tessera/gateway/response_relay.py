@@ -72,7 +72,7 @@ class ResponseRelay(Relay):
         echo: dict[str, Any] = {"background": wishes.background, "store": keep, "created_at": now_s()}
         self._echo = {**echo, "previous_response_id": wishes.previous or None}
         if keep:
-            body = {**document.value, "model": name.model}
+            body = {**document.value, "model": self._target.name}
             shape = document.text_of(shape_of(body, response_id, self._echo))
             kinds = (wishes.background, self._options.stream)
             self._stored = StoredResponse(response_id, name.model, name.id, *kinds, shape, own, wishes.previous)

@@ -28,6 +28,7 @@ from tessera.gateway.unattended import Unattended
 from tessera.gateway.upkeep import Upkeep
 from tessera.media import MediaStage, RedisMediaStore, SandboxDecoder, ThreadDecoder
 from tessera.queue import (
+    Adapters,
     Broker,
     Directory,
     Explanations,
@@ -76,6 +77,7 @@ class Services:
     files: Files | None
     responses: ResponseKeeper
     batches: BatchShelf
+    adapters: Adapters
 
     def require_files(self) -> Files:
         """The files. Raises ``FilesNotConfigured`` where there is no place for any."""
@@ -129,7 +131,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         planner = Planner()
         item_counts = ItemCounts(broker, hub, gateway_id, abandoned.add, planner.learnt)
         kept_up = (abandoned, queued, bodies, unattended, watch, planner, counters, item_counts)
-        shared = (*kept_up, files, responses, BatchShelf(redis, settings))
+        shared = (*kept_up, files, responses, BatchShelf(redis, settings), Adapters(redis, broker.keys))
         told = Explanations(redis, settings)
         yield Services(settings, gateway_id, broker, records, told, hub, catalogue, stage, *shared)
 

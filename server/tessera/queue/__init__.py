@@ -1,5 +1,6 @@
 """The queue between gateways and workers, in Redis: jobs, leases, reply logs, and who serves what."""
 
+from tessera.queue.adapters import Adapter, Adapters, AdaptersFull
 from tessera.queue.address import Address
 from tessera.queue.broker import Broker
 from tessera.queue.census import Census
@@ -38,6 +39,9 @@ __all__ = [
     "LOG_PARTS",
     "REDIS_UNAVAILABLE",
     "SPEECH_PATHS",
+    "Adapter",
+    "Adapters",
+    "AdaptersFull",
     "Address",
     "Append",
     "Broker",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
@@ -39,6 +39,10 @@ class ModelCard:
         speech: of one that transcribes: ``clip_s``, the longest sound that is one sequence of its engine (0: any), and
             ``segments``, whether it tells times.
         metrics: address and port of this worker's own metrics; empty: there are none.
+        most_rank: highest rank of a LoRA adapter that it loads; 0: it loads none.
+        adapters: those that it has: by name, ``root`` (where the weights come from), and ``version`` of the record that
+            says so (empty: its engine's own arguments do); where it could not load what is recorded, ``error`` instead
+            of ``root``.
     """
 
     model: str
@@ -56,6 +60,8 @@ class ModelCard:
     # Workers of a version that did not say know nothing else.
     tasks: list[str] = field(default_factory=lambda: ["generate"])
     metrics: str = ""
+    most_rank: int = 0
+    adapters: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """As stored."""
@@ -75,11 +81,13 @@ class ServedModel:
     Attributes:
         workers: live workers.
         last_seen_s: seconds since a worker was last alive; 0 while there is one.
+        cards: of each live worker.
     """
 
     card: ModelCard
     workers: int
     last_seen_s: float
+    cards: tuple[ModelCard, ...] = ()
 
 
 class Directory:
@@ -115,12 +123,15 @@ class Directory:
         tell_damaged(self._prefix, damaged)
         cards = {raw: _card(raw) for raw in (*live, *seen[2::3])}
         self._tell_damaged({raw for raw, card in cards.items() if card is None})
-        serving = Counter(card.model for raw in live if (card := cards[raw]) is not None)
+        serving: dict[str, list[ModelCard]] = defaultdict(list)
+        for raw in live:
+            if (card := cards[raw]) is not None:
+                serving[card.model].append(card)
         found = []
         for name, silent_ms, raw in zip(seen[::3], seen[1::3], seen[2::3], strict=True):
             if (card := cards[raw]) is not None:
-                workers = serving[name.decode()]
-                found.append(ServedModel(card, workers, 0.0 if workers else silent_ms / 1000))
+                of_workers = tuple(serving[name.decode()])
+                found.append(ServedModel(card, len(of_workers), 0.0 if of_workers else silent_ms / 1000, of_workers))
         return sorted(found, key=lambda m: m.card.model)
 
     async def workers(self) -> list[tuple[str, ModelCard]]:

@@ -87,6 +87,7 @@ class Job:
         echo: members of the answer that the gateway has seen to: they are said in place of what vLLM says of them.
         about: for who asks what became of it: what the gateway knows of its media, and how long it took there.
         trace: headers of the trace that it belongs to.
+        adapter: the LoRA adapter of its model that it asks for; empty: the model itself.
     """
 
     id: str
@@ -102,6 +103,7 @@ class Job:
     echo: dict[str, Any] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
     trace: Mapping[str, str] = field(default_factory=dict)
+    adapter: str = ""
 
     @classmethod
     def restore(cls, job_id: str, model: str, meta: bytes, body: bytes, sequences: int) -> Job:
@@ -119,7 +121,8 @@ class Job:
         trace = given if isinstance(given, dict) else {}
         of_client = (known["hide_usage"], stream, tenant, parts, known.get("batch", False))
         echo = known.get("echo", {})
-        return cls(job_id, model, known["path"], body, sequences, *of_client, echo, trace=trace)
+        further: dict[str, Any] = {"trace": trace, "adapter": known.get("adapter", "")}
+        return cls(job_id, model, known["path"], body, sequences, *of_client, echo, **further)
 
     def meta(self) -> bytes:
         """What travels beside the body."""
@@ -129,7 +132,7 @@ class Job:
             known["parts"] = list(map(tuple, self.parts))
         if self.batch:
             known["batch"] = True
-        further = {"echo": self.echo, "about": self.about, "trace": self.trace}
+        further = {"echo": self.echo, "about": self.about, "trace": self.trace, "adapter": self.adapter}
         return orjson.dumps(known | {name: told for name, told in further.items() if told})
 
 

@@ -32,6 +32,7 @@ All keys of one model share the hash tag ``{model}``, so that one script can tou
 ``P:{directory}:models``              hash        model to when a worker last served it (ms), and its card
 ``P:{directory}:prompts:DIGEST``      string      a model's tokenizer and chat templates
 ``P:{directory}:counts``              hash        as of a model, and `damaged` as well
+``P:{directory}:adapters``            hash        name to a LoRA adapter that is to be loaded
 ``P:{directory}:log-levels``          hash        part to the level that it is to log at, where an operator has set one
 ``P:gateway:ID``                      channel     reply entries for one gateway
 ``P:worker:ID``                       channel     ids of jobs that one worker is to abort
@@ -137,6 +138,11 @@ class Keys:
     def models(self) -> str:
         """Models that were ever served, and when last."""
         return f"{self.prefix}:{{directory}}:models"
+
+    @property
+    def adapters(self) -> str:
+        """LoRA adapters that are to be loaded."""
+        return f"{self.prefix}:{{directory}}:adapters"
 
     @property
     def log_levels(self) -> str:

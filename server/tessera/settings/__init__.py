@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pydantic_settings import SettingsConfigDict
 
+from tessera.settings.adapters import AdapterSettings
 from tessera.settings.batches import BatchSettings
 from tessera.settings.fetch import FetchSettings
 from tessera.settings.files import FileSettings
@@ -48,6 +49,7 @@ __all__ = [
 
 class Settings(
     TelemetrySettings,
+    AdapterSettings,
     BatchSettings,
     FetchSettings,
     FileSettings,

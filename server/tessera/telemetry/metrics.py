@@ -14,6 +14,14 @@ REQUESTS = Counter(
     "tessera_requests", "Requests answered, by HTTP status and error code.", ["model", "endpoint", "status", "code"]
 )
 REQUESTS_OPEN = Gauge("tessera_requests_open", "Requests being answered by this gateway.", ["endpoint"])
+ADAPTER_REQUESTS = Counter(
+    "tessera_adapter_requests", "Requests for a LoRA adapter, queued or about to be.", ["model", "adapter"]
+)
+ADAPTER_WORKERS = Gauge(
+    "tessera_adapter_workers",
+    "Live workers that have a LoRA adapter (loaded), or could not load it (failed).",
+    ["model", "adapter", "state"],
+)
 TTFT = Histogram(
     "tessera_time_to_first_token_seconds", "From request to first byte of the answer.", ["model"], buckets=_FAST
 )

@@ -32,6 +32,7 @@ _HOMES = {
     "MsgpackEncoder": ("vllm.v1.serial_utils",),
     "Request": ("vllm.v1.request",),
     "StructuredOutputManager": ("vllm.v1.structured_output",),
+    "LoRARequest": ("vllm.lora.request",),
     "MediaConnector": ("vllm.multimodal.media", "vllm.multimodal.media.connector"),
     "ChatParams": ("vllm.renderers.params", "vllm.renderers"),
     "ProcessorInputs": ("vllm.multimodal.processing",),

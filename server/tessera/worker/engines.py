@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 
 from tessera.queue import ModelCard
 from tessera.settings import SIMULATED, Settings
+from tessera.worker.adapters import AdapterHost
 from tessera.worker.connector import MediaReader
 from tessera.worker.transcript import Codec
 
@@ -21,6 +22,7 @@ class Engine(Protocol):
         fingerprint: its ``system_fingerprint``, where it has one.
         codec: how its steps are stored; None: its streams end with it.
         prompts: its tokenizer and chat templates, as announced; empty: they are not.
+        adapters: what loads LoRA adapters into it; None: it takes none.
     """
 
     app: ASGIApp
@@ -28,6 +30,7 @@ class Engine(Protocol):
     fingerprint: str | None
     codec: Codec | None
     prompts: bytes
+    adapters: AdapterHost | None
 
     async def start(self) -> None:
         """Get ready. Raises ``ValueError``: it cannot be used as configured."""

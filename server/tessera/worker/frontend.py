@@ -228,6 +228,13 @@ class Frontend:
                 log.exception("keeper_failed", activity=activity)
             await asyncio.sleep(pause_s)
 
+    async def describe(self, card: ModelCard) -> None:
+        """What it serves has changed: say so at once, or where Redis is away soon."""
+        self._card = card
+        if not self._stopped:
+            with suppress(*REDIS_UNAVAILABLE):
+                await self._announce()
+
     async def _announce(self) -> None:
         if not self._engine_dead():
             await self._directory.announce(self.worker_id, self._card, ttl_s=self._settings.lease_s)

@@ -219,7 +219,7 @@ class Replay:
             "headers": headers,
             "client": ("127.0.0.1", 0),
             "server": ("tessera", 80),
-            "state": {},
+            "state": {"adapter": job.adapter} if job.adapter else {},
         }
 
     async def _receive(self) -> Message:

@@ -6,13 +6,15 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
+import redis.asyncio as aioredis
 import structlog
 
 from tessera.media import RedisMediaStore
-from tessera.queue import FollowedLogLevel, LogLevels, connect
+from tessera.queue import Adapters, FollowedLogLevel, LogLevels, connect
 from tessera.queue.keys import Keys
 from tessera.settings import Settings
 from tessera.telemetry.tracing import tracing
+from tessera.worker.adapters import AdaptedApplication, FollowedAdapters
 from tessera.worker.connector import MediaReader
 from tessera.worker.engine_port import serve_engine_port
 from tessera.worker.engines import Engine, build_engine
@@ -54,23 +56,44 @@ class Replica:
         if settings.engine_port:
             await stack.enter_async_context(serve_engine_port(self._engine.app, settings.engine_port))
         engine, metrics = self._engine, await stack.enter_async_context(serve_metrics(settings))
+        app, card = engine.app, replace(engine.card, metrics=metrics)
+        adapters = await self._adapters(redis)
+        if adapters is not None:
+            app, card = AdaptedApplication(app, adapters), replace(card, adapters=adapters.told())
         self._frontend = Frontend(
             settings,
             redis,
-            engine.app,
-            replace(engine.card, metrics=metrics),
+            app,
+            card,
             lambda: engine.dead,
             fingerprint=engine.fingerprint,
             codec=engine.codec,
             prompts=engine.prompts,
         )
         self._serving = asyncio.create_task(self._frontend.run())
+        if adapters is not None:
+            followed = adapters
+
+            async def changed() -> None:
+                await self._frontend.describe(replace(card, adapters=followed.told()))
+
+            stack.callback(asyncio.create_task(adapters.run(changed)).cancel)
         level = FollowedLogLevel(LogLevels(redis, Keys(settings.redis_prefix)), "worker", settings)
         stack.callback(asyncio.create_task(level.run()).cancel)
         if settings.worker_folder is not None:
             present = asyncio.create_task(self._be_present(Presence(settings.worker_folder), self._serving))
             stack.callback(present.cancel)
         log.info("worker_ready", worker=self._frontend.worker_id, sequences=engine.card.sequences)
+
+    async def _adapters(self, redis: aioredis.Redis) -> FollowedAdapters | None:
+        """Those that are recorded, which are loaded before the worker says that it is there."""
+        host = self._engine.adapters
+        if host is None:
+            return None
+        records = Adapters(redis, Keys(self._settings.redis_prefix))
+        adapters = FollowedAdapters(host, records, self._engine.card.model)
+        await adapters.look()
+        return adapters
 
     def check_health(self) -> None:
         """Raises RuntimeError where the replica has to be replaced."""

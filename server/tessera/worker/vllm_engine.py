@@ -22,6 +22,7 @@ from tessera.prompt import PromptFiles
 from tessera.queue import ModelCard
 from tessera.settings import VLLM, Settings
 from tessera.worker import bridge, checkpoint, connector, speech, validation
+from tessera.worker.adapters import AdapterHost
 from tessera.worker.counted_items import CountedItems
 from tessera.worker.prompt_files import announce_prompts
 from tessera.worker.recorder import Recorder
@@ -29,6 +30,7 @@ from tessera.worker.response_media import restore_media
 from tessera.worker.speech_chat import SpeechChats
 from tessera.worker.steps import StepCodec
 from tessera.worker.transcript import Codec
+from tessera.worker.vllm_adapters import adapters_of
 
 log = structlog.get_logger()
 
@@ -49,6 +51,7 @@ class VllmEngine:
         self.fingerprint: str | None = None
         self.codec: Codec | None = None
         self.prompts = b""
+        self.adapters: AdapterHost | None = None
 
     async def start(self) -> None:
         """Load the model; seconds to minutes.
@@ -76,6 +79,9 @@ class VllmEngine:
         self.fingerprint = bridge.system_fingerprint(self.app)
         tasks = bridge.tasks(self.app, self._client.model_config, await self._client.get_supported_tasks())
         card, app = self._with_speech(self._describe(name, model, any_media_options, tasks))
+        self.adapters = adapters_of(self._client, self.app)
+        if self.adapters is not None:
+            card = replace(card, most_rank=self.adapters.most_rank)
         self.prompts = announce_prompts(self.app, card.limits)
         self.card = replace(card, prompts=PromptFiles.digest_of(self.prompts) if self.prompts else "")
         self.app = CountedItems(app, self._client, self._reader)

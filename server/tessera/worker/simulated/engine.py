@@ -12,6 +12,7 @@ import structlog
 from tessera.media import ImageResize, MediaSpec, Modality, digest_of
 from tessera.queue import ModelCard
 from tessera.settings import SIMULATED, Settings
+from tessera.worker.adapters import AdapterHost
 from tessera.worker.connector import MediaReader
 from tessera.worker.simulated.application import Application
 from tessera.worker.simulated.codec import SimulatedCodec
@@ -42,6 +43,7 @@ class SimulatedEngine:
         self.fingerprint: str | None = None
         self.codec: Codec | None = SimulatedCodec()
         self.prompts = b""
+        self.adapters: AdapterHost | None = None
 
     async def start(self) -> None:
         """Take ``TESSERA_SIMULATED_START_S``, then run."""
