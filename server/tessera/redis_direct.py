@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import hiredis
@@ -26,24 +27,37 @@ class Direct:
         self._pool = redis.connection_pool if self._cluster is None else None
         self._kept: AbstractConnection | None = None
 
-    async def command(self, *parts: Any) -> Any:
-        """Run a command. Raises redis-py's errors."""
+    async def command(self, *parts: Any, behind: tuple[Any, ...] = ()) -> Any:
+        """Run a command. Raises redis-py's errors.
+
+        Args:
+            behind: another command that is sent before it, in one go: it blocks, and the first one is run in the moment
+                in which it no longer does.
+        """
         if self._cluster is not None:
+            if behind:
+                await self._cluster.execute_command(*behind)
             return await self._cluster.execute_command(*parts)
         try:
-            return await self._run(parts)
+            return await self._run(parts, behind)
         except RedisConnectionError:
             # As the client does (see `connect`): the connection may have died with a Redis that was restarted.
-            return await self._run(parts)
+            return await self._run(parts, behind)
 
-    async def _run(self, parts: tuple[Any, ...]) -> Any:
+    async def _run(self, parts: tuple[Any, ...], behind: tuple[Any, ...]) -> Any:
         assert self._pool is not None, "it is no Cluster"
         connection, self._kept = self._kept, None
         if connection is None:
             connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
         whole = False
         try:
-            await connection.send_packed_command(_packed(parts, connection), check_health=False)
+            packed = _packed(parts, connection)
+            if behind:
+                packed = [hiredis.pack_command(behind), *([packed] if isinstance(packed, bytes) else packed)]
+            await connection.send_packed_command(packed, check_health=False)
+            if behind:
+                with suppress(ResponseError):  # of a failover, for one: the command behind it has its own answer
+                    await connection.read_response()
             answer = await connection.read_response()
             whole = True
         except ResponseError as error:

@@ -56,7 +56,7 @@ def take(broker: Broker) -> Callable[..., Awaitable[Leases]]:
             of_batches = sum(lease.width for lease in taken if lease.job.batch)
             more = await by.lease(MODEL, worker, **room, of_batches=of_batches)
             taken += more
-            taken.batch_waits = more.batch_waits
+            taken.some_left = more.some_left
         return taken
 
     return lease

@@ -49,9 +49,9 @@ async def test_batches_leave_a_part_of_each_worker_to_others(broker: Broker, add
     for _ in range(9):
         await add_of_batch(broker)
     first = await broker.lease(MODEL, "w", free=8, capacity=8, most=16)
-    assert (len(first), first.batch_waits) == (4, True)
+    assert (len(first), first.some_left) == (4, True)
     more = await broker.lease(MODEL, "w", free=4, capacity=8, most=16, of_batches=4)
-    assert (more, more.batch_waits) == ([], True)
+    assert (more, more.some_left) == ([], True)
     person = await add()
     assert taken(await broker.lease(MODEL, "w", free=4, capacity=8, most=16, of_batches=4)) == [person.id]
     other = await broker.lease(MODEL, "other", free=8, capacity=8, most=16)
@@ -63,7 +63,7 @@ async def test_a_share_of_one_is_all_of_it(redis_client: aioredis.Redis, setting
     for _ in range(4):
         await add_of_batch(broker)
     leases = await take(4, by=broker)
-    assert (len(leases), leases.batch_waits) == (4, False)
+    assert (len(leases), leases.some_left) == (4, False)
 
 
 async def test_a_wide_line_runs_in_what_batches_may_take(broker: Broker, take: Take) -> None:
@@ -79,7 +79,7 @@ async def test_no_worker_is_kept_free_for_a_batch(redis_client: aioredis.Redis, 
     wide, narrow = await add_of_batch(broker, sequences=4), await add_of_batch(broker)
     room = {"free": 6, "capacity": 8, "most": 16, "of_batches": 2}
     held_back = await broker.lease(MODEL, "w", **room)
-    assert (held_back, held_back.kept_free, held_back.batch_waits) == ([], False, True), "it is not passed for ever"
+    assert (held_back, held_back.kept_free, held_back.some_left) == ([], False, True), "it is not passed for ever"
     person = await add()
     assert taken(await broker.lease(MODEL, "w", **room)) == [person.id]
     assert taken(await broker.lease(MODEL, "w", free=8, capacity=8, most=1)) == [wide.id]

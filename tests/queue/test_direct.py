@@ -19,7 +19,7 @@ async def test_one_connection_is_kept_and_others_are_for_what_comes_meanwhile(re
     direct = Direct(redis_client)
     first = await direct.command("CLIENT", "ID")
     assert await direct.command("CLIENT", "ID") == first
-    slow = asyncio.create_task(direct.command("BLPOP", "nothing", 0.3))
+    slow = asyncio.create_task(direct.command("BLPOP", "nothing", 3))
     await asyncio.sleep(0)
     words = [str(n).encode() for n in range(20)]
     assert await asyncio.gather(*(direct.command("ECHO", word) for word in words)) == words

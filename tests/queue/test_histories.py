@@ -369,9 +369,10 @@ class History(RuleBasedStateMachine):
         if lost == "call":
             self.late.append((self.broker.called, partial(self._arrived, worker, self.broker.called)))
             return
-        given, kept_free, batch_waits = self._given(worker, self.broker.called)
+        given, kept_free = self._given(worker, self.broker.called)
         if not lost:
-            assert (leases.kept_free, leases.batch_waits) == (kept_free, batch_waits)
+            assert leases.kept_free == kept_free
+            assert leases.some_left or not list(self._waiting())
             assert [(e.job, e.epoch, e.attempts, e.written, e.width) for e in leases] == [
                 (k.job, k.epoch, k.attempts, len(k.log), k.taken) for k in given
             ]
@@ -695,26 +696,26 @@ class History(RuleBasedStateMachine):
     def _some_lease(self, chance: int) -> tuple[Worker, Lease]:
         return self._held()[chance % len(self._held())]
 
-    def _given(self, worker: Worker, call: tuple[Any, ...]) -> tuple[list[Known], bool, bool]:
-        """What a claim gives, whether the worker is kept free, and whether jobs of batches wait for others of them."""
+    def _given(self, worker: Worker, call: tuple[Any, ...]) -> tuple[list[Known], bool]:
+        """What a claim gives, and whether the worker is kept free."""
         claim, again, free, _, most = call[8:13]
         newest, earlier = worker.record
         if claim <= newest:
             again = [self.known[i] for i, epoch in earlier.items() if claim == newest and self.known[i].held_by(epoch)]
-            return again, False, False
-        given, kept_free, batch_waits = self._fitting(worker, free, most, batch_free=call[16])
+            return again, False
+        given, kept_free = self._fitting(worker, free, most, batch_free=call[16])
         for known in given:
             self._give(known, worker)
         if given or again:
             worker.record = (claim, {known.id: known.epoch for known in given})
-        return given, kept_free, batch_waits
+        return given, kept_free
 
-    def _fitting(self, worker: Worker, free: int, most: int, batch_free: int) -> tuple[list[Known], bool, bool]:
+    def _fitting(self, worker: Worker, free: int, most: int, batch_free: int) -> tuple[list[Known], bool]:
         given: list[Known] = []
         if self.kept_free is not None and self.kept_free[0] is worker:
             known = self.kept_free[1]
             if known.state == "queued" and known.width > free:
-                return [], True, False
+                return [], True
             self.kept_free = None
             if known.state == "queued":
                 given.append(known)
@@ -723,13 +724,13 @@ class History(RuleBasedStateMachine):
         if suspect is not None:
             suspect.front = True
             if free == CAPACITY and (suspect.passed_enough or not self._one_runs_alone()):
-                return [suspect], False, False
+                return [suspect], False
             if free < CAPACITY and suspect.passed_enough and self.kept_free is None and not suspect.job.batch:
                 self.kept_free = (worker, suspect)
-                return given, True, False
+                return given, True
         front: Known | None = None
         behind_front = unsuspected = again = 0
-        kept_free = batch_waits = False
+        kept_free = False
         for known in self._waiting():
             if len(given) == most or free <= 0:
                 break
@@ -739,7 +740,6 @@ class History(RuleBasedStateMachine):
             if gives_way:
                 if front is not None and not front.job.batch:
                     break
-                batch_waits = batch_waits or known.width > min(free, batch_free)
                 if batch_free <= 0:
                     break
             if known.width <= (min(free, batch_free) if gives_way else free):
@@ -765,13 +765,13 @@ class History(RuleBasedStateMachine):
             assert front.passed < MOST_PASSED + most or self.kept_free
         if suspect is not None:
             suspect.passed += unsuspected
-        return given, kept_free, batch_waits
+        return given, kept_free
 
     def _arrived(self, worker: Worker, call: tuple[Any, ...], answer: Any) -> None:
-        rows, kept_free, _, batch_waits = answer
-        given, *expected = self._given(worker, call)
-        told = [bool(kept_free), bool(batch_waits)]
-        assert ([row[0].decode() for row in rows], told) == ([known.id for known in given], expected)
+        rows, kept_free, _, some_left = answer
+        given, expected = self._given(worker, call)
+        assert ([row[0].decode() for row in rows], bool(kept_free)) == ([known.id for known in given], expected)
+        assert some_left or not list(self._waiting())
 
     def _one_runs_alone(self) -> bool:
         last = self.last_suspect

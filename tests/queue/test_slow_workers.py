@@ -106,7 +106,7 @@ async def test_a_claim_that_arrives_late_takes_nothing_that_its_worker_will_not_
         [lease] = await take(by=broker)
         assert lease.job.id == job_id
     await add(to=broker)
-    assert await broker.deliver(delayed) == [[], 0, [], 0]
+    assert await broker.deliver(delayed) == [[], 0, [], 1]
     assert await depth_of(broker, MODEL) == (1, len(later))
 
 

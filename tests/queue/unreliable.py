@@ -20,13 +20,13 @@ class UnreliableBroker(Broker):
         self.lost = ""
         self.called: tuple[Any, ...] = ()
 
-    async def _call(self, script: Any, model: str, *arguments: Any) -> Any:
+    async def _call(self, script: Any, model: str, *arguments: Any, **options: Any) -> Any:
         self.called = (script, model, *arguments)
         lost, self.lost = self.lost, ""
-        answer = None if lost == "call" else await self.deliver(self.called)
+        answer = None if lost == "call" else await self.deliver(self.called, **options)
         if lost:
             raise QueueUnavailable(f"lost the {lost}")
         return answer
 
-    async def deliver(self, call: tuple[Any, ...]) -> Any:
-        return await super()._call(*call)
+    async def deliver(self, call: tuple[Any, ...], **options: Any) -> Any:
+        return await super()._call(*call, **options)

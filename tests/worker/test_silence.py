@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from tessera.queue import Broker, Data, End, connect
 from tessera.settings import Settings
 from tessera.worker import frontend as frontends
+from tessera.worker import intake
 from tests.polling import eventually
 from tests.queue.corner import depth_of
 from tests.queue.redis_process import RedisProcess
@@ -48,8 +49,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+async def claim_is_over(redis: aioredis.Redis) -> None:
+    """Wait until nothing can be given to a worker that stands still."""
+
+    async def over() -> bool:
+        known = await redis.client_list()
+        return not any(each["name"] == "tessera-blocked" and "b" in each["flags"] for each in known)
+
+    await eventually(over, "its claim has waited for long enough")
+
+
 async def test_a_worker_whose_loop_stands_still_goes_on_with_what_nobody_else_has_taken(
-    clock: Clock, blocked: BlockedFrontend, broker: Broker, settings: Settings
+    clock: Clock, blocked: BlockedFrontend, broker: Broker, redis_client: aioredis.Redis, settings: Settings
 ) -> None:
     job = await enqueue(broker)
 
@@ -59,6 +70,7 @@ async def test_a_worker_whose_loop_stands_still_goes_on_with_what_nobody_else_ha
     await eventually(lambda: blocked.begun[job.id] == 1, "it runs")
     for _ in range(settings.max_attempts + 1):
         blocked.block()
+        await claim_is_over(redis_client)
         await lapse(broker, job)
         clock.later_s += LEASE_S
         blocked.unblock()
@@ -70,11 +82,12 @@ async def test_a_worker_whose_loop_stands_still_goes_on_with_what_nobody_else_ha
 
 
 async def test_what_a_worker_whose_loop_stands_still_had_not_begun_is_run_elsewhere(
-    clock: Clock, blocked: BlockedFrontend, floor: Floor, broker: Broker
+    clock: Clock, blocked: BlockedFrontend, floor: Floor, broker: Broker, redis_client: aioredis.Redis
 ) -> None:
     job = await enqueue(broker)
     await eventually(lambda: blocked.begun[job.id] == 1, "it runs")
     blocked.block()
+    await claim_is_over(redis_client)
     await lapse(broker, job)
     app = Application()
     floor.start(app)
@@ -103,6 +116,7 @@ async def test_an_outage_of_redis_is_told_once_when_it_begins_and_once_when_it_i
     own_redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frontends, "RETRY_S", 0.01)
+    monkeypatch.setattr(intake, "RETRY_S", 0.01)
     settings = Settings(redis_url=own_redis.url, redis_timeout_s=0.3, lease_s=0.4)
     async with AsyncExitStack() as stack:
         client = connect(settings, name="test")

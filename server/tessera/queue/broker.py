@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import redis.asyncio as aioredis
 from redis.exceptions import ResponseError
 
-from tessera.errors import IdempotencyKeyReused, Overloaded, QueueBytesFull, QueueUnavailable
+from tessera.errors import Overloaded, QueueBytesFull, QueueUnavailable
 from tessera.queue.census import Census, number_of, take_census
 from tessera.queue.connection import reach
 from tessera.queue.damage import sound, tell_damaged
@@ -20,7 +20,7 @@ from tessera.queue.dead_letters import tell_set_aside
 from tessera.queue.job import Job, Lease, Leases, Lost
 from tessera.queue.keys import Keys
 from tessera.queue.log import ENTRY_COST_BYTES, Append, Part, Place, Unwritten
-from tessera.queue.once import Once
+from tessera.queue.once import Once, earlier
 from tessera.queue.reaped import Reaped
 from tessera.queue.scripts import Script, script
 from tessera.settings import Settings
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 REAPED_AT_ONCE = 128
 HELD_AT_ONCE = 256
 # What `enqueue.lua` returns where the bodies take all the room.
-_FULL, _BYTES_FULL, _OTHER_REQUEST = -1, -2, -3
+_FULL, _BYTES_FULL = -1, -2
 
 
 class Broker:
@@ -85,7 +85,7 @@ class Broker:
         """
         settings = self._settings
         remembered = (once.tenant, settings.idempotency_ttl_s * 1000, settings.max_idempotency_keys)
-        return _earlier(await self._add(job, reply_to, lasting, once.name, once.digest, *remembered))
+        return earlier(await self._add(job, reply_to, lasting, once.name, once.digest, *remembered))
 
     async def begun(self, model: str, once: Once) -> str | None:
         """The id of the job that began by a key and whose answer stands: it is to come, or kept and no failure.
@@ -93,7 +93,7 @@ class Broker:
         Raises:
             IdempotencyKeyReused: something else was sent with the key.
         """
-        return _earlier(await self._call(self._begun, model, once.name, once.digest))
+        return earlier(await self._call(self._begun, model, once.name, once.digest))
 
     async def _add(self, job: Job, reply_to: str, lasting: bool, *once: str | int) -> int | bytes:
         settings = self._settings
@@ -121,7 +121,15 @@ class Broker:
         return added
 
     async def lease(
-        self, model: str, worker_id: str, *, free: int, capacity: int, most: int, of_batches: int = 0
+        self,
+        model: str,
+        worker_id: str,
+        *,
+        free: int,
+        capacity: int,
+        most: int,
+        of_batches: int = 0,
+        wait_s: float = 0.0,
     ) -> Leases:
         """Take waiting jobs that fit, oldest first. One that does not is passed, but not for ever.
 
@@ -134,6 +142,8 @@ class Broker:
             capacity: sequences that it runs at once; a wider job takes up all of it.
             most: jobs to take at the most.
             of_batches: sequences that jobs of batches take up now.
+            wait_s: wait for a job to be queued, so long at the most; 0: take what is there. It is taken in the same
+                trip in which the wait ends. A wait may be cancelled; what it took then, the next call returns.
         """
         again = (model, worker_id) in self._unanswered
         claim = self._unanswered.setdefault((model, worker_id), time.time_ns() // 1000)
@@ -141,11 +151,13 @@ class Broker:
         for_batches = max(1, int(capacity * self._settings.batch_share))
         room = (free, capacity, most, self._lease_ms, *passing, for_batches - of_batches, for_batches)
         arguments = (*self._limits, worker_id, claim, int(again), *room)
-        rows, kept_free, letters, batch_waits = await self._call(self._lease, model, *arguments)
+        wait = ("BLPOP", self.keys.wake(model), wait_s) if wait_s else ()
+        answer = await self._call(self._lease, model, *arguments, behind=wait, blocking_s=wait_s)
+        rows, kept_free, letters, some_left = answer
         del self._unanswered[model, worker_id]
         tell_set_aside(model, letters)
         leases = Leases.parse_all(model, rows)
-        leases.kept_free, leases.batch_waits = bool(kept_free), bool(batch_waits)
+        leases.kept_free, leases.some_left = bool(kept_free), bool(some_left)
         if leases.unreadable:
             await self._reject_all(model, leases.unreadable)
         return leases
@@ -278,18 +290,11 @@ class Broker:
         async with reach(self._settings):
             return await take_census(self._redis, self.keys, model)
 
-    async def _call(self, script: Script, model: str, *arguments: Any) -> Any:
-        async with reach(self._settings):
-            return await script(keys=[self.keys.queue(model)], args=[self.keys.model(model), *arguments])
-
-
-def _earlier(answer: int | bytes | None) -> str | None:
-    if answer == _OTHER_REQUEST:
-        raise IdempotencyKeyReused(
-            "Another request was sent with this `Idempotency-Key`. Send this one with a key of its own.",
-            param="Idempotency-Key",
-        )
-    return answer.decode() if isinstance(answer, bytes) else None
+    async def _call(
+        self, script: Script, model: str, *arguments: Any, behind: tuple[Any, ...] = (), blocking_s: float = 0.0
+    ) -> Any:
+        async with reach(self._settings, blocking_s=blocking_s):
+            return await script([self.keys.queue(model)], [self.keys.model(model), *arguments], behind=behind)
 
 
 def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:

@@ -168,14 +168,14 @@ class Leases(list[Lease]):
 
     Attributes:
         kept_free: the worker gets nothing else until a job fits that others have passed for long enough.
-        batch_waits: jobs of batches wait until others of them have ended here.
+        some_left: the queue held more than that.
         unreadable: ids and epochs of jobs that it gave and whose description cannot be read.
     """
 
     def __init__(self, leases: Iterable[Lease] = ()):
         super().__init__(leases)
         self.kept_free = False
-        self.batch_waits = False
+        self.some_left = False
         self.unreadable: list[tuple[bytes, int]] = []
 
     @classmethod

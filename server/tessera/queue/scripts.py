@@ -36,12 +36,18 @@ class Script(AsyncScript):
         super().__init__(redis, source)
         self._direct = Direct(redis)
 
-    async def __call__(self, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:  # type: ignore[override]
-        """Run it. Raises redis-py's errors, ``ConnectionError`` for all that pass by themselves."""
+    async def __call__(  # type: ignore[override]
+        self, keys: Sequence[str], args: Sequence[Any] = (), *, behind: tuple[Any, ...] = ()
+    ) -> Any:
+        """Run it. Raises redis-py's errors, ``ConnectionError`` for all that pass by themselves.
+
+        Args:
+            behind: see ``Direct.command``.
+        """
         given = (len(keys), *keys, *args)
         try:
             try:
-                return await self._direct.command("EVALSHA", self.sha, *given)
+                return await self._direct.command("EVALSHA", self.sha, *given, behind=behind)
             except NoScriptError:
                 return await self._direct.command("EVAL", self.script, *given)
         except ResponseError as error:

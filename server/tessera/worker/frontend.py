@@ -1,4 +1,4 @@
-"""Leases jobs as long as the engine has room, runs them, keeps their leases, and gives them back when it must."""
+"""Runs the jobs that it leases, keeps their leases, and gives them back when it must."""
 
 from __future__ import annotations
 
@@ -15,21 +15,18 @@ import structlog
 from starlette.types import ASGIApp
 
 from tessera.errors import QueueUnavailable
-from tessera.queue import REDIS_UNAVAILABLE, Broker, Directory, Lease, Leases, ModelCard, PromptStore, Wakeup, listen
-from tessera.queue.wakeup import LONGEST_WAIT_S
+from tessera.queue import REDIS_UNAVAILABLE, Broker, Directory, Lease, ModelCard, PromptStore, listen
 from tessera.settings import Settings
 from tessera.telemetry.outage import Outage
 from tessera.worker.delivery import begin_delivery, end_delivery
+from tessera.worker.intake import RETRY_S, Intake
 from tessera.worker.journal import Journal
 from tessera.worker.replay import EngineDead, Replay
+from tessera.worker.seats import Seats
 from tessera.worker.transcript import Codec
 from tessera.worker.writer import ReplyWriter
 
 log = structlog.get_logger()
-
-RETRY_S = 0.5
-# Taken in one go; small, so that idle workers share a burst.
-LEASED_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +66,6 @@ class Frontend:
         self._broker = Broker(redis, settings)
         self._directory = Directory(redis, self._broker.keys)
         self._prompts, self._prompt_store = prompts, PromptStore(redis, self._broker.keys)
-        self._wakeup = Wakeup(redis, self._broker.keys, card.model)
         self._app = app
         self._card = card
         self._engine_dead = engine_dead
@@ -78,13 +74,20 @@ class Frontend:
         self._outage = Outage("queue_unreachable", "queue_reached", worker=self.worker_id)
         self._writer = ReplyWriter(self._broker, card.model, self._abort, self._outage)
         self._running: dict[str, _Running] = {}
-        self._sequences = 0
-        self._changed = asyncio.Event()
-        # With the sequences that each takes up.
-        self._jobs: dict[asyncio.Task[None], int] = {}
-        self._leasing: asyncio.Task[None] | None = None
+        self._seats = Seats(card.sequences)
+        self._intake = Intake(
+            self._broker,
+            redis,
+            card.model,
+            self.worker_id,
+            self._seats,
+            lease_s=settings.lease_s,
+            prepare=self._catch_up,
+            begin=self._begin,
+            engine_dead=engine_dead,
+            outage=self._outage,
+        )
         self._renewed = time.monotonic()
-        self._stopped = False
 
     async def run(self) -> None:
         """Serve until ``stop``, or until the engine dies; then let running jobs end, and give back what remains."""
@@ -93,76 +96,26 @@ class Frontend:
         work = [self._renew, self._reap, *([self._announce_prompts] if self._prompts else [])]
         repeated = [self._repeat(each, period_s) for each in work]
         keepers = [asyncio.create_task(work) for work in (*repeated, self._obey())]
-        self._leasing = asyncio.create_task(self._lease())
+        leasing = asyncio.create_task(self._intake.run())
         try:
-            await asyncio.wait([self._leasing])
-            await self._wakeup.aclose()
+            await asyncio.wait([leasing])
             await self._withdraw(announcing)
             await self._drain()
         finally:
-            self._stopped = True
-            await _end(self._leasing, announcing)
-            await self._wakeup.aclose()
+            self.stop()
+            await asyncio.wait([leasing])
+            await _end(announcing)
             await self._give_back()
             await _end(*keepers)
 
     def stop(self) -> None:
         """Take no more jobs; ``run`` returns once those that run have ended."""
-        if self._leasing is not None and not self._stopped:
-            self._leasing.cancel()
-        self._stopped = True
+        self._intake.stop()
 
-    async def _lease(self) -> None:
-        while not (self._stopped or self._engine_dead()):
-            try:
-                if self._full:
-                    self._changed.clear()
-                    await self._changed.wait()
-                    continue
-                taken = await self._take()
-                if taken.kept_free:
-                    # Others are woken for what this worker must not take.
-                    await self._some_end()
-                elif taken.batch_waits:
-                    # Room for the next of a batch comes with the end of another one, room for others is there.
-                    await self._wakeup.wait(self._changed)
-                elif len(taken) < LEASED_AT_ONCE and not self._full:
-                    # No more work, or no room for the next job.
-                    await self._wakeup.wait()
-                self._outage.works("lease")
-            except (QueueUnavailable, *REDIS_UNAVAILABLE) as error:
-                self._outage.failed("lease", error)
-                await asyncio.sleep(RETRY_S)
-            except Exception:
-                log.exception("leasing_failed", retry_s=RETRY_S)
-                await asyncio.sleep(RETRY_S)
-
-    @property
-    def _full(self) -> bool:
-        return self._sequences >= self._card.sequences
-
-    async def _some_end(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LONGEST_WAIT_S):
-                await self._changed.wait()
-
-    async def _take(self) -> Leases:
+    async def _catch_up(self) -> None:
         if time.monotonic() - self._renewed > self._settings.lease_s:
             # This process was stopped, or its loop was: what lapsed meanwhile goes on here rather than anew.
             await self._renew()
-        self._changed.clear()
-        running = self._running.values()
-        of_batches = sum(self._jobs.get(job.task, 0) for job in running if job.lease.job.batch)
-        capacity = self._card.sequences
-        room = {"free": capacity - self._sequences, "capacity": capacity, "of_batches": of_batches}
-        call = asyncio.create_task(self._broker.lease(self._card.model, self.worker_id, **room, most=LEASED_AT_ONCE))
-        try:
-            await asyncio.shield(call)
-        finally:
-            # Also where ``stop`` came meanwhile: nobody else gets these jobs before their leases run out.
-            for lease in await call:
-                self._begin(lease)
-        return call.result()
 
     def _begin(self, lease: Lease) -> None:
         span = begin_delivery(lease, self.worker_id)
@@ -178,18 +131,16 @@ class Frontend:
         stale = self._running.get(lease.job.id)
         task = asyncio.create_task(self._run(lease, replay, stale))
         self._running[lease.job.id] = _Running(lease, replay, task)
-        self._sequences += lease.width
-        self._jobs[task] = lease.width
+        self._seats.take(task, lease)
         task.add_done_callback(partial(self._ended, lease))
         if span is not None:
             task.add_done_callback(partial(end_delivery, span))
 
     def _ended(self, lease: Lease, task: asyncio.Task[None]) -> None:
         # A callback, not a context manager in the task: it also runs for a task that is cancelled before it starts.
-        self._sequences -= self._jobs.pop(task)
+        self._seats.give_back(task)
         if self._holds(lease):
             del self._running[lease.job.id]
-        self._changed.set()
 
     async def _run(self, lease: Lease, replay: Replay, stale: _Running | None) -> None:
         if stale is not None:
@@ -231,7 +182,7 @@ class Frontend:
     async def describe(self, card: ModelCard) -> None:
         """What it serves has changed: say so at once, or where Redis is away soon."""
         self._card = card
-        if not self._stopped:
+        if not self._intake.stopped:
             with suppress(*REDIS_UNAVAILABLE):
                 await self._announce()
 
@@ -260,15 +211,8 @@ class Frontend:
             self._abort([lease.job.id for lease in held if lease.job.id in lost and self._holds(lease)])
             for lease in held:
                 if (width := renewed.widths.get(lease.job.id)) is not None and self._holds(lease):
-                    self._make_room(self._running[lease.job.id].task, width)
+                    self._seats.narrow(self._running[lease.job.id].task, width)
         self._renewed = began
-
-    def _make_room(self, task: asyncio.Task[None], width: int) -> None:
-        """A job takes up no more than so many sequences from now on."""
-        if width < self._jobs.get(task, 0):
-            self._sequences -= self._jobs[task] - width
-            self._jobs[task] = width
-            self._changed.set()
 
     async def _reap(self) -> None:
         # Where gateways are gone, or too busy, nobody else would give back what dead workers left.
@@ -282,9 +226,9 @@ class Frontend:
         await listen(self._redis, control, lambda message: self._abort([message.decode()]), self._renew)
 
     async def _drain(self) -> None:
-        if self._jobs and not self._engine_dead():
-            log.info("worker_draining", jobs=len(self._jobs), at_most_s=self._settings.drain_timeout_s)
-            await asyncio.wait(self._jobs, timeout=self._settings.drain_timeout_s)
+        if (tasks := self._seats.tasks) and not self._engine_dead():
+            log.info("worker_draining", jobs=len(tasks), at_most_s=self._settings.drain_timeout_s)
+            await asyncio.wait(tasks, timeout=self._settings.drain_timeout_s)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.redis_timeout_s):
                 await self._writer.drain()
@@ -292,7 +236,7 @@ class Frontend:
     async def _give_back(self) -> None:
         held = [running.lease for running in self._running.values()]
         if held:
-            await _end(*self._jobs)
+            await _end(*self._seats.tasks)
             with suppress(QueueUnavailable):  # otherwise their leases run out
                 requeued = await self._broker.release(self._card.model, held, failed=self._engine_dead())
                 log.warning("jobs_given_back", jobs=len(held), requeued=requeued)

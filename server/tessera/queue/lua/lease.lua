@@ -4,7 +4,8 @@
 -- for jobs of batches, sequences that all of these may take up here
 -- Returns an array of {id, epoch, attempts, wait ms, sequences, meta, body, entries that its log holds already,
 -- sequences that it takes up here}, whether the worker is kept free, what `keep_letter` returns for each that is
--- set aside, since its record is damaged, and whether jobs of batches wait for others of them to end here.
+-- set aside, since its record is damaged, and whether the queue holds more. Who wants none (most: 0) only has an earlier
+-- claim answered.
 -- The answer to a claim may be lost, and the claim itself delayed until its worker has long made it again: made twice
 -- it gives the same jobs twice, and made after a later one it gives none.
 -- A suspect (see `give_back`) needs all of an engine, to run alone, and is passed by all others; but for one at a time,
@@ -23,7 +24,6 @@ local batch_free, batch_room = tonumber(ARGV[16]), tonumber(ARGV[17])
 local queue, leases, record = prefix .. 'queue', prefix .. 'leases', prefix .. 'claim:' .. worker
 local reserved = prefix .. 'reserved'
 local now, jobs, given, letters, kept_free = now_ms(), {}, {claim}, {}, false
-local batch_waits = 0
 -- Jobs that do not fit are looked at up to this number.
 local MOST_SKIPPED = 64
 -- Of so many that wait, one that was given out before is taken in a call, and one at the least.
@@ -170,7 +170,6 @@ local function take_what_fits()
     local job = waiting(id, score)
     if job and job.batch and not job.suspect then
       if front and not front_of_batch then break end
-      if not fits(job) then batch_waits = 1 end
       if batch_free <= 0 then break end
     end
     if job and fits(job) then
@@ -199,6 +198,10 @@ local function take_what_fits()
   end
 end
 
+local function left()
+  return redis.call('ZCARD', queue) > 0 and 1 or 0
+end
+
 local last = redis.pcall('GET', record)
 if last then
   last = type(last) == 'string' and unpack_table(last)
@@ -206,7 +209,7 @@ if last then
     count(prefix, 'corrupt:claim')
     redis.call('DEL', record)
   elseif claim < last[1] then
-    return {{}, 0, letters, 0}
+    return {{}, 0, letters, left()}
   elseif claim == last[1] then
     for i = 2, #last, 2 do
       local id, job = last[i], look(last[i], 0)
@@ -215,12 +218,12 @@ if last then
         give(id, last[i + 1], job.attempts, job.width, content, job)
       end
     end
-    return {jobs, 0, letters, 0}
+    return {jobs, 0, letters, left()}
   end
 end
 
-take_what_fits()
+if most > 0 then take_what_fits() end
 if #jobs > 0 then keep(leases, lease_ms + reply_ttl_ms) end
 -- Nothing was given and nobody asks twice: there is nothing to remember.
 if #jobs > 0 or again then redis.call('SET', record, cmsgpack.pack(given), 'PX', lease_ms + reply_ttl_ms) end
-return {jobs, kept_free and 1 or 0, letters, batch_waits}
+return {jobs, kept_free and 1 or 0, letters, left()}
