@@ -214,6 +214,12 @@ QUEUE: Rows = {
         ("CPU", "none", {"{{instance}}": _of_gateways(f"rate(process_cpu_seconds_total{RATE})")}),
     ],
 }
+
+
+def _an_hour(by: str) -> str:
+    return f"3600 * {rate('tessera_tenant_cost_total', by, MODEL)}"
+
+
 TENANTS: Rows = {
     "By tenant": [
         ("Requests", "reqps", {"{{tenant}}": rate("tessera_tenant_requests_total", "tenant")}),
@@ -223,6 +229,11 @@ TENANTS: Rows = {
             {"{{tenant}} {{status}}": rate("tessera_tenant_requests_total", "tenant, status", 'status!~"2.."')},
         ),
         ("Tokens", "none", {"{{tenant}} {{kind}}": rate("tessera_tenant_tokens_total", "tenant, kind")}),
+    ],
+    # By the price list of TESSERA_PRICES; nothing without.
+    "What it costs": [
+        ("An hour, by tenant", "none", {"{{tenant}}, {{currency}}": _an_hour("tenant, currency")}),
+        ("An hour, by model", "none", {"{{model}}, {{currency}}": _an_hour("model, currency")}),
     ],
 }
 DASHBOARDS = {

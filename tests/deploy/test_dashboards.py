@@ -17,7 +17,7 @@ import yaml
 from deploy.grafana.dashboards import files
 from deploy.grafana.graphs import DASHBOARDS, graphs
 from tessera.local.stack import free_port
-from tessera.settings import Settings
+from tessera.settings import Prices, Settings
 from tests.deploy.chart import example, find, render
 from tests.deploy.exported import exported_metrics, used_metrics
 from tests.deploy.prometheus_process import exemplars, in_prometheus, prometheus, those_with_data
@@ -105,6 +105,7 @@ async def test_every_graph_shows_something_under_load(settings: Settings, tmp_pa
         simulated_answer_tokens=8,
         simulated_decode_step_ms=5,
         worker_metrics_port=free_port(),
+        prices={"*": Prices(text=0.2)},
         otlp_endpoint=f"http://127.0.0.1:{free_port()}",  # where nobody is
     )
     site_of = a_site(pictures.png(pictures.scene()))

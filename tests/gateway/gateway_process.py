@@ -15,6 +15,7 @@ import aiohttp
 
 from tessera.local.stack import free_port
 from tessera.settings import Settings
+from tests.environment import environment
 from tests.polling import eventually
 
 
@@ -22,10 +23,9 @@ class GatewayProcess:
     def __init__(self, settings: Settings, http: aiohttp.ClientSession):
         self.url = f"http://127.0.0.1:{settings.port}"
         self.http = http
-        given = {f"TESSERA_{k.upper()}": str(v) for k, v in settings.model_dump(exclude_unset=True).items()}
         argv = [sys.executable, "-m", "tessera", "gateway"]
         root = Path(__file__).parents[2]
-        env = {**os.environ, **given, "PYTHONPATH": f"{root / 'server'}{os.pathsep}{root}"}
+        env = {**os.environ, **environment(settings), "PYTHONPATH": f"{root / 'server'}{os.pathsep}{root}"}
         self._process = subprocess.Popen(argv, env=env, stderr=subprocess.DEVNULL)
 
     async def ready(self) -> bool:

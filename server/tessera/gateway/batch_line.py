@@ -98,7 +98,8 @@ class BatchLine:
             "state": {"request_id": self._batch.id, "tenant": self._batch.tenant, "headers": []},
         }
         told = _Told()
-        with observe("/v1/batches", self._batch.tenant, timed=False) as seen, services.bodies.enter() as share:
+        seen_by = observe("/v1/batches", self._batch.tenant, timed=False, prices=services.settings)
+        with seen_by as seen, services.bodies.enter() as share:
             await share.grow(len(raw))
             document = await Document.read(raw, services.settings.max_body_values, endpoint.reads)
             limits = Limits.of(services.settings)

@@ -43,8 +43,9 @@ class Generation(Response):
         # Of the table, not what the client sent: it becomes a label of metrics.
         path = self._endpoint.path
         # Counted and logged within; there is nobody left to answer.
-        logged = self._services.settings.log_requests_percent / 100
-        seen_by = observe(path, scope["state"]["tenant"], share=logged, headers=scope["headers"])
+        own = self._services.settings
+        logged = own.log_requests_percent / 100
+        seen_by = observe(path, scope["state"]["tenant"], share=logged, headers=scope["headers"], prices=own)
         room = self._services.bodies.enter()
         with suppress(Cancelled), seen_by as seen, room as share:
             directives = read_directives(self._request.headers)

@@ -13,8 +13,9 @@ import structlog
 
 from tessera.errors import Cancelled, StreamNotResumed, TesseraError
 from tessera.gateway.planning import Expectation
+from tessera.gateway.price import price_of_answer
 from tessera.queue import End, Head, token_counts
-from tessera.settings import DEFAULT_TENANT
+from tessera.settings import DEFAULT_TENANT, PriceSettings
 from tessera.telemetry import metrics
 from tessera.telemetry.spans import Kind, Span, carried_in, trace_of
 from tessera.telemetry.tenants import tenant_label
@@ -36,6 +37,7 @@ class Observation:
     Args:
         share: of requests that end well, those of which the log says a line.
         carried: headers of the trace that the request belongs to.
+        prices: what tokens cost; None: nobody says.
 
     Attributes:
         tenant: who asks.
@@ -58,9 +60,11 @@ class Observation:
         carried: dict[str, str] | None = None,
         *,
         timed: bool = True,
+        prices: PriceSettings | None = None,
     ):
         carried = carried or {}
         self.endpoint = endpoint
+        self._prices = prices
         self._timed = timed
         self.tenant = tenant
         self.model = "unknown"
@@ -125,7 +129,7 @@ class Observation:
         if end.resumed:
             metrics.RESUMED.labels(self.model, "resumed").inc()
         self._resumed = end.resumed
-        self._tokens = count_tokens(self.model, end.usage, self.tenant)
+        self._tokens = count_tokens(self.model, end.usage, self.tenant, self._prices)
         if self.expected is not None:
             self.expected.compare(end.usage)
         if self.learn_text is not None:
@@ -205,12 +209,15 @@ def _text_tokens(usage: dict[str, Any]) -> int:
     return int(usage.get("prompt_tokens") or 0) - sum(media.values())
 
 
-def count_tokens(model: str, usage: dict[str, Any], tenant: str) -> dict[str, int]:
-    """Count what an answer took, by vLLM's usage object. Returns it, by kind."""
-    counts = token_counts(usage)
+def count_tokens(model: str, usage: dict[str, Any], tenant: str, prices: PriceSettings | None) -> dict[str, int]:
+    """Count what an answer took, by vLLM's usage object, and what it costs. Returns its tokens, by kind."""
+    counts, label = token_counts(usage), tenant_label(tenant)
     for kind, count in counts.items():
         metrics.TOKENS.labels(model, kind).inc(count)
-        metrics.TENANT_TOKENS.labels(tenant_label(tenant), kind).inc(count)
+        metrics.TENANT_TOKENS.labels(label, kind).inc(count)
+    if prices is not None and (own := prices.prices_of(model)) is not None:
+        cost = price_of_answer(own, counts)
+        metrics.TENANT_COST.labels(label, model, prices.price_currency).inc(cost)
     return counts
 
 
@@ -246,9 +253,10 @@ def observe(
     share: float = 0.0,
     headers: Iterable[tuple[bytes, bytes]] = (),
     timed: bool = True,
+    prices: PriceSettings | None = None,
 ) -> Iterator[Observation]:
-    """Observe a tenant's request from its arrival to its end, however it ends. ``share``: see ``Observation``."""
-    seen = Observation(endpoint, tenant, share, carried_in(headers), timed=timed)
+    """Observe a tenant's request from its arrival to its end, however it ends. Arguments: see ``Observation``."""
+    seen = Observation(endpoint, tenant, share, carried_in(headers), timed=timed, prices=prices)
     open_requests = metrics.REQUESTS_OPEN.labels(endpoint)
     open_requests.inc()
     try:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from tessera.settings import Prices
 
 _PER = 1_000_000
+_MODALITIES = ("image", "video", "audio")
 
 
 class Price(BaseModel):
@@ -39,3 +40,11 @@ def price_of(prices: Prices, currency: str, text: int, media: Mapping[str, int],
         by_modality=by_modality,
         answer_at_most=answer * prices.answer / _PER,
     )
+
+
+def price_of_answer(prices: Prices, counts: Mapping[str, int]) -> float:
+    """The price of a request that was answered, by the tokens that the engine counted, as in ``tessera_tokens``."""
+    media = {name: counts[name] for name in _MODALITIES if name in counts}
+    text = counts.get("prompt", 0) - sum(media.values())
+    price = price_of(prices, "", text, media, counts.get("completion", 0))
+    return price.prompt + price.answer_at_most

@@ -115,7 +115,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         bodies = BodyRoom(settings.max_body_bytes_in_memory, settings.body_memory_wait_s)
         queued = QueuedBytes(broker, catalogue, settings)
         records = Records(redis, settings)
-        unattended = Unattended(records, stage)
+        unattended = Unattended(records, stage, settings)
         watch = RedisWatch({"queue": redis, **({"media": media} if url else {})}, settings)
         inherited = InheritedMedia(store, records, settings)
         files = open_files(redis, settings)

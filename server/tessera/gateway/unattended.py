@@ -11,6 +11,7 @@ from tessera.gateway.inherited_media import holder_of
 from tessera.gateway.observation import count_tokens
 from tessera.media import MediaStage
 from tessera.queue import End, Named, Records
+from tessera.settings import PriceSettings
 from tessera.telemetry import metrics
 
 log = structlog.get_logger()
@@ -27,7 +28,8 @@ class Unattended:
     When it stops, their holds of media are not ended: other gateways keep them (see ``InheritedMedia``).
     """
 
-    def __init__(self, records: Records, stage: MediaStage):
+    def __init__(self, records: Records, stage: MediaStage, prices: PriceSettings):
+        self._prices = prices
         self._records = records
         self._stage = stage
         self._jobs: dict[str, Named] = {}
@@ -64,4 +66,4 @@ class Unattended:
         del self._jobs[job.id]
         self._stage.release(holder_of(job))
         if record is not None and isinstance(record.last, End):
-            count_tokens(job.model, record.last.usage, record.tenant)
+            count_tokens(job.model, record.last.usage, record.tenant, self._prices)

@@ -41,6 +41,7 @@ __all__ = [
     "MIB",
     "SIMULATED",
     "VLLM",
+    "PriceSettings",
     "Prices",
     "Settings",
     "VisualDefaults",

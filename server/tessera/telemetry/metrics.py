@@ -36,6 +36,11 @@ TOKENS = Counter(
 )  # fmt: skip
 TENANT_REQUESTS = Counter("tessera_tenant_requests", "Requests answered, by tenant.", ["tenant", "status"])
 TENANT_TOKENS = Counter("tessera_tenant_tokens", "Tokens by kind, as in tessera_tokens, by tenant.", ["tenant", "kind"])
+TENANT_COST = Counter(
+    "tessera_tenant_cost",
+    "What answered requests cost, by the operator's price list (TESSERA_PRICES), by tenant and model.",
+    ["tenant", "model", "currency"],
+)
 PLANS = Counter(
     "tessera_plans",
     "Answers whose tokens of media were planned, by what the engine counted: the same (exact), or not (contradicted).",

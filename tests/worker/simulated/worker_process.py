@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tessera.settings import Settings
+from tests.environment import environment
 
 END_S = 30
 
@@ -21,10 +22,9 @@ class WorkerProcess(subprocess.Popen[bytes]):
 
     def __init__(self, settings: Settings, log: Path):
         self.log = log
-        given = {f"TESSERA_{k.upper()}": str(v) for k, v in settings.model_dump(exclude_unset=True).items()}
         argv = [sys.executable, "-m", "tessera", "worker", "--engine", "simulated"]
         with log.open("wb") as output:
-            super().__init__(argv, env={**os.environ, **given}, stdout=output, stderr=output)
+            super().__init__(argv, env={**os.environ, **environment(settings)}, stdout=output, stderr=output)
 
     def said(self, event: str) -> bool:
         return f'"event": "{event}"' in self.log.read_text()
