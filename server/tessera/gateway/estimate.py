@@ -106,7 +106,7 @@ async def _read(request: Request, services: Services, share: Share) -> Document:
         raw = await read_body(request, share, most_bytes=settings.max_body_bytes, limit_s=settings.body_timeout_s)
     except ClientDisconnect as error:
         raise Cancelled("The client closed the connection before its request was complete.") from error
-    return await Document.read(raw, settings.max_body_values)
+    return await Document.read(raw, settings.max_body_values, media=True)
 
 
 async def _estimate(

@@ -55,7 +55,7 @@ class Generation(Response):
             once = None
             if directives.key:
                 once = await asyncio.to_thread(Once.of, directives.key, path, raw, tenant=seen.tenant)
-            document = await Document.read(raw, settings.max_body_values, self._endpoint.reads)
+            document = await Document.read(raw, settings.max_body_values, self._endpoint.reads, media=True)
             options = await document.run(self._understand)
             relay = _RELAYS.get(path, Relay)(
                 self._services, self._endpoint, document, options, directives, once, seen, share
@@ -66,7 +66,7 @@ class Generation(Response):
     def _understand(self, document: Document) -> Options:
         return read_options(document, self._endpoint, Limits.of(self._services.settings))
 
-    async def _read(self, share: Share) -> bytearray:
+    async def _read(self, share: Share) -> bytes | bytearray:
         settings = self._services.settings
         if self._endpoint.form:
             return await read_speech(self._request, self._endpoint, share, settings)

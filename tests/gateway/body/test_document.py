@@ -17,17 +17,21 @@ MOST_VALUES = 500_000
 # Makes a document large whatever else is in it.
 PADDING = "x" * INLINE_BYTES
 
-of_any_size = pytest.mark.parametrize("padding", ["", PADDING], ids=["small", "large"])
+# Is kept apart in a small one.
+DATA_URL = "data:image/png;base64," + "x" * 2000
+
+of_any_size = pytest.mark.parametrize("padding", ["", DATA_URL, PADDING], ids=["small", "of media", "large"])
 
 
 async def read(text: str | bytes, most_values: int = MOST_VALUES) -> Document:
-    return await Document.read(bytearray(text.encode() if isinstance(text, str) else text), most_values)
+    return await Document.read(bytearray(text.encode() if isinstance(text, str) else text), most_values, media=True)
 
 
 @given(texts())
 @settings(deadline=None)
 async def test_a_document_goes_on_as_it_came(text: Text):
-    for whole in (f'{{"x":{text.text}}}', f'{{"p":"{PADDING}","x":{text.text}}}'):
+    for padding in ("", DATA_URL, PADDING):
+        whole = f'{{"p":"{padding}","x":{text.text}}}'
         document = await read(whole)
         assert document.encode() == whole.encode()
         assert document.value["x"] == orjson.loads(text.text)
@@ -40,6 +44,42 @@ async def test_numbers_go_on_to_the_digit(padding):
     document = await read(text)
     document.set(("stream_options",), {"include_usage": True})
     assert exactly(document.encode().decode()) == exactly(text) | {"stream_options": {"include_usage": True}}
+
+
+class TestADataUrl:
+    @pytest.mark.parametrize("padding", ["", PADDING], ids=["small", "large"])
+    @pytest.mark.parametrize(
+        ("written", "meant"),
+        [
+            (DATA_URL, DATA_URL),
+            (DATA_URL + "\\u0041\\/", DATA_URL + "A/"),
+            (DATA_URL + '\\"', DATA_URL + '"'),
+            (DATA_URL + "é", DATA_URL + "é"),
+            ("data:short", "data:short"),
+            ('he said \\"' + DATA_URL, 'he said "' + DATA_URL),
+            ("\\\\", "\\"),
+        ],
+    )
+    async def test_is_what_was_sent(self, written, meant, padding):
+        text = f'{{"b":[{{"url":"{written}"}},"{DATA_URL}"],"p":"{padding}","{written}":1}}'
+        document = await read(text)
+        [part, other] = document.value["b"]
+        assert (document.string(part["url"]), document.string(other)) == (meant, DATA_URL)
+        assert meant in map(document.string, document.value)
+        assert document.encode() == text.encode()
+        document.set(("b", 0), {"url": "reference"})
+        document.set(("p",), "")
+        assert (
+            document.encode()
+            == text.replace(f'{{"url":"{written}"}}', '{"url":"reference"}')
+            .replace(f'"p":"{padding}"', '"p":""')
+            .encode()
+        )
+
+    @pytest.mark.parametrize("bad", ["\n", "\x1f", "\\x"])
+    async def test_with_what_no_string_may_have_is_refused(self, bad):
+        with pytest.raises(InvalidJSON, match=f"line 1, column {len(DATA_URL) + 8} in `b"):
+            await read(f'{{"b":"{DATA_URL}-{bad}"}}')
 
 
 class TestALargeDocument:

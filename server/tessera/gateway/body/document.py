@@ -39,25 +39,29 @@ class Document:
     """Use ``read``.
 
     Attributes:
-        value: the JSON object; in a large one, names stand for long strings (see ``string``). Not to be changed.
+        value: the JSON object; names may stand for long strings in it (see ``string``). Not to be changed.
     """
 
     def __init__(self, text: bytes, skeleton: Skeleton | None = None, names: tuple[str, ...] = READ_FIELDS):
         self.value: dict[str, Any] = _parse(text, skeleton)
         self._text = text
         self._skeleton = skeleton
+        self._large = skeleton is not None and len(skeleton.raw) > INLINE_BYTES
         self._changes: dict[Path, bytes | None] = {}
         _check_levels(text, self.value)
         _check_twins(text, names)
 
     @classmethod
-    async def read(cls, raw: bytearray, most_values: int, names: tuple[str, ...] = READ_FIELDS) -> Document:
+    async def read(
+        cls, raw: bytes | bytearray, most_values: int, names: tuple[str, ...] = READ_FIELDS, *, media: bool = False
+    ) -> Document:
         """A document from its text.
 
         Args:
             raw: not to be changed from now on.
             most_values: see ``TESSERA_MAX_BODY_VALUES``.
             names: members at its top that this server reads.
+            media: names stand for long data URLs in a small one, too.
 
         Raises:
             InvalidJSON: not a JSON object, or nested too deeply.
@@ -65,17 +69,19 @@ class Document:
             RequestTooComplex: too many values.
         """
         if raw.startswith(_BOM):
+            raw = bytearray(raw) if isinstance(raw, bytes) else raw
             del raw[: len(_BOM)]
         if looks_like_gzip(raw):
             raise InvalidJSON("The request body is compressed with gzip. Say so: `Content-Encoding: gzip`.")
         if 0 in raw[:4] or raw.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise InvalidJSON("The request body is in UTF-16 or UTF-32. Send JSON in UTF-8.")
         if len(raw) <= INLINE_BYTES:
-            return cls(bytes(raw), names=names)
+            skeleton = Skeleton.cut_data_urls(raw) if media else None
+            return cls(bytes(raw) if skeleton is None else skeleton.text, skeleton, names)
         return await asyncio.to_thread(cls._read_large, raw, most_values, names)
 
     @classmethod
-    def _read_large(cls, raw: bytearray, most_values: int, names: tuple[str, ...]) -> Document:
+    def _read_large(cls, raw: bytes | bytearray, most_values: int, names: tuple[str, ...]) -> Document:
         skeleton = Skeleton.cut(raw, most_values)
         return cls(skeleton.text, skeleton, names)
 
@@ -86,7 +92,7 @@ class Document:
 
     async def run(self, work: Callable[[Document], _T]) -> _T:
         """Do something with the document: in a thread if it is large."""
-        return work(self) if self._skeleton is None else await asyncio.to_thread(work, self)
+        return await asyncio.to_thread(work, self) if self._large else work(self)
 
     def string(self, value: str) -> str:
         """The string for which one of the document's stands."""

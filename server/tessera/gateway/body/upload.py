@@ -20,7 +20,7 @@ from tessera.gateway.body.room import Share
 _SHOWN = 64
 
 
-async def read_body(request: Request, share: Share, *, most_bytes: int, limit_s: float) -> bytearray:
+async def read_body(request: Request, share: Share, *, most_bytes: int, limit_s: float) -> bytes | bytearray:
     """All of the body, unpacked.
 
     Args:
@@ -37,8 +37,8 @@ async def read_body(request: Request, share: Share, *, most_bytes: int, limit_s:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > most_bytes:
         raise _too_large(most_bytes)
-    # Grows in place: joining chunks would copy all of a large body in one step.
-    body = bytearray()
+    # Grows in place: joining chunks would copy all of a large body in one step. One that comes at once stays as it is.
+    body: bytes | bytearray = bytearray()
     clock = asyncio.get_running_loop().time
     end = clock() + limit_s
     async for chunk in request.stream():
@@ -48,7 +48,10 @@ async def read_body(request: Request, share: Share, *, most_bytes: int, limit_s:
         if clock() > end:
             raise RequestTimeout(f"The request's body did not arrive in {limit_s:g} s.")
         end += await share.grow(len(chunk))
-        body += chunk
+        if not body and str(len(chunk)) == declared:
+            body = chunk
+        else:
+            body += chunk
     if coding is None:
         return body
     # How long it is unpacked nobody knows before.
@@ -82,7 +85,7 @@ def _coding(header: str) -> str | None:
         ) from None
 
 
-def _unpack(body: bytearray, coding: str, most_bytes: int) -> bytearray:
+def _unpack(body: bytes | bytearray, coding: str, most_bytes: int) -> bytearray:
     try:
         return compression.decompress(body, coding, most_bytes)
     except compression.Damaged as error:
