@@ -89,7 +89,8 @@ async def test_what_cannot_be_loaded_is_told_and_the_version_before_stays(
 
 async def test_changes_are_announced(records: Adapters, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
-    followed, announced = FollowedAdapters(Host(), records, "m"), []
+    host, announced = Host(), []
+    followed = FollowedAdapters(host, records, "m")
 
     async def changed() -> None:
         announced.append([*followed.told()])
@@ -99,6 +100,9 @@ async def test_changes_are_announced(records: Adapters, monkeypatch: pytest.Monk
     await eventually(lambda: announced == [["a"]], "it is loaded")
     await forget(records, adapter)
     await eventually(lambda: announced == [["a"], []], "it is dropped")
+    await record(records, "/b", "b", model="other")
+    host.paths["b"] = "/b"  # as a request may have had it loaded, between two looks
+    await eventually(lambda: announced == [["a"], [], ["b"]], "it is told as well")
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running

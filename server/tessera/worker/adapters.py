@@ -78,13 +78,14 @@ class FollowedAdapters:
         """Look until cancelled. While Redis is away, all stays as it is.
 
         Args:
-            changed: called after each change.
+            changed: called after each change, also those that requests have made.
         """
+        known = self.told()
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            before = self.told()
             await self.look()
-            if self.told() != before:
+            if (told := self.told()) != known:
+                known = told
                 await changed()
 
     async def look(self) -> None:
