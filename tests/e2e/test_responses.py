@@ -194,6 +194,21 @@ def test_in_the_background(client: openai.OpenAI) -> None:
     assert client.responses.cancel(queued.id).status == "cancelled"
 
 
+def test_a_conversation_that_responses_go_on_from(client: openai.OpenAI) -> None:
+    seen = asking(image(picture("red")), text("Look."))
+    conversation = client.conversations.create(items=seen)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"model": MODEL, "max_output_tokens": 8, "temperature": 0}
+    first = client.responses.create(input="Colour?", conversation=conversation.id, **options)
+    second = client.responses.create(input="And now?", conversation=conversation.id, **options)
+    listed = list(client.conversations.items.list(conversation.id, order="asc"))
+    assert [item.role for item in listed] == ["user", "user", "assistant", "user", "assistant"]  # type: ignore[union-attr]
+    assert first.usage is not None
+    assert second.usage is not None
+    assert second.usage.input_tokens > first.usage.input_tokens > 64
+    whole = client.responses.create(input=[*seen, *asking(text("Colour?"))], **options)
+    assert first.output_text == whole.output_text
+
+
 def test_an_image_by_file_id(client: openai.OpenAI) -> None:
     data = picture("red")
     file = client.files.create(file=("red.png", data), purpose="vision")
@@ -207,7 +222,7 @@ def test_an_image_by_file_id(client: openai.OpenAI) -> None:
 def test_what_a_response_is_not_asked_for(client: openai.OpenAI) -> None:
     for refused, param in (
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
-        ({"conversation": "c"}, "conversation"),
+        ({"prompt": {"id": "p"}}, "prompt"),
     ):
         with pytest.raises(openai.BadRequestError) as error:
             client.responses.create(model=MODEL, input="Hello", **refused)  # type: ignore[call-overload]

@@ -319,7 +319,6 @@ def said(part):
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({"conversation": "conv_1"}, "conversation"),
         ({"prompt": {"id": "p"}}, "prompt"),
         ({"tools": [{"type": "function", "name": "f"}, {"type": "web_search"}]}, "tools[1].type"),
         ({"background": True, "store": False}, "store"),

@@ -17,6 +17,7 @@ from tessera.errors.adapters import (
 from tessera.errors.anthropic import anthropic_body
 from tessera.errors.base import TesseraError
 from tessera.errors.batches import BatchesQuotaExceeded, BatchMissing, BatchNotCancellable
+from tessera.errors.conversations import ConversationItemMissing, ConversationLocked, ConversationMissing
 from tessera.errors.evictions import (
     Cancelled,
     ClientStalled,
@@ -114,6 +115,9 @@ __all__ = [
     "Cancelled",
     "ClientStalled",
     "ContextLengthExceeded",
+    "ConversationItemMissing",
+    "ConversationLocked",
+    "ConversationMissing",
     "DamagedContentEncoding",
     "EngineBusy",
     "EngineFailed",

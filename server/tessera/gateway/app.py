@@ -18,6 +18,7 @@ from tessera.gateway import (
     adapters,
     admin,
     batches,
+    conversations,
     estimate,
     files,
     generation,
@@ -92,7 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.draining = False
     metrics.BUILD.labels(__version__).set(1)
     for resource in (
-        generation, realtime, responses, estimate, requests, files, uploads, batches, models, health,
+        generation, realtime, responses, conversations, estimate, requests, files, uploads, batches, models, health,
         service_discovery, admin, adapters,
     ):  # fmt: skip
         app.include_router(resource.router)

@@ -21,6 +21,7 @@ from tessera.gateway.batch_line import ENDPOINTS
 from tessera.gateway.batch_object import BatchList, BatchObject
 from tessera.gateway.file_object import read_ttl
 from tessera.gateway.files import RESPONSES
+from tessera.gateway.metadata import METADATA, read_metadata
 from tessera.gateway.object_body import read_object
 from tessera.gateway.schema import ERRORS, described
 from tessera.gateway.services import Services
@@ -30,8 +31,6 @@ router = APIRouter(tags=["Batches"])
 WINDOW = "24h"
 _MOST_BODY_BYTES = 64 * 1024
 _MOST_LISTED = 100
-# OpenAI's limits.
-_MOST_PAIRS, _LONGEST_NAME, _LONGEST_VALUE = 16, 64, 512
 _BODY = {
     "type": "object",
     "required": ["input_file_id", "endpoint", "completion_window"],
@@ -39,7 +38,7 @@ _BODY = {
         "input_file_id": {"type": "string", "description": "A file of the purpose `batch`, with a request a line."},
         "endpoint": {"type": "string", "enum": [*ENDPOINTS], "description": "Of all of its requests."},
         "completion_window": {"type": "string", "enum": [WINDOW]},
-        "metadata": {"type": ["object", "null"], "additionalProperties": {"type": "string"}},
+        "metadata": METADATA,
         "output_expires_after": {
             "type": ["object", "null"],
             "required": ["anchor", "seconds"],
@@ -76,7 +75,7 @@ async def create_batch(request: Request) -> BatchObject:
         raise InvalidRequest(f"`endpoint` must be one of {', '.join(ENDPOINTS)}.", param="endpoint")
     if window != WINDOW:
         raise InvalidRequest(f"`completion_window` must be `{WINDOW}`.", param="completion_window")
-    metadata = _metadata(given.get("metadata"))
+    metadata = read_metadata(given.get("metadata"))
     if not isinstance(after, dict | None):
         raise InvalidRequest("`output_expires_after` must be an object.", param="output_expires_after")
     ends = (after.get("anchor"), after.get("seconds")) if after is not None else (None, None)
@@ -155,18 +154,3 @@ async def _find(request: Request, batch_id: str) -> Batch:
     if batch is None:
         raise BatchMissing("There is no batch of this id, or no longer.", param="batch_id")
     return batch
-
-
-def _metadata(given: Any) -> dict[str, str] | None:
-    if given is None:
-        return None
-    pairs = given.items() if isinstance(given, dict) and len(given) <= _MOST_PAIRS else None
-    if pairs is None or not all(
-        isinstance(value, str) and len(name) <= _LONGEST_NAME and len(value) <= _LONGEST_VALUE for name, value in pairs
-    ):
-        raise InvalidRequest(
-            f"`metadata` must be an object of at most {_MOST_PAIRS} strings, with names of up to {_LONGEST_NAME} "
-            f"characters and values of up to {_LONGEST_VALUE}.",
-            param="metadata",
-        )
-    return dict(pairs)

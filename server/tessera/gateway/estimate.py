@@ -29,7 +29,7 @@ from tessera.gateway.observation import observe
 from tessera.gateway.planning import PlannedItem, family_of, times_s
 from tessera.gateway.preview import draw_image, draw_video
 from tessera.gateway.price import price_of
-from tessera.gateway.response_chain import Continued, continue_from, own_items
+from tessera.gateway.response_chain import Continued, continue_from, go_on_in, own_items
 from tessera.gateway.response_wishes import read_wishes
 from tessera.gateway.services import Services
 from tessera.gateway.text_count import TextCount, count_text
@@ -96,8 +96,11 @@ def _endpoint_of(body: Mapping[str, Any]) -> Endpoint:
 async def _continued(document: Document, endpoint: Endpoint, services: Services, tenant: str) -> Continued:
     if endpoint is not RESPONSES:
         return Continued(document, 0)
-    previous, own = read_wishes(document.value).previous, await document.run(own_items)
-    return await continue_from(previous, document, own, endpoint, services, tenant)
+    wishes, own = read_wishes(document.value), await document.run(own_items)
+    if wishes.conversation:
+        conversation = await services.conversations.find(tenant, wishes.conversation, param="conversation")
+        return await go_on_in(conversation, document, own, endpoint, services)
+    return await continue_from(wishes.previous, document, own, endpoint, services, tenant)
 
 
 async def _read(request: Request, services: Services, share: Share) -> Document:

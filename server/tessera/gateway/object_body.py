@@ -1,4 +1,4 @@
-"""A small JSON object that is sent to what answers it by itself, without a worker."""
+"""A JSON object that is sent to what answers it by itself, without a worker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from tessera.gateway.services import Services
 
 
 async def read_object(request: Request, services: Services, *, most_bytes: int) -> dict[str, Any]:
-    """The object that was sent.
+    """The object that was sent, which is small. Raises as ``read_document`` does."""
+    return (await read_document(request, services, most_bytes=most_bytes)).value
+
+
+async def read_document(request: Request, services: Services, *, most_bytes: int) -> Document:
+    """The object that was sent, which may be large.
 
     Raises:
         RequestTooLarge: it has more bytes.
@@ -24,6 +29,6 @@ async def read_object(request: Request, services: Services, *, most_bytes: int) 
     try:
         with services.bodies.enter() as share:
             raw = await read_body(request, share, most_bytes=most_bytes, limit_s=settings.body_timeout_s)
-            return (await Document.read(raw, settings.max_body_values)).value
+            return await Document.read(raw, settings.max_body_values)
     except ClientDisconnect as error:
         raise Cancelled("The client closed the connection before its request was complete.") from error

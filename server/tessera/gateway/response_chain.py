@@ -11,6 +11,7 @@ from tessera.errors import RequestTooLarge, TesseraError
 from tessera.gateway.body import Document, Endpoint
 from tessera.gateway.response_object import as_input
 from tessera.gateway.services import Services
+from tessera.responses import Conversation
 
 _ITEM = re.compile(r"input\[(\d+)\]")
 
@@ -21,10 +22,12 @@ class Continued:
 
     Attributes:
         before: items in front of the client's own.
+        param: the field that brought them.
     """
 
     document: Document
     before: int
+    param: str = "previous_response_id"
 
     def theirs(self, text: str) -> str:
         """A text that names items, with the numbers that the client knows."""
@@ -37,7 +40,7 @@ class Continued:
         error.message = self.theirs(error.message)
         found = _ITEM.match(error.param)
         earlier = found is not None and int(found[1]) < self.before
-        error.param = "previous_response_id" if earlier else self.theirs(error.param)
+        error.param = self.param if earlier else self.theirs(error.param)
 
     def _theirs(self, item: re.Match[str]) -> str:
         index = int(item[1]) - self.before
@@ -67,17 +70,30 @@ async def continue_from(
     """
     if not previous:
         return Continued(document, 0)
-    earlier = await services.responses.chain(tenant, previous)
     said: list[bytes] = []
-    for response in earlier:
+    for response in await services.responses.chain(tenant, previous):
         said += response.input, orjson.dumps(as_input(response.output()))
+    return await _behind(said, document, own, endpoint, services, "previous_response_id")
+
+
+async def go_on_in(
+    conversation: Conversation, document: Document, own: bytes, endpoint: Endpoint, services: Services
+) -> Continued:
+    """The request that goes on from a conversation; see ``continue_from``."""
+    said = [orjson.dumps(as_input(item.said for item in conversation.items))]
+    return await _behind(said, document, own, endpoint, services, "conversation")
+
+
+async def _behind(
+    said: list[bytes], document: Document, own: bytes, endpoint: Endpoint, services: Services, param: str
+) -> Continued:
     document.put(("input",), b"[%b]" % b",".join(some for items in [*said, own] if (some := items[1:-1])))
     raw = bytearray(await document.run(Document.encode))
     settings = services.settings
     if len(raw) > settings.max_body_bytes:
         raise RequestTooLarge(
             f"With what went before it the request has more than {settings.max_body_bytes:,} bytes.",
-            param="previous_response_id",
+            param=param,
         )
     read = await Document.read(raw, settings.max_body_values, endpoint.reads)
-    return Continued(read, sum(len(orjson.loads(items)) for items in said))
+    return Continued(read, sum(len(orjson.loads(items)) for items in said), param)

@@ -23,6 +23,7 @@ from tessera.errors import (
     ResponseNotFound,
     TesseraError,
 )
+from tessera.gateway.conversation_turns import ConversationTurns
 from tessera.gateway.failures import error_of
 from tessera.gateway.response_object import failed, standing
 from tessera.queue import Broker, Data, End, Failure, Place, Record, Records, decode
@@ -44,8 +45,9 @@ _GONE = "The server has lost what came of this response. Send its request again.
 class ResponseKeeper:
     """All that gateways do with responses. Methods raise ``QueueUnavailable`` where Redis cannot be reached."""
 
-    def __init__(self, shelf: Shelf, records: Records, broker: Broker, settings: Settings):
+    def __init__(self, shelf: Shelf, turns: ConversationTurns, records: Records, broker: Broker, settings: Settings):
         self._shelf = shelf
+        self._turns = turns
         self._records = records
         self._broker = broker
         self._settings = settings
@@ -55,9 +57,17 @@ class ResponseKeeper:
         """Keep a response whose job is about to be queued."""
         await self._shelf.add(tenant, response, look_at_ms=_now_ms() + self._again_ms)
 
-    async def forget(self, tenant: str, response_id: str) -> None:
+    async def forget(self, tenant: str, stored: StoredResponse) -> None:
         """Its job was not queued."""
-        await self._shelf.remove(tenant, response_id)
+        await self._shelf.remove(tenant, stored.id)
+        await self._turns.leave(tenant, stored)
+
+    async def look_at(self, tenant: str, response_id: str) -> bool:
+        """Keep its end, if it has ended. Returns whether it is there."""
+        stored = await self._shelf.find(tenant, response_id)
+        if stored is not None:
+            await self._settle(tenant, stored)
+        return stored is not None
 
     async def find(self, tenant: str, response_id: str) -> tuple[StoredResponse, dict[str, Any]]:
         """A tenant's response, and the object that it is now.
@@ -127,6 +137,8 @@ class ResponseKeeper:
         if stored.final is None and stored.background:
             await self._broker.cancel(stored.model, stored.job_id)
         await self._shelf.remove(tenant, response_id)
+        if stored.final is None:
+            await self._turns.leave(tenant, stored)
 
     async def record(self, stored: StoredResponse) -> Record:
         """The record of a response's job.
@@ -176,8 +188,10 @@ class ResponseKeeper:
         final = await self._end_of(stored, record)
         if final["status"] in ("failed", "cancelled") and not stored.background:
             await self._shelf.remove(tenant, stored.id)
+            await self._turns.leave(tenant, stored)
             return None
         ended = stored.ended(final)
+        await (self._turns.add if ended.usable else self._turns.leave)(tenant, ended)
         await self._shelf.end(tenant, ended)
         metrics.ENDED.labels(final["status"]).inc()
         return ended, final

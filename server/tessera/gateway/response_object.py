@@ -75,6 +75,10 @@ def as_input(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in item.items() if value is not None} for item in known]
 
 
+def prefix_of(item: Mapping[str, Any]) -> str:
+    """What the ids of such items begin with."""
+    return _PREFIXES.get(item.get("type") or "message", "item_")
+
+
 def _id_of(response: StoredResponse, index: int, item: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(f"{response.id}:{index}".encode()).hexdigest()[:_ID_DIGITS]
-    return _PREFIXES.get(item.get("type") or "message", "item_") + digest
+    return prefix_of(item) + hashlib.sha256(f"{response.id}:{index}".encode()).hexdigest()[:_ID_DIGITS]

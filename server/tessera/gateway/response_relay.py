@@ -17,12 +17,12 @@ from tessera.gateway.observation import Observation
 from tessera.gateway.pieces import Pieces, Sequenced
 from tessera.gateway.relay import Relay
 from tessera.gateway.request_id import JOB_HEADER, tell
-from tessera.gateway.response_chain import Continued, continue_from, own_items
+from tessera.gateway.response_chain import Continued, continue_from, go_on_in, own_items
 from tessera.gateway.response_object import now_s, shape_of
 from tessera.gateway.response_wishes import read_wishes
 from tessera.gateway.services import Services
 from tessera.queue import Job, JobName, ModelCard, Once, ReplyStream
-from tessera.responses import StoredResponse, response_id_of
+from tessera.responses import Conversation, StoredResponse, response_id_of
 
 
 class ResponseRelay(Relay):
@@ -45,6 +45,7 @@ class ResponseRelay(Relay):
         super().__init__(services, endpoint, document, options, directives, once, seen, share)
         self._stored: StoredResponse | None = None
         self._continued: Continued | None = None
+        self._conversation: Conversation | None = None
         self._echo: dict[str, Any] = {}
 
     async def _job(self, name: JobName, card: ModelCard) -> Job:
@@ -63,7 +64,7 @@ class ResponseRelay(Relay):
         response_id, own = response_id_of(name.id), await document.run(own_items)
         room = min(settings.responses_max_bytes, settings.responses_max_bytes_per_tenant)
         keep = wishes.keep and len(own) <= room
-        if wishes.keep and not keep and (wishes.background or wishes.store):
+        if wishes.keep and not keep and (wishes.background or wishes.store or wishes.conversation):
             raise RequestTooLarge(
                 f"A response can be kept whose input has at most {room:,} bytes. Upload media and send `file_id`s, or "
                 "send `store: false`.",
@@ -71,28 +72,38 @@ class ResponseRelay(Relay):
             )
         echo: dict[str, Any] = {"background": wishes.background, "store": keep, "created_at": now_s()}
         self._echo = {**echo, "previous_response_id": wishes.previous or None}
+        services, tenant = self._services, self._seen.tenant
+        if wishes.conversation:
+            self._conversation = await services.conversations.open(tenant, wishes.conversation)
+            self._echo["conversation"] = {"id": self._conversation.id}
         if keep:
             body = {**document.value, "model": self._target.name}
             shape = document.text_of(shape_of(body, response_id, self._echo))
             kinds = (wishes.background, self._options.stream)
             self._stored = StoredResponse(response_id, name.model, name.id, *kinds, shape, own, wishes.previous)
-        services, tenant = self._services, self._seen.tenant
-        continued = await continue_from(wishes.previous, document, own, self._endpoint, services, tenant)
+            self._stored = replace(self._stored, conversation=wishes.conversation)
+        if self._conversation is not None:
+            continued = await go_on_in(self._conversation, document, own, self._endpoint, services)
+        else:
+            continued = await continue_from(wishes.previous, document, own, self._endpoint, services, tenant)
         self._continued, document = continued, continued.document
         self._document = document
         document.set(("request_id",), response_id)
         # The engine keeps nothing and waits for nobody: that is this server's business.
         for member in ("store", "background"):
             document.set((member,), False)
-        document.remove(("previous_response_id",))
+        for member in ("previous_response_id", "conversation"):
+            document.remove((member,))
 
     async def _enqueue(self, job: Job) -> str | None:
         if self._stored is None:
             return await super()._enqueue(job)
         responses, tenant = self._services.responses, self._seen.tenant
-        await responses.add(tenant, self._stored)
+        if self._conversation is not None:
+            await self._services.conversations.take_turn(tenant, self._conversation, self._stored)
         queued = False
         try:
+            await responses.add(tenant, self._stored)
             earlier = await super()._enqueue(job)
             queued = earlier is None
         except QueueUnavailable:
@@ -101,7 +112,7 @@ class ResponseRelay(Relay):
         finally:
             if not queued:
                 with suppress(QueueUnavailable):
-                    await responses.forget(tenant, self._stored.id)
+                    await responses.forget(tenant, self._stored)
         return earlier
 
     async def _answer(self, stream: ReplyStream, scope: Scope, send: Send, leave: Callable[[Exception], None]) -> None:

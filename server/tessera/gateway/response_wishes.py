@@ -11,7 +11,6 @@ from tessera.errors import InvalidRequest
 # Of these, vLLM tells the model; all others are tools that OpenAI itself runs.
 TOOLS = ("function", "custom", "namespace")
 _REFUSED = {
-    "conversation": "Conversations are not kept here: continue a response with `previous_response_id`.",
     "prompt": "Prompt templates are not kept here: send `instructions` and `input`.",
     "context_management": "Conversations are not compacted here.",
 }
@@ -26,11 +25,13 @@ class Wishes:
         background: it runs without a client.
         store: it is kept; None: the client does not say, and it is.
         previous: id of the response that it continues; empty: none.
+        conversation: id of the conversation that it goes on from, and is added to; empty: none.
     """
 
     background: bool
     store: bool | None
     previous: str
+    conversation: str = ""
 
     @property
     def keep(self) -> bool:
@@ -48,10 +49,24 @@ def read_wishes(body: Mapping[str, Any]) -> Wishes:
         if body.get(name) is not None:
             raise InvalidRequest(why, param=name)
     _check_tools(body.get("tools"))
-    wishes = Wishes(bool(body.get("background")), body.get("store"), body.get("previous_response_id") or "")
+    previous, conversation = body.get("previous_response_id") or "", _conversation(body.get("conversation"))
+    wishes = Wishes(bool(body.get("background")), body.get("store"), previous, conversation)
+    if wishes.conversation and previous:
+        raise InvalidRequest("Of `conversation` and `previous_response_id` a request has one.", param="conversation")
+    if wishes.conversation and not wishes.keep:
+        raise InvalidRequest("In a `conversation`, a response is kept: leave `store` out, or send true.", param="store")
     if wishes.background and not wishes.keep:
         raise InvalidRequest("With `background`, a response is kept: leave `store` out, or send true.", param="store")
     return wishes
+
+
+def _conversation(given: Any) -> str:
+    """Its id, which may be told as an object's."""
+    if not isinstance(given, dict):
+        return given or ""
+    if not isinstance(given.get("id"), str):
+        raise InvalidRequest("`conversation.id` must be the id of a conversation.", param="conversation.id")
+    return str(given["id"])
 
 
 def _check_tools(tools: Any) -> None:

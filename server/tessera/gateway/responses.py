@@ -14,6 +14,7 @@ from tessera.errors import Cancelled, InvalidRequest
 from tessera.gateway.disconnect import cancel_on_disconnect
 from tessera.gateway.event_ids import BEGINNING
 from tessera.gateway.follower import follow
+from tessera.gateway.item_page import MOST_LISTED, USUALLY_LISTED, ItemPage, Wanted
 from tessera.gateway.observation import observe
 from tessera.gateway.pieces import Sequenced
 from tessera.gateway.request_id import JOB_HEADER, tell
@@ -23,7 +24,6 @@ from tessera.gateway.services import Services
 
 router = APIRouter(tags=["Responses"])
 
-_MOST_LISTED, _USUALLY_LISTED = 100, 20
 _LONGEST_NUMBER = 9
 _MISSING: dict[int | str, dict[str, Any]] = {
     404: described("No response of this id is kept, or no longer."),
@@ -50,16 +50,6 @@ class DeletedResponse(BaseModel):
     id: str
     object: str = "response"
     deleted: bool = True
-
-
-class InputItems(BaseModel):
-    """What the client sent for a response."""
-
-    object: str = "list"
-    data: list[dict[str, Any]]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
 
 
 @router.get("/v1/responses/{response_id}", responses=_RETRIEVED, response_class=Response)
@@ -102,27 +92,14 @@ async def cancel_response(request: Request, response_id: str) -> Response:
 async def list_input_items(
     request: Request,
     response_id: str,
-    limit: Annotated[str, Query(description=f"Most items, from 1 to {_MOST_LISTED}.")] = str(_USUALLY_LISTED),
+    limit: Annotated[str, Query(description=f"Most items, from 1 to {MOST_LISTED}.")] = str(USUALLY_LISTED),
     order: Annotated[str, Query(description="`asc` or `desc`, as they stand in `input`.")] = "desc",
     after: Annotated[str, Query(description="The id of an item, behind which they begin.")] = "",
-) -> InputItems:
+) -> ItemPage:
     """What the client sent for this response alone, the last item first."""
-    if order not in ("asc", "desc"):
-        raise InvalidRequest("`order` must be `asc` or `desc`.", param="order")
-    if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= _MOST_LISTED):
-        raise InvalidRequest(f"`limit` must be a whole number from 1 to {_MOST_LISTED}.", param="limit")
+    wanted = Wanted.read(limit, order, after)
     stored, _ = await request.app.state.services.responses.find(request.state.tenant, response_id)
-    items = items_of(stored)
-    if order == "desc":
-        items.reverse()
-    if after:
-        places = [i for i, item in enumerate(items) if item["id"] == after]
-        if not places:
-            raise InvalidRequest("`after` must be the id of an item of this response.", param="after")
-        items = items[places[0] + 1 :]
-    page = items[: int(limit)]
-    ids = [item["id"] for item in page] or [None]
-    return InputItems(data=page, first_id=ids[0], last_id=ids[-1], has_more=len(items) > len(page))
+    return ItemPage.of(items_of(stored), wanted)
 
 
 class Events(Response):

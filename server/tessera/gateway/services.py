@@ -16,6 +16,8 @@ from tessera.files import Files, open_files
 from tessera.gateway.abandoned import Abandoned
 from tessera.gateway.body import BodyRoom
 from tessera.gateway.catalogue import Catalogue
+from tessera.gateway.conversation_keeper import ConversationKeeper
+from tessera.gateway.conversation_turns import ConversationTurns
 from tessera.gateway.disconnect import CANCEL_AGAIN_S
 from tessera.gateway.inherited_media import InheritedMedia
 from tessera.gateway.item_counts import ItemCounts
@@ -40,7 +42,7 @@ from tessera.queue import (
     ReplyHub,
     connect,
 )
-from tessera.responses import Shelf
+from tessera.responses import Conversations, Shelf
 from tessera.settings import Settings
 from tessera.telemetry.tracing import tracing
 
@@ -78,6 +80,7 @@ class Services:
     responses: ResponseKeeper
     batches: BatchShelf
     adapters: Adapters
+    conversations: ConversationKeeper
 
     def require_files(self) -> Files:
         """The files. Raises ``FilesNotConfigured`` where there is no place for any."""
@@ -119,7 +122,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         watch = RedisWatch({"queue": redis, **({"media": media} if url else {})}, settings)
         inherited = InheritedMedia(store, records, settings)
         files = open_files(redis, settings)
-        responses = ResponseKeeper(Shelf(redis, settings), records, broker, settings)
+        conversations = Conversations(redis, settings)
+        turns = ConversationTurns(conversations)
+        responses = ResponseKeeper(Shelf(redis, settings), turns, records, broker, settings)
         level = FollowedLogLevel(LogLevels(redis, broker.keys), "gateway", settings)
         kept = (hub, catalogue, upkeep, abandoned, unattended, inherited, store, queued, watch, responses, level)
         runs = [part.run for part in kept] + ([files.run] if files is not None else [])
@@ -131,7 +136,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         planner = Planner()
         item_counts = ItemCounts(broker, hub, gateway_id, abandoned.add, planner.learnt)
         kept_up = (abandoned, queued, bodies, unattended, watch, planner, counters, item_counts)
-        shared = (*kept_up, files, responses, BatchShelf(redis, settings), Adapters(redis, broker.keys))
+        shared = (
+            *kept_up,
+            files,
+            responses,
+            BatchShelf(redis, settings),
+            Adapters(redis, broker.keys),
+            ConversationKeeper(conversations, responses),
+        )
         told = Explanations(redis, settings)
         yield Services(settings, gateway_id, broker, records, told, hub, catalogue, stage, *shared)
 

@@ -37,6 +37,7 @@ class StoredResponse:
         input: the items that the client sent for this turn, a JSON array.
         previous: id of the response that it continues; empty: none.
         final: the response when it has ended, as JSON; None: that is not known yet.
+        conversation: id of the conversation whose turn it is; empty: of none.
     """
 
     id: str
@@ -48,10 +49,14 @@ class StoredResponse:
     input: bytes
     previous: str = ""
     final: bytes | None = None
+    conversation: str = ""
 
     def fields(self) -> dict[str, bytes]:
         """As Redis has it."""
-        known = {"model": self.model, "job": self.job_id, "background": self.background, "stream": self.stream}
+        known: dict[str, Any] = {"model": self.model, "job": self.job_id}
+        known |= {"background": self.background, "stream": self.stream}
+        if self.conversation:
+            known["conversation"] = self.conversation
         fields = {"meta": orjson.dumps(known), "shape": self.shape, "input": self.input}
         if self.previous:
             fields["previous"] = self.previous.encode()
@@ -68,7 +73,7 @@ class StoredResponse:
         if shape is None or given is None:
             raise ValueError("a response without its beginning")
         made = (known["model"], known["job"], known["background"], known["stream"])
-        return cls(response_id, *made, shape, given, previous, fields.get("final"))
+        return cls(response_id, *made, shape, given, previous, fields.get("final"), known.get("conversation", ""))
 
     def ended(self, final: dict[str, Any]) -> Self:
         """The same with its end."""

@@ -6,14 +6,13 @@ What the keys of a tenant hold, and what each verb does, is in ``lua/``.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
-from importlib.resources import files
 from typing import Any, cast
 
 import redis.asyncio as aioredis
 import structlog
 
 from tessera.queue import Script, reach
+from tessera.responses.lua import source
 from tessera.responses.record import StoredResponse
 from tessera.settings import Settings
 from tessera.telemetry import responses as metrics
@@ -33,7 +32,7 @@ class Shelf:
     def __init__(self, redis: aioredis.Redis, settings: Settings):
         self._redis = redis
         self._settings = settings
-        self._scripts = {verb: Script(redis, _lua(verb)) for verb in _VERBS}
+        self._scripts = {verb: Script(redis, source(verb)) for verb in _VERBS}
         self._keep_ms = settings.responses_ttl_s * 1000
         self._open = f"{settings.redis_prefix}:{{responses}}:open"
 
@@ -141,9 +140,3 @@ def _restored(response_id: str, values: list[bytes | None]) -> StoredResponse | 
         return StoredResponse.restore(response_id, dict(zip(_FIELDS, values, strict=True)))
     except (KeyError, TypeError, ValueError):
         return None  # damaged: there is nothing to be done with it
-
-
-@lru_cache
-def _lua(verb: str) -> str:
-    folder = files("tessera.responses") / "lua"
-    return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("common", verb))

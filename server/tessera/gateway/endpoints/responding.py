@@ -133,7 +133,10 @@ RESPONSES = Endpoint(
         "background": {**_FLAG, "default": False, "description": "Answer at once, and go on without a client."},
         "previous_response_id": {"type": ["string", "null"], "description": "Of the response to go on from."},
         "visual_token_budget": BUDGET,
-        "conversation": _NULL,
+        "conversation": {
+            "anyOf": [_STRING, {"type": "object", "required": ["id"], "properties": {"id": _STRING}}, _NULL],
+            "description": "Id of the conversation to go on from; input and answer are added to it.",
+        },
         "prompt": _NULL,
         "context_management": _NULL,
     },

@@ -1,7 +1,9 @@
 -- Prepended to every script. KEYS: any key of the tenant. ARGV: prefix, how long a response is kept (ms), then what the
 -- script says. Of a tenant there are:
 --
---   item:ID   hash         one response: meta, shape, input, previous, final
+--   item:ID   hash         one response: meta, shape, input, previous, final; or, under a prefix of their own, one
+--                          conversation: meta, last (place of its last item), item:PLACE, and while a response has the
+--                          turn its id (turn), and since when (ms)
 --   bytes     hash         id to what it takes, and `=`: in all
 --   expiry    sorted set   ids, by when they are over (ms)
 
@@ -35,4 +37,20 @@ end
 local function keep(id)
   redis.call('ZADD', expiry, now + keep_ms, id)
   for _, key in ipairs({item_key(id), bytes, expiry}) do redis.call('PEXPIRE', key, keep_ms) end
+end
+
+-- What names an item, and what Redis takes for it.
+local ITEM_OVERHEAD = 16
+
+-- The oldest give way. Returns how many.
+local function make_room(id, most, most_bytes)
+  local dropped = 0
+  while redis.call('ZCARD', expiry) > most or total() > most_bytes do
+    local oldest = redis.call('ZRANGE', expiry, 0, 1)
+    local other = oldest[1] ~= id and oldest[1] or oldest[2]
+    if not other then break end
+    forget(other)
+    dropped = dropped + 1
+  end
+  return dropped
 end

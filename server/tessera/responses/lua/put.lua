@@ -12,16 +12,9 @@ end
 for _, name in ipairs(redis.call('HKEYS', key)) do
   if not given[name] then size = size + #name + redis.call('HSTRLEN', key, name) end
 end
-local most, most_bytes, dropped = tonumber(ARGV[5]), tonumber(ARGV[6]), 0
+local most, most_bytes = tonumber(ARGV[5]), tonumber(ARGV[6])
 if size > most_bytes then return -1 end
 charge(id, size)
 redis.call('HSET', key, unpack(ARGV, 7))
 keep(id)
-while redis.call('ZCARD', expiry) > most or total() > most_bytes do
-  local oldest = redis.call('ZRANGE', expiry, 0, 1)
-  local other = oldest[1] ~= id and oldest[1] or oldest[2]
-  if not other then break end
-  forget(other)
-  dropped = dropped + 1
-end
-return dropped
+return make_room(id, most, most_bytes)
