@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
+from pathlib import Path
 
 import openai
 import pytest
 
+from tests.deploy.prometheus_process import prometheus, those_with_data
+from tests.deploy.test_dashboards import EXPRESSIONS
 from tests.e2e.media import image_part, picture, text_part, user
 from tests.polling import eventually_sync
 from tests.stack import RunningStack, metric
@@ -72,6 +75,23 @@ def test_a_worker_tells_where_its_media_came_from_beside_what_vllm_tells(
 
     eventually_sync(lambda: generated() > 0, "what the engine counts is where Prometheus looks")
     assert stack.engine_metric("tessera_worker_media_kept_bytes") > 0
+
+
+def test_every_graph_of_engines_shows_something(stack: RunningStack, client: openai.OpenAI, tmp_path: Path) -> None:
+    empty = {expression for expression in EXPRESSIONS if "vllm:" in expression}
+    assert empty
+    with prometheus(stack.url, tmp_path) as address:
+
+        def all_shown() -> bool:
+            content = user(image_part(), text_part("Hi"))
+            list(client.chat.completions.create(model=stack.model, messages=content, max_tokens=4, stream=True))
+            empty.difference_update(those_with_data(address, empty))
+            return not empty
+
+        try:
+            eventually_sync(all_shown, "every graph shows something", within_s=60)
+        except AssertionError:
+            assert not empty, "these show nothing"
 
 
 def test_the_engines_own_span_is_below_the_workers(
