@@ -40,7 +40,7 @@ CONTINUE = {"X-Tessera-On-Disconnect": "continue"}
 @dataclass(frozen=True)
 class Wire:
     """Attributes:
-    keys: name, type and content of each key of Redis.
+    keys: of Redis, as ``dump`` tells them.
     requests: ids of ``answered``, ``begun`` and ``waiting``.
     told: what the first two had said by then.
     """
@@ -55,23 +55,31 @@ class Wire:
 
     def restore(self, redis: Redis) -> None:
         """Write it all into an empty Redis."""
-        for name, kind, content in self.keys:
-            key = _raw(name)
-            if kind == "string":
-                redis.set(key, _raw(content))
-            elif kind == "hash":
-                redis.hset(key, mapping={_raw(field): _raw(value) for field, value in content})
-            elif kind == "list":
-                redis.rpush(key, *map(_raw, content))
-            elif kind == "set":
-                redis.sadd(key, *map(_raw, content))
-            elif kind == "zset":
-                redis.zadd(key, {_raw(member): score for member, score in content})
-            else:
-                raise ValueError(f"a key of type {kind}")
+        restore(self.keys, redis)
 
 
-def _dump(redis: Redis) -> list[list[Any]]:
+def restore(keys: list[list[Any]], redis: Redis) -> None:
+    """Write what ``dump`` has read into an empty Redis, to live as long from now on as it had then."""
+    for name, kind, content, *lives_ms in keys:
+        key = _raw(name)
+        if kind == "string":
+            redis.set(key, _raw(content))
+        elif kind == "hash":
+            redis.hset(key, mapping={_raw(field): _raw(value) for field, value in content})
+        elif kind == "list":
+            redis.rpush(key, *map(_raw, content))
+        elif kind == "set":
+            redis.sadd(key, *map(_raw, content))
+        elif kind == "zset":
+            redis.zadd(key, {_raw(member): score for member, score in content})
+        else:
+            raise ValueError(f"a key of type {kind}")
+        for life_ms in lives_ms:
+            redis.pexpire(key, life_ms)
+
+
+def dump(redis: Redis) -> list[list[Any]]:
+    """Name, type and content of each key, and how long it lives yet, in ms, where that is limited."""
     keys = []
     for key in sorted(set(redis.scan_iter())):
         kind = redis.type(key).decode()
@@ -88,7 +96,8 @@ def _dump(redis: Redis) -> list[list[Any]]:
             content = [[_text(m), score] for m, score in redis.zrange(key, 0, -1, withscores=True)]
         else:
             raise ValueError(f"{key!r} is of type {kind}")
-        keys.append([_text(key), kind, content])
+        life_ms = redis.pttl(key)
+        keys.append([_text(key), kind, content, *([life_ms] if life_ms > 0 else [])])
     return keys
 
 
@@ -146,7 +155,7 @@ async def _record(url: str, redis: Redis, worker: Part) -> Wire:
         await eventually(lambda: redis.zcard(queue) == 1, "one waits")
         worker.stop()
         requests["waiting"] = redis.zrange(queue, 0, 0)[0].decode()
-        keys = _dump(redis)
+        keys = dump(redis)
         worker.kill()
         waiting.cancel()
     return Wire(keys, requests, told)
