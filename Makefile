@@ -47,6 +47,10 @@ test-failover: install tools ## Kill and stop nodes of a Redis Cluster, and the 
 test-long-streams: install tools ## Have streams last half an hour behind nginx and HAProxy
 	@TESSERA_TEST_STREAM_SECONDS=1800 $(BIN)/pytest -s tests/gateway/test_long_streams.py
 
+.PHONY: test-background
+test-background: install ## Kill a worker, a gateway and Redis under 200 background responses, and count their events (minutes)
+	@TESSERA_TEST_BACKGROUND=200 $(BIN)/pytest -s tests/chaos/test_background.py
+
 .PHONY: test-description
 test-description: install ## Ask for ten times as much of what openapi.yaml allows and forbids (minutes)
 	@TESSERA_TEST_EXAMPLES=10 $(BIN)/pytest --timeout 1200 tests/gateway/test_description.py
