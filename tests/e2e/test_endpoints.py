@@ -24,7 +24,7 @@ TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": 
 # Of vLLM's, what is no client's business, what needs more than a row, and what is not here yet.
 WITHHELD = re.compile(
     r"/(generative_scoring|invocations|(is_scaling|scale)_elastic_ep|inference/.*|.*/(de)?render|v1/(systemone|messages"
-    r"|responses).*|v2/embed)"
+    r"|responses).*)"
 )
 GREEDY = {"model": NANO, "max_tokens": 12, "temperature": 0}
 OF_NANO: dict[str, tuple[str, dict[str, Any]]] = {
@@ -51,6 +51,8 @@ OF_READER: dict[str, tuple[str, dict[str, Any]]] = {
     "tokens": ("/v1/embeddings", {"input": [[101, 4937, 102], [101, 3899, 102]]}),
     "in base64": ("/v1/embeddings", {"input": TEXTS[:1], "encoding_format": "base64"}),
     "cut short": ("/v1/embeddings", {"input": "word " * 1000, "truncate_prompt_tokens": 16}),
+    "as Cohere has it": ("/v2/embed", {"texts": TEXTS, "embedding_types": ["float", "ubinary", "base64"]}),
+    "cut short as Cohere has it": ("/v2/embed", {"texts": ["word " * 1000], "truncate": "START", "max_tokens": 16}),
     "pooled": ("/pooling", {"input": TEXTS[:2]}),
     "reranked": ("/rerank", {"query": "A pet rests", "documents": TEXTS}),
     "the best": ("/v1/rerank", {"query": "Money", "documents": TEXTS, "top_n": 1}),

@@ -12,6 +12,7 @@ import pytest
 from tessera.gateway.endpoints import (
     CHAT_BATCH,
     CLASSIFICATION,
+    COHERE_EMBEDDING,
     COMPLETION,
     DETOKENIZATION,
     EMBEDDING,
@@ -29,6 +30,8 @@ PICTURE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{ba
 SAID = {"role": "user", "content": "Hello"}
 SHOWN = {"role": "user", "content": [{"type": "text", "text": "Look."}, PICTURE]}
 SIGHT = {"content": [PICTURE]}
+SOUND = {"type": "audio_url", "audio_url": {"url": "data:audio/wav;base64,AAAA"}}
+TOLD = {"content": [{"type": "text", "text": "Look."}]}
 RERANK, SCORE = RERANKING[0], SCORING[0]
 
 
@@ -77,7 +80,7 @@ async def test_a_model_says_what_it_can_be_asked_and_is_asked_nothing_else(start
     _, model = await gateway.get(f"/v1/models/{card.model}")
     assert model["tasks"] == ["embed", "score", "tokenize"]
     assert model["endpoints"] == [
-        e.path for e in (EMBEDDING, *RERANKING, *SCORING, POOLING, TOKENIZATION, DETOKENIZATION)
+        e.path for e in (EMBEDDING, COHERE_EMBEDDING, *RERANKING, *SCORING, POOLING, TOKENIZATION, DETOKENIZATION)
     ]
     for endpoint in ENDPOINTS:
         answer = await gateway.post({**endpoint.example, "model": "nobody's"}, endpoint.path)
@@ -109,6 +112,8 @@ async def test_a_worker_that_does_not_say_what_its_model_can_do_generates(start_
         (EMBEDDING, {"input": ["a", "b", "c"]}, 3),
         (EMBEDDING, {"input": [[1, 2], [3]]}, 2),
         (EMBEDDING, {"input": ["x"] * 1000}, 256),
+        (COHERE_EMBEDDING, {"texts": ["a", "b", "c"]}, 3),
+        (COHERE_EMBEDDING, {"texts": None, "images": [PICTURE["image_url"]["url"]] * 4}, 4),
         (CLASSIFICATION, {"input": [1, 2, 3]}, 1),
         (CHAT_BATCH, {"messages": [[SAID], [SAID], [SAID]]}, 3),
         (RERANK, {"query": "a", "documents": ["b", "c"]}, 2),
@@ -127,6 +132,7 @@ async def test_what_a_request_costs(gateway, worker, endpoint, fields, width):
         (EMBEDDING, {"messages": [[SAID], [SHOWN]]}, ("messages", 1, 0, "content", 1)),
         (EMBEDDING, {"input": [SHOWN]}, ("input", 0, "content", 1)),
         (EMBEDDING, {"input": [[SHOWN]]}, ("input", 0, 0, "content", 1)),
+        (COHERE_EMBEDDING, {"inputs": [TOLD, {"content": [{"text": "a"}, PICTURE]}]}, ("inputs", 1, "content", 1)),
         (CHAT_BATCH, {"messages": [[SAID], [SAID, SHOWN]]}, ("messages", 1, 1, "content", 1)),
         (CLASSIFICATION, {"messages": [SHOWN]}, ("messages", 0, "content", 1)),
         (POOLING, {"messages": [SHOWN]}, ("messages", 0, "content", 1)),
@@ -161,6 +167,13 @@ async def test_media_becomes_a_reference_wherever_it_stands(gateway, worker, end
         (EMBEDDING, {"input": ["x"] * 2049}, "invalid_value", "input"),
         (EMBEDDING, {"messages": [[SAID], []]}, "missing_required_parameter", "messages[1]"),
         (EMBEDDING, {"messages": [[SAID], SAID]}, "invalid_value", "messages[1]"),
+        (COHERE_EMBEDDING, {"texts": []}, "missing_required_parameter", "texts"),
+        (COHERE_EMBEDDING, {"texts": ["a"], "images": ["b"]}, "invalid_value", "images"),
+        (COHERE_EMBEDDING, {"images": ["a"]}, "invalid_media", "images[0]"),
+        (COHERE_EMBEDDING, {"inputs": [TOLD, {"content": "a"}]}, "missing_required_parameter", "inputs[1].content"),
+        (COHERE_EMBEDDING, {"inputs": [{"content": ["a"]}]}, "missing_required_parameter", "inputs[0].content[0]"),
+        (COHERE_EMBEDDING, {"inputs": [{"content": [SOUND]}]}, "unsupported_content_part", "inputs[0].content[0]"),
+        (COHERE_EMBEDDING, {"texts": ["a"], "embedding_types": ["int8"]}, "invalid_value", "embedding_types"),
         (POOLING, {"data": {"url": "http://x/"}, "input": "x"}, "invalid_value", "data"),
         (CHAT_BATCH, {"messages": [SAID]}, "invalid_value", "messages"),
         (CHAT_BATCH, {"messages": [[SAID]] * 129}, "invalid_value", "messages"),
@@ -178,6 +191,14 @@ async def test_media_becomes_a_reference_wherever_it_stands(gateway, worker, end
 )
 async def test_what_is_wrong_is_named_before_anything_is_queued(gateway, worker, endpoint, fields, code, param):
     assert await refused(gateway, worker, endpoint, **fields) == (400, code, param)
+
+
+async def test_images_that_are_inputs_become_references_and_each_is_a_prompt(gateway, worker):
+    url = PICTURE["image_url"]["url"]
+    lease = await arrives(gateway, worker, COHERE_EMBEDDING, images=[url] * 3)
+    assert [each.partition(":")[0] for each in sent(lease)["images"]] == ["tessera-media"] * 3
+    found = await refused(gateway, worker, COHERE_EMBEDDING, images=[url, url.replace("iVBOR", "AAAAA")])
+    assert found == (400, "media_type_mismatch", "images[1]")
 
 
 async def test_the_limit_of_media_is_that_of_each_prompt(gateway, worker):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tessera.queue import Job
 from tessera.worker.answers import answer_of
 from tessera.worker.continuation import Continuation
-from tessera.worker.typed_stream import MESSAGES, RESPONSES, TypedStream
+from tessera.worker.typed_stream import COHERE_EMBEDDINGS, MESSAGES, RESPONSES, TypedStream
 
 ECHO = {"background": True, "created_at": 7}
 
@@ -144,3 +144,15 @@ def test_a_later_one_is_an_event_without_the_engines_reasons(path: str) -> None:
     assert "CUDA" not in json.dumps(told)
     assert stream.error is not None
     assert stream.error.code == "engine_error"
+
+
+@pytest.mark.parametrize(
+    ("billed", "prompt"),
+    [({"input_tokens": 7, "image_tokens": 0}, 7), ({"input_tokens": 0, "image_tokens": 64}, 64), (None, None)],
+)
+def test_tokens_of_embeddings_as_cohere_has_them_are_counted(billed: dict[str, int] | None, prompt: int | None) -> None:
+    made = json.dumps({"id": "embd-j", "embeddings": {"float": [[1.0]]}, "meta": {"billed_units": billed}}).encode()
+    answer = answer_of(200, job(COHERE_EMBEDDINGS), None, streamed=False)
+    answer.feed(made)
+    assert answer.rest() == made
+    assert answer.usage.get("prompt_tokens") == prompt

@@ -182,7 +182,9 @@ def _parts_of_contents(document: Document, endpoint: Endpoint) -> Iterator[tuple
 
 
 def _prompt_of(at: Path, endpoint: Endpoint) -> Path:
-    """Where the prompt stands of which a part is one: a conversation, or a side of a pair."""
+    """Where the prompt stands of which a part is one: a conversation, a side of a pair, or the part itself."""
+    if len(at) < len(("messages", 0, "content", 0)) - 1:
+        return at
     return at[:-2] if at[0] in endpoint.contents else at[:-3]
 
 

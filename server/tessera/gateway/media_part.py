@@ -16,7 +16,7 @@ from tessera.telemetry import media as metrics
 # Of a video: a file of them, as text.
 SUBTITLES = "subtitles"
 
-Refer = Callable[["MediaPart", MediaItem], dict[str, Any]]
+Refer = Callable[["MediaPart", MediaItem], Any]
 
 
 def as_part_of_chat(part: MediaPart, item: MediaItem) -> dict[str, Any]:

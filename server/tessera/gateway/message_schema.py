@@ -97,9 +97,10 @@ _SOUND = {
 _UPLOADED = {
     "anyOf": [_object({"file_id": _FILE_ID}, "file_data"), _object({"file_data": _FILE_DATA}, "file_id")],
 }
+_IMAGE = _visual(_media("image_url", "PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF image"))
 _OF_MEDIA = {
     "anyOf": [
-        _visual(_media("image_url", "PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF image")),
+        _IMAGE,
         _with_subtitles(_visual(_media("video_url", "MP4, WebM, MKV, MOV or AVI video"))),
         _media("audio_url", "WAV, MP3, FLAC, OGG or M4A sound"),
         _part("input_audio", _SOUND, ["input_audio"]),
@@ -135,6 +136,13 @@ _MESSAGE = {
     ],
 }
 MESSAGES = {"type": "array", "minItems": 1, "items": _MESSAGE}
+INPUT_OF_COHERE = {
+    "type": "object",
+    "required": ["content"],
+    "properties": {
+        "content": {"type": "array", "minItems": 1, "items": {"anyOf": [*_texts({"text": TEXT["text"]}), _IMAGE]}},
+    },
+}
 CONTENT_OBJECT = {
     "type": "object",
     "required": ["content"],

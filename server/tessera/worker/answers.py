@@ -8,11 +8,13 @@ from tessera.queue import SPEECH_PATHS, Job
 from tessera.worker.answer import Answer, Document, Stream
 from tessera.worker.speech_stream import SpeechDocument, SpeechStream
 from tessera.worker.typed_stream import (
+    COHERE_EMBEDDINGS,
     MESSAGES,
     RESPONSES,
     MessagesStream,
     ResponsesStream,
     TypedDocument,
+    usage_of_embeddings,
     usage_of_message,
     usage_of_response,
 )
@@ -22,7 +24,7 @@ _STREAMS: dict[str, Callable[[Job], Answer]] = {
     MESSAGES: MessagesStream,
     **dict.fromkeys(SPEECH_PATHS, SpeechStream),
 }
-_USAGES = {RESPONSES: usage_of_response, MESSAGES: usage_of_message}
+_USAGES = {RESPONSES: usage_of_response, MESSAGES: usage_of_message, COHERE_EMBEDDINGS: usage_of_embeddings}
 
 
 def answer_of(status: int, job: Job, fingerprint: str | None, *, streamed: bool) -> Answer:

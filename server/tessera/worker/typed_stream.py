@@ -16,7 +16,7 @@ from tessera.worker import engine_errors
 from tessera.worker.answer import Answer, Document
 from tessera.worker.events import EventSplitter, data_of, is_comment
 
-RESPONSES, MESSAGES = "/v1/responses", "/v1/messages"
+RESPONSES, MESSAGES, COHERE_EMBEDDINGS = "/v1/responses", "/v1/messages", "/v2/embed"
 # Within the text of an answer the quotes are escaped, so that these are members.
 _ITEM = re.compile(rb'("(?:id|item_id|call_id)":")((?:msg|rs|fc|ctc|call|chatcmpl-tool)[_-])([0-9a-zA-Z-]{8,64})"')
 _ID_DIGITS = 32
@@ -149,6 +149,13 @@ def usage_of_message(message: Mapping[str, Any]) -> dict[str, Any]:
     if prompt is not None:
         prompt += (cached or 0) + (made or 0)
     return _usage(prompt, usage.get("output_tokens"), cached)
+
+
+def usage_of_embeddings(made: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of Cohere's embeddings, whose media is counted apart where there is any."""
+    billed = (made.get("meta") or {}).get("billed_units") or {}
+    counts = [count for name in ("input_tokens", "image_tokens") if (count := billed.get(name)) is not None]
+    return _usage(sum(counts) if counts else None, None, None)
 
 
 def _usage(prompt: int | None, completion: int | None, cached: int | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tessera.errors import InvalidRequest
-from tessera.gateway.body.width import Limits, answers, completions, conversations, inputs, pairs
+from tessera.gateway.body.width import Limits, answers, completions, conversations, inputs, longest
 
 LIMITS = Limits(100, 200)
 
@@ -79,9 +79,9 @@ MESSAGE = {"role": "user", "content": "x"}
         (inputs, {"input": None, "messages": [MESSAGE, MESSAGE]}, 1),
         (inputs, {"messages": [[MESSAGE], [MESSAGE]]}, 2),
         (conversations, {"messages": [[MESSAGE, MESSAGE], [MESSAGE]]}, 2),
-        (pairs("documents"), {"query": "a", "documents": ["b", "c"]}, 2),
-        (pairs("documents"), {"query": "a", "documents": "b"}, 1),
-        (pairs("a", "b"), {"a": ["x", "y"], "b": ["z"]}, 2),
+        (longest("documents"), {"query": "a", "documents": ["b", "c"]}, 2),
+        (longest("documents"), {"query": "a", "documents": "b"}, 1),
+        (longest("a", "b"), {"a": ["x", "y"], "b": ["z"]}, 2),
     ],
 )
 def test_what_is_read_counts_each_text(width, body, expected):
@@ -93,7 +93,7 @@ def test_what_is_read_counts_each_text(width, body, expected):
     [
         (inputs, {"input": ["a"] * 201}, "input"),
         (inputs, {"messages": [[MESSAGE]] * 201}, "messages"),
-        (pairs("queries", "documents"), {"queries": "a", "documents": ["b"] * 201}, "documents"),
+        (longest("queries", "documents"), {"queries": "a", "documents": ["b"] * 201}, "documents"),
     ],
 )
 def test_what_is_read_has_a_limit_of_its_own(width, body, param):

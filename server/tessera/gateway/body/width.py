@@ -58,13 +58,13 @@ def inputs(body: Mapping[str, Any], limits: Limits) -> int:
     return _read(1 if one else _prompts(value), param, limits)
 
 
-def pairs(*names: str) -> Width:
-    """As many as the longest of these lists has members: each is read together with one of another."""
+def longest(*names: str) -> Width:
+    """As many as the longest of these lists has members: they are read side by side, or there is but one of them."""
 
     def width(body: Mapping[str, Any], limits: Limits) -> int:
         lengths = {name: len(value) for name in names if isinstance(value := body.get(name), list)}
-        longest = max(lengths, key=lambda name: lengths[name], default=names[0])
-        return _read(max(1, lengths.get(longest, 1)), longest, limits)
+        name = max(lengths, key=lambda name: lengths[name], default=names[0])
+        return _read(max(1, lengths.get(name, 1)), name, limits)
 
     return width
 

@@ -6,7 +6,14 @@ listing of what each model can be asked.
 
 from tessera.gateway.endpoints.generating import CHAT, CHAT_BATCH, COMPLETION
 from tessera.gateway.endpoints.hearing import TRANSCRIPTION, TRANSLATION
-from tessera.gateway.endpoints.reading import CLASSIFICATION, EMBEDDING, POOLING, RERANKING, SCORING
+from tessera.gateway.endpoints.reading import (
+    CLASSIFICATION,
+    COHERE_EMBEDDING,
+    EMBEDDING,
+    POOLING,
+    RERANKING,
+    SCORING,
+)
 from tessera.gateway.endpoints.responding import COUNTING, MESSAGES, RESPONSES
 from tessera.gateway.endpoints.table import ENDPOINTS, FORMS, endpoints_of, require_endpoint
 from tessera.gateway.endpoints.tokenizing import DETOKENIZATION, TOKENIZATION
@@ -15,6 +22,7 @@ __all__ = [
     "CHAT",
     "CHAT_BATCH",
     "CLASSIFICATION",
+    "COHERE_EMBEDDING",
     "COMPLETION",
     "COUNTING",
     "DETOKENIZATION",

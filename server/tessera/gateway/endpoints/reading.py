@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tessera.gateway.body import Endpoint
-from tessera.gateway.body.width import inputs, pairs
+from tessera.gateway.body.width import inputs, longest
+from tessera.gateway.cohere_inputs import read_inputs
 from tessera.gateway.endpoints.schemas import MEDIA_OPTIONS, OBJECTS, TOKENS
-from tessera.gateway.message_schema import CONTENT_OBJECT, MESSAGES
+from tessera.gateway.message_schema import CONTENT_OBJECT, INPUT_OF_COHERE, MESSAGES
 
 _NULL = {"type": "null"}
 _TEXTS: list[dict[str, Any]] = [
@@ -37,6 +38,7 @@ _FORMAT = {
     "description": "`bytes`: numbers alone, as vLLM has them, with a header `metadata` that says which is which.",
 }
 _TEXT = {"type": "string", "minLength": 1}
+_LIST: dict[str, Any] = {"type": ["array", "null"], "minItems": 1}
 _ONE = [_TEXT, {"type": "object"}]
 _SOME = [*_ONE, {"type": "array", "items": {"type": ["string", "object"]}, "minItems": 1}]
 _DESCRIBED_ONE = [_TEXT, CONTENT_OBJECT]
@@ -70,6 +72,32 @@ EMBEDDING = Endpoint(
     conversation=("input", "messages"),
     conversations=("input", "messages"),
 )
+COHERE_EMBEDDING = Endpoint(
+    path="/v2/embed",
+    about="Embed texts, images or mixtures of both, as Cohere's API has it: a vector for each.",
+    tasks=("embed",),
+    prompts=(("texts",), ("images",), ("inputs",)),
+    width=longest("texts", "images", "inputs"),
+    fields={
+        "texts": {**_LIST, "items": {"type": "string"}},
+        "images": {**_LIST, "items": _TEXT, "description": "Each as a data URL, or an http(s) URL."},
+        "inputs": {**_LIST, "items": {"type": "object"}},
+        "input_type": {
+            "type": ["string", "null"],
+            "description": "One of those that the model has instructions for; where it has none, null.",
+        },
+        "embedding_types": {**_LIST, "items": {"type": "string", "enum": ["float", "binary", "ubinary", "base64"]}},
+        "output_dimension": {**_COUNT, "description": "Fewer than the model has, for those that were trained for it."},
+        "truncate": {"type": "string", "enum": ["NONE", "START", "END"], "default": "END"},
+        "max_tokens": {**_COUNT, "description": "Longer inputs are cut to so many tokens, where `truncate` says."},
+    },
+    described={"inputs": {**_LIST, "items": INPUT_OF_COHERE}},
+    example={"model": "all-minilm-l6-v2", "texts": ["A cat sleeps.", "It rains."], "embedding_types": ["float"]},
+    answers="embd-",
+    processed=False,
+    read=read_inputs,
+    contents=("inputs",),
+)
 CLASSIFICATION = Endpoint(
     path="/classify",
     about="Say to which class each text, or a conversation with media, belongs.",
@@ -102,7 +130,7 @@ def _rerank(path: str) -> Endpoint:
         about="Order documents by how well they answer a query.",
         tasks=("score",),
         prompts=(("query", "documents"),),
-        width=pairs("documents"),
+        width=longest("documents"),
         fields=_READING
         | {"query": {"anyOf": _ONE}, "documents": {"anyOf": _SOME}, "top_n": {"type": "integer", "minimum": 0}},
         described={
@@ -121,7 +149,7 @@ def _score(path: str) -> Endpoint:
         about="Score how well each of two texts goes with the other: one with one, one with many, or pair by pair.",
         tasks=("score",),
         prompts=_PAIRS,
-        width=pairs(*_SIDES),
+        width=longest(*_SIDES),
         fields=_READING | {name: {"anyOf": [*_SOME, _NULL]} for name in _SIDES},
         described={name: {"anyOf": [*_DESCRIBED_SOME, _NULL], "description": _SIDE} for name in _SIDES},
         example={"model": "reranker", "queries": "What is red?", "documents": ["A tomato.", "The sea."]},

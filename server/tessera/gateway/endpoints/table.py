@@ -6,7 +6,14 @@ from tessera.errors import UnsupportedEndpoint
 from tessera.gateway.body import Endpoint
 from tessera.gateway.endpoints.generating import CHAT, CHAT_BATCH, COMPLETION
 from tessera.gateway.endpoints.hearing import TRANSCRIPTION, TRANSLATION
-from tessera.gateway.endpoints.reading import CLASSIFICATION, EMBEDDING, POOLING, RERANKING, SCORING
+from tessera.gateway.endpoints.reading import (
+    CLASSIFICATION,
+    COHERE_EMBEDDING,
+    EMBEDDING,
+    POOLING,
+    RERANKING,
+    SCORING,
+)
 from tessera.gateway.endpoints.responding import COUNTING, MESSAGES, RESPONSES
 from tessera.gateway.endpoints.tokenizing import DETOKENIZATION, TOKENIZATION
 from tessera.queue import ModelCard
@@ -19,6 +26,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     COUNTING,
     CHAT_BATCH,
     EMBEDDING,
+    COHERE_EMBEDDING,
     *RERANKING,
     *SCORING,
     CLASSIFICATION,
