@@ -32,3 +32,10 @@ async def test_a_connection_says_who_it_is(settings: Settings) -> None:
     name = await client.client_getname()
     assert name == "tessera-somebody"
     await client.aclose()
+
+
+async def test_a_connection_is_made_without_a_look_at_the_files_of_packages(settings: Settings, monkeypatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", None)
+    client = connect(settings, name="quick")
+    assert await client.ping()
+    await client.aclose()
