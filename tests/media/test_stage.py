@@ -4,9 +4,11 @@ import asyncio
 import base64
 import threading
 from contextlib import suppress
+from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image
 from prometheus_client import REGISTRY
 
 from tessera.errors import InvalidMedia, MediaFetchFailed, MediaStoreFull, MediaTooLarge, TesseraError
@@ -21,7 +23,6 @@ from tessera.media import (
     decoder,
     unpack,
 )
-from tessera.media import stage as stage_module
 from tessera.media.decoding import measure
 from tessera.media.limits import Deadline
 from tessera.media.sniff import Kind
@@ -102,6 +103,22 @@ async def test_a_known_image_is_neither_decoded_nor_stored_again(stage, store, c
     assert (counting.decoded, store.puts, store.touches) == (1, 1, touches + 1)
 
 
+async def test_what_looks_like_something_known_is_told_from_it(stage, counting):
+    def bitmap(colour):
+        picture = Image.new("RGB", (48, 32))
+        picture.paste(colour, (0, 31, 48, 32))  # the last row, which comes first in the file
+        file = BytesIO()
+        picture.save(file, "BMP")
+        return data_url(file.getvalue())
+
+    sources = [bitmap(colour) for colour in ("red", "blue")]
+    assert len({source.glance() for source in sources}) == 1
+    red, blue = [await stage.prepare(Modality.IMAGE, source, SPEC) for source in sources]
+    assert red.digest != blue.digest
+    assert [await stage.prepare(Modality.IMAGE, source, SPEC) for source in sources] == [red, blue]
+    assert counting.decoded == 2
+
+
 async def test_what_the_store_lost_is_made_again(stage, store, counting, samples):
     source = data_url(samples.image())
     item = await stage.prepare(Modality.IMAGE, source, SPEC)
@@ -121,7 +138,7 @@ async def test_the_spec_is_part_of_what_is_remembered(stage, samples):
 
 
 async def test_the_memory_of_known_items_is_bounded(stage, counting, samples, monkeypatch):
-    monkeypatch.setattr(stage_module, "_CACHE_ITEMS", 2)
+    monkeypatch.setattr("tessera.media.known_items._MOST", 2)
     first, second, third = (data_url(samples.image()) for _ in range(3))
     for source in (first, second, first, third, first, second):
         await stage.prepare(Modality.IMAGE, source, SPEC)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -111,7 +111,9 @@ async def prepare_media(
     return items, options
 
 
-async def _together(work: Iterable[Coroutine[Any, Any, MediaItem]]) -> list[MediaItem]:
+async def _together(work: Sequence[Coroutine[Any, Any, MediaItem]]) -> list[MediaItem]:
+    if len(work) == 1:
+        return [await work[0]]
     try:
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(each) for each in work]

@@ -16,6 +16,8 @@ from tessera.media.sniff import SNIFF_BYTES
 _ACCEPTED = "an http:// or https:// URL, or a data: URL in base64 (data:image/png;base64,…)"
 _MAX_URL_CHARS = 8192
 _MAX_DATA_HEADER_CHARS = 1024
+# Of base64, what its end holds differs from file to file: samples, or checks of what stands before.
+_GLANCE_CHARS = 64
 _WHITESPACE = " \t\r\n\f"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31}):")
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}")
@@ -131,6 +133,10 @@ class MediaSource:
         hasher = hashlib.sha256(f"{self.declared}\n{self.start}\n".encode())
         hasher.update(self.text.encode("utf-8", "surrogatepass"))
         return hasher.digest()
+
+    def glance(self) -> tuple[object, ...] | None:
+        """What different texts nearly never share, for next to nothing; None where there is no text to hash."""
+        return None if self.stored is not None else (len(self.text), self.start, self.text[-_GLANCE_CHARS:])
 
     def head(self) -> bytes:
         """The first bytes of a source that is not remote; fewer where its text cannot be read."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,6 +14,7 @@ from tessera.media.decoder import SMALL_BYTES, Decoded, Decoder, ThreadDecoder
 from tessera.media.decoding import DecodeJob
 from tessera.media.fetch import Fetcher
 from tessera.media.item import MediaItem, MediaSpec, Modality, describe
+from tessera.media.known_items import KnownItems
 from tessera.media.memory import MediaMemory
 from tessera.media.reduction import Fit, Reduction
 from tessera.media.single_frames import single_frames
@@ -22,8 +23,6 @@ from tessera.media.source import MediaSource
 from tessera.media.store import MediaStore
 from tessera.settings import Settings
 from tessera.telemetry import media as metrics
-
-_CACHE_ITEMS = 4096
 
 _Key = tuple[object, ...]
 
@@ -46,7 +45,7 @@ class MediaStage:
         self._decoder = decoder or ThreadDecoder(settings)
         self.memory = MediaMemory(settings)
         self._fetcher = Fetcher(settings, self.memory.encoded)
-        self._known: OrderedDict[_Key, MediaItem] = OrderedDict()
+        self._known = KnownItems()
 
     @property
     def confinement(self) -> str:
@@ -123,7 +122,8 @@ class MediaStage:
         async with self.read(item) as payload:
             piece = await _reduced(Decoded(item, payload), reduction)
             await self._put(piece, holder)
-        return self._remember(key, piece.item)
+        self._known.keep(key, piece.item)
+        return piece.item
 
     async def frames(self, video: MediaItem, holder: str) -> list[MediaItem]:
         """The frames of a video that was prepared for the same holder, each as an image.
@@ -176,31 +176,48 @@ class MediaStage:
                 if (item := await self._recall(modality, key, holder)) is not None:
                     return item
                 job = DecodeJob(modality, identify(data, modality, source.declared), data, spec, with_audio)
-                return await self._make(key, job, holder, fit)
-        key = (await inline.run(source.fingerprint, len(source.text)), *wanted)
-        if (item := await self._recall(modality, key, holder)) is not None:
-            return item
+                item = await self._decode_and_store(job, holder, fit)
+                self._known.keep(key, item)
+                return item
+        glance = source.glance()
+        if glance is None or self._known.may_have(glance):
+            fingerprint = await inline.run(source.fingerprint, len(source.text))
+            if (item := await self._recall(modality, (fingerprint, *wanted), holder)) is not None:
+                return item
+            item = await self._take(modality, source, spec, holder, with_audio, fit)
+        else:
+            metrics.cache_misses.labels(modality.value).inc()
+            # It is not waited for where it tells nothing: its turn comes while the item is being decoded.
+            hashing = asyncio.create_task(inline.run(source.fingerprint, len(source.text)))
+            try:
+                item = await self._take(modality, source, spec, holder, with_audio, fit)
+                fingerprint = await hashing
+            finally:
+                hashing.cancel()
+        self._known.keep((fingerprint, *wanted), item, glance)
+        return item
+
+    async def _take(
+        self,
+        modality: Modality,
+        source: MediaSource,
+        spec: MediaSpec,
+        holder: str,
+        with_audio: bool,
+        fit: Fit | None,
+    ) -> MediaItem:
+        """Make an item of what a source carries."""
         listed = modality is Modality.VIDEO and source.declared == frame_list.KIND.mime
         async with self.memory.encoded.hold(min(source.most_bytes, self._max_bytes)):
             data = await self._read(source, spec if listed else None)
             metrics.encoded_bytes.labels(modality.value, "inline" if source.stored is None else "file").inc(len(data))
             kind = frame_list.KIND if listed else identify(data, modality, source.declared)
-            return await self._make(key, DecodeJob(modality, kind, data, spec, with_audio), holder, fit)
-
-    async def _make(self, key: _Key, job: DecodeJob, holder: str, fit: Fit | None) -> MediaItem:
-        return self._remember(key, await self._decode_and_store(job, holder, fit))
-
-    def _remember(self, key: _Key, item: MediaItem) -> MediaItem:
-        self._known[key] = item
-        if len(self._known) > _CACHE_ITEMS:
-            self._known.popitem(last=False)
-        return item
+            return await self._decode_and_store(DecodeJob(modality, kind, data, spec, with_audio), holder, fit)
 
     async def _recall(self, modality: Modality, key: _Key, holder: str) -> MediaItem | None:
         """The item made of the same source before, if it and its sound are still in the store."""
         item = self._known.get(key)
         if item is not None:
-            self._known.move_to_end(key)
             there = await self._store.touch(item.digest, holder)
             sound = item.metadata.get("audio_digest")
             if there and sound is not None:

@@ -79,17 +79,13 @@ class SandboxDecoder:
 
     async def measure(self, job: DecodeJob) -> int:
         """See ``Decoder``; a header that a library in C would read is read in a process."""
-        if job.modality is not Modality.IMAGE:
+        in_python = job.kind.mime in _READ_IN_PYTHON
+        if job.modality is not Modality.IMAGE or (in_python and len(job.data) <= inline.INLINE_BYTES):
             return measure(job, self._settings, Deadline())
-        if job.kind.mime in _READ_IN_PYTHON:
-            beginning = job.data[: inline.INLINE_BYTES]
-            try:
-                return (
-                    measure(replace(job, data=beginning), self._settings, Deadline()) + len(job.data) - len(beginning)
-                )
-            except MediaDecodeFailed:
-                if len(beginning) == len(job.data):
-                    raise
+        if in_python:
+            beginning = replace(job, data=job.data[: inline.INLINE_BYTES])
+            with suppress(MediaDecodeFailed):
+                return measure(beginning, self._settings, Deadline()) + len(job.data) - len(beginning.data)
         answer, _ = await self._do(Task.MEASURE, job, small=True)
         return answer.need_bytes
 
@@ -113,8 +109,9 @@ class SandboxDecoder:
             metrics.sandbox_wait_seconds.labels(job.modality.value).observe(time.monotonic() - asked)
             answer, decoded = await self._watch(child, task, job)
             self._keep(child, answer)
-        for outcome, packets in zip(("decoded", "skipped"), answer.packets, strict=True):
-            metrics.video_packets.labels(outcome).inc(packets)
+        if job.modality is Modality.VIDEO:
+            for outcome, packets in zip(("decoded", "skipped"), answer.packets, strict=True):
+                metrics.video_packets.labels(outcome).inc(packets)
         if answer.undecodable is not None:
             log.info("media_undecodable", **answer.undecodable)
         if (failure := answer.failure()) is not None:
