@@ -6,6 +6,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 ROUTER := .venv-router
+CLIENTS := .venv-clients
 # vLLM and its PyTorch have wheels for this one; override with `make PYTHON=…`.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
@@ -54,6 +55,30 @@ test-background: install ## Kill a worker, a gateway and Redis under 200 backgro
 .PHONY: test-description
 test-description: install ## Ask for ten times as much of what openapi.yaml allows and forbids (minutes)
 	@TESSERA_TEST_EXAMPLES=10 $(BIN)/pytest --timeout 1200 tests/gateway/test_description.py
+
+# Client libraries do not agree on what they need, so each has an environment of its own; openai, anthropic and vLLM's are ours.
+CLIENT_PINS := $(wildcard tests/clients/requirements/*)
+CLIENT_NAMES := $(basename $(notdir $(CLIENT_PINS)))
+
+.PHONY: test-clients
+test-clients: install $(CLIENT_NAMES:%=$(CLIENTS)/%/.installed) ## Try client libraries with a real server, each in an environment of its own (minutes), and keep what they did for docs/clients.md
+	@TESSERA_TEST_CLIENTS=1 $(BIN)/pytest tests/clients/test_clients.py $(ARGS)
+	@$(BIN)/python -m tests.clients.page
+
+.PHONY: clients-page
+clients-page: install ## Write into docs/clients.md what `make test-clients` has kept
+	@$(BIN)/python -m tests.clients.page
+
+$(CLIENTS)/%/.installed: tests/clients/requirements/%.txt
+	@$(PYTHON) -m venv $(CLIENTS)/$*
+	@$(CLIENTS)/$*/bin/pip install --disable-pip-version-check --no-input --quiet -r $<
+	@touch $@
+
+$(CLIENTS)/%/.installed: tests/clients/requirements/%.json
+	@command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends nodejs npm; }
+	@mkdir -p $(CLIENTS)/$* && cp $< $(CLIENTS)/$*/package.json
+	@npm install --silent --ignore-scripts --no-package-lock --prefix $(CLIENTS)/$*
+	@touch $@
 
 .PHONY: lint
 lint: install ## Check format, style, types and the direction of imports
@@ -147,7 +172,7 @@ constraints: install ## Write down the exact versions that are installed
 
 .PHONY: clean
 clean: ## Remove what was built or installed
-	rm -rf $(VENV) $(ROUTER) models/nano/work build dist *.egg-info server/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(ROUTER) $(CLIENTS) models/nano/work build dist *.egg-info server/*.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 .PHONY: chart
 chart: install ## Write the chart's schema and README anew, after a change of its values or of settings
