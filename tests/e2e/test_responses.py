@@ -204,7 +204,7 @@ def test_a_conversation_that_responses_go_on_from(client: openai.OpenAI) -> None
     assert [item.role for item in listed] == ["user", "user", "assistant", "user", "assistant"]  # type: ignore[union-attr]
     assert first.usage is not None
     assert second.usage is not None
-    assert second.usage.input_tokens > first.usage.input_tokens > 64
+    assert second.usage.input_tokens > first.usage.input_tokens
     whole = client.responses.create(input=[*seen, *asking(text("Colour?"))], **options)
     assert first.output_text == whole.output_text
 
