@@ -7,11 +7,12 @@ from pathlib import Path
 
 from tests.tiny.checkpoints import HIDDEN
 
+MODEL = "idefics3"
 RANK = 4
 
 
 def make_adapter(folder: Path, *, rank: int = RANK, seed: int = 1) -> None:
-    """Write an adapter for the ``idefics3`` of ``checkpoints`` into a folder, which is made.
+    """Write an adapter for the ``MODEL`` of ``checkpoints`` into a folder, which is made.
 
     Args:
         seed: another one makes another adapter.
@@ -31,7 +32,7 @@ def make_adapter(folder: Path, *, rank: int = RANK, seed: int = 1) -> None:
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": "idefics3",
+        "base_model_name_or_path": MODEL,
         "r": rank,
         "lora_alpha": 2 * rank,
         "target_modules": ["q_proj", "v_proj", "o_proj"],
