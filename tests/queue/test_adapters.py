@@ -29,6 +29,13 @@ async def test_a_record_takes_the_place_of_the_one_that_it_was_made_from(adapter
     assert await adapters.find(ONE.name) is None
 
 
+async def test_a_change_whose_answer_was_lost_may_be_made_again(adapters: Adapters) -> None:
+    for before, after in ((None, ONE), (ONE, later := Adapter(ONE.name, "m", "/adapters/2")), (later, None)):
+        for _ in range(2):
+            assert await adapters.replace(ONE.name, before, after, most=1)
+            assert await adapters.find(ONE.name) == after
+
+
 async def test_each_model_has_its_own(adapters: Adapters) -> None:
     other = Adapter("b", "n", "/adapters/b")
     for adapter in (ONE, other):
