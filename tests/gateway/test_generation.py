@@ -285,7 +285,7 @@ async def test_a_failure_that_nobody_thought_of_is_a_500_and_a_log_line(gateway,
     def broken(name):
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(gateway.app.state.services.catalogue, "require", broken)
+    monkeypatch.setattr(gateway.app.state.services.catalogue, "target", broken)
     with capture_logs() as logs:
         answer = await gateway.post(chat(worker.card.model))
     assert (answer.status, answer.error["code"]) == (500, "internal_error")

@@ -9,6 +9,7 @@ import random
 import openai
 import pytest
 
+from tessera.gateway.direct import ShortWay
 from tessera.gateway.wire import STREAM_HEAD, WAITING, Wire
 from tessera.queue import Data, End, Failure, Head
 from tests.gateway.scripted import DOCUMENT, STREAM, USAGE, chat, event
@@ -145,7 +146,7 @@ class Client:
 async def test_comments_and_pieces_never_mix():
     client = Client()
     pieces = [b"data: %d\n\n" % i for i in range(200)]
-    with Wire(client.send, client.send, heartbeat_s=0.001) as wire:
+    with Wire(client.send, ShortWay(client.send), heartbeat_s=0.001) as wire:
         for piece in pieces:
             await asyncio.sleep(0.004 * client.random.random())
             await wire.write(STREAM_HEAD, piece, more=piece != pieces[-1])
@@ -164,7 +165,7 @@ async def test_a_client_that_does_not_take_a_comment_gets_no_more_of_them():
         sent.append(message)
         await taken.wait()
 
-    with Wire(send, send, heartbeat_s=0.001) as wire:
+    with Wire(send, ShortWay(send), heartbeat_s=0.001) as wire:
         await eventually(lambda: sent, "the head is sent")
         waiting = asyncio.create_task(wire.write(STREAM_HEAD, b"data: x\n\n", more=False))
         done, _ = await asyncio.wait([waiting], timeout=0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from contextlib import ExitStack
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from tessera.errors import QueueUnavailable, TesseraError
-from tessera.queue import Append, Broker, Data, Head, Lease, Place, ReplyStream, connect
+from tessera.queue import Append, Broker, Data, Entry, Head, Lease, Place, ReplyStream, connect
 from tessera.queue.stream import MOST_UNREAD_BYTES
 from tessera.settings import Settings
 from tests.polling import eventually
@@ -213,3 +214,39 @@ def test_entries_are_taken_once_and_without_gaps() -> None:
     assert stream.feed(1, [b"da"])
     assert stream.offset == 3
     assert not stream.feed(4, [b"dd"])
+
+
+async def test_what_can_be_pushed_wakes_nobody_and_the_rest_follows_in_its_place() -> None:
+    stream = ReplyStream(job(), never)
+    pushed: list[tuple[int, Entry]] = []
+
+    def push(at: int, entry: Entry) -> bool:
+        taken = entry != Data(b"c")
+        if taken:
+            pushed.append((at, entry))
+        return taken
+
+    waiting = asyncio.create_task(stream.next(push))
+    await asyncio.sleep(0)
+    stream.feed(0, [b"da", b"db"])
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    stream.feed(2, [b"dc", b"dd"])
+    assert await waiting == [Data(b"c"), Data(b"d")], "nothing overtakes what could not be pushed"
+    assert pushed == [(0, Data(b"a")), (1, Data(b"b"))]
+    stream.feed(4, [b"de"])
+    assert await stream.next(push) == [Data(b"e")], "nobody waited"
+    assert (stream.offset, len(pushed)) == (5, 2)
+
+
+async def test_an_error_of_who_takes_what_is_pushed_ends_that_stream_alone() -> None:
+    stream = ReplyStream(job(), never)
+
+    def push(at: int, entry: Entry) -> bool:
+        raise ValueError("a bug")
+
+    waiting = asyncio.create_task(stream.next(push))
+    await asyncio.sleep(0)
+    assert stream.feed(0, [b"da"])
+    with pytest.raises(TesseraError, match="failed on this request"):
+        await waiting

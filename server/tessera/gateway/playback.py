@@ -15,7 +15,7 @@ from tessera.gateway.failures import error_of
 from tessera.gateway.observation import Observation, Retelling
 from tessera.gateway.pieces import Pieces, Plain
 from tessera.gateway.wire import STREAM_HEAD, Wire, is_stream
-from tessera.queue import Data, End, Failure, Head, ReplyStream
+from tessera.queue import Data, End, Entry, Failure, Head, ReplyStream
 
 log = structlog.get_logger()
 
@@ -55,6 +55,8 @@ class Playback:
         self._head: Head | None = None
         self._pieces: Pieces = Plain()
         self._begun = False
+        # A stream that has begun: its pieces can be written in the moment in which they come.
+        self._flows = False
         # The log's entry that the reply ends with, once that is there.
         self._last: int | None = None
 
@@ -83,7 +85,7 @@ class Playback:
         """Write what comes before the last entry."""
         stream = self._stream
         while True:
-            entries = await stream.next()
+            entries = await stream.next(self._push)
             for at, entry in enumerate(entries, stream.offset - len(entries)):
                 if isinstance(entry, Data):
                     self._pieces.add(at, entry.body)
@@ -98,6 +100,17 @@ class Playback:
             if self._head is not None and is_stream(self._head) and (body := self._pieces.take()):
                 self._seen.piece()
                 await self._wire.write(self._head, body, more=True)
+                self._flows = True
+
+    def _push(self, at: int, entry: Entry) -> bool:
+        # Most entries are a token each: to wake a task for one takes as long as to write it.
+        if not (self._flows and isinstance(entry, Data) and self._wire.flows):
+            return False
+        self._pieces.add(at, entry.body)
+        if body := self._pieces.take():
+            self._seen.piece()
+            self._wire.push(body)
+        return True
 
     def _begin(self, head: Head) -> None:
         if self._resumed:

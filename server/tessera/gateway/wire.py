@@ -7,6 +7,7 @@ from typing import Self
 
 from starlette.types import Send
 
+from tessera.gateway.direct import ShortWay
 from tessera.gateway.packing import pack
 from tessera.queue import Head
 
@@ -21,7 +22,7 @@ class Wire:
     """One response, written by one task. A context manager, while which a stream is kept alive.
 
     Args:
-        send_piece: for what comes after the head.
+        send_piece: the way out for what comes after the head.
         heartbeat_s: silence after which a comment is sent, the first with a head; 0: never. It costs one timer a
             response, not one a token.
         packed_from: bytes from which on a document is compressed; 0: never.
@@ -30,7 +31,7 @@ class Wire:
         started: the head is out; what comes now can no longer have a status of its own.
     """
 
-    def __init__(self, send: Send, send_piece: Send, *, heartbeat_s: float, packed_from: int = 0):
+    def __init__(self, send: Send, send_piece: ShortWay, *, heartbeat_s: float, packed_from: int = 0):
         self.started = False
         self._send = send
         self._send_piece = send_piece
@@ -68,6 +69,16 @@ class Wire:
         finally:
             self._writing = False
             self._last_write = self._loop.time()
+
+    @property
+    def flows(self) -> bool:
+        """Whether ``push`` may be called: nothing is being written, and the client takes what comes."""
+        return self.started and not self._writing and self._comment is None and self._send_piece.open
+
+    def push(self, body: bytes) -> None:
+        """Write a piece of the body that is not the last, at once."""
+        self._send_piece.push(body)
+        self._last_write = self._loop.time()
 
     def _look(self) -> None:
         wait_s = self._last_write + self._heartbeat_s - self._loop.time()

@@ -19,6 +19,8 @@ from tessera.queue.log import ENTRY_COST_BYTES
 
 log = structlog.get_logger()
 
+Push = Callable[[int, Entry], bool]
+
 # What a stream keeps of its reply until it is taken.
 MOST_UNREAD_BYTES = 256 * 1024
 
@@ -54,6 +56,7 @@ class ReplyStream:
         self._unread_bytes = 0
         self._error: TesseraError | None = None
         self._changed = asyncio.Event()
+        self._push: Push | None = None
 
     @property
     def behind(self) -> bool:
@@ -65,8 +68,12 @@ class ReplyStream:
         """Bytes that are kept beside those that wait to be taken."""
         return max(MOST_UNREAD_BYTES - self._unread_bytes, 0)
 
-    async def next(self) -> list[Entry]:
+    async def next(self, push: Push | None = None) -> list[Entry]:
         """The entries that have arrived since the last call, at least one and about ``MOST_UNREAD_BYTES`` of them.
+
+        Args:
+            push: called with each entry that arrives while this waits, and its number; where it returns True, it has
+                taken the entry, and this goes on to wait.
 
         Raises:
             ReplyLost: Redis has lost the job, or a part of its reply.
@@ -77,7 +84,11 @@ class ReplyStream:
         """
         if self.behind and not self._changed.is_set():
             await self._catch_up(self)
-        await self._changed.wait()
+        self._push = push
+        try:
+            await self._changed.wait()
+        finally:
+            self._push = None
         entries, self._entries, self._unread_bytes = self._entries, [], 0
         if self._error is None:
             self._changed.clear()
@@ -100,7 +111,7 @@ class ReplyStream:
             if self._unread_bytes >= MOST_UNREAD_BYTES:
                 break
             try:
-                self._entries.append(decode(entry))
+                decoded = decode(entry)
             except ValueError:
                 log.exception("reply_unreadable", job=self.job.id)
                 self.fail(
@@ -109,13 +120,26 @@ class ReplyStream:
                     )
                 )
                 break
-            if not self.offset:
+            at, self.last = self.offset, entry
+            if not at:
                 self.first = entry
-            self.last = entry
             self.offset += 1
-            self._unread_bytes += len(entry) + ENTRY_COST_BYTES
-            self._changed.set()
+            if not self._pushed(at, decoded):
+                self._entries.append(decoded)
+                self._unread_bytes += len(entry) + ENTRY_COST_BYTES
+                self._changed.set()
         return True
+
+    def _pushed(self, at: int, entry: Entry) -> bool:
+        if self._push is None or self._entries:
+            return False
+        try:
+            return self._push(at, entry)
+        except Exception:
+            # Whoever called is about to feed others as well.
+            log.exception("relay_failed", job=self.job.id)
+            self.fail(TesseraError("The gateway failed on this request; its log says why."))
+            return True
 
     def fail(self, error: TesseraError) -> None:
         """End the stream with an error, after what has already arrived."""
