@@ -61,7 +61,7 @@ CLIENT_PINS := $(wildcard tests/clients/requirements/*)
 CLIENT_NAMES := $(basename $(notdir $(CLIENT_PINS)))
 
 .PHONY: test-clients
-test-clients: install $(CLIENT_NAMES:%=$(CLIENTS)/%/.installed) ## Try client libraries with a real server, each in an environment of its own (minutes), and keep what they did for docs/clients.md
+test-clients: install $(CLIENT_NAMES:%=$(CLIENTS)/%/.installed) ## Try client libraries with a real server (minutes; a first run installs 3 GB), and write down what each did
 	@TESSERA_TEST_CLIENTS=1 $(BIN)/pytest tests/clients/test_clients.py $(ARGS)
 	@$(BIN)/python -m tests.clients.page
 

@@ -8,6 +8,7 @@ import openapi_spec_validator
 import pytest
 import yaml
 import yarl
+from jsonschema import Draft202012Validator
 
 from tessera import __version__
 from tessera.gateway.description import openapi_yaml
@@ -152,6 +153,27 @@ def test_the_description_has_every_path_and_resolves():
         node = described
         for name in reference.removeprefix("#/").split("/"):
             node = node[name]
+
+
+def test_every_body_has_an_example_and_every_refusal_a_body():
+    described = yaml.safe_load(openapi_yaml())
+    errors = {f"#/components/schemas/{name}" for name in ("Error", "AnthropicError")}
+    asked = refused = 0
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            for kind, content in operation.get("requestBody", {"content": {}})["content"].items():
+                schema = content["schema"] | {"components": described["components"]}
+                example = content.get("example") or schema["example"]
+                Draft202012Validator(schema).validate(example)
+                asked += 1
+                assert kind in ("application/json", "multipart/form-data")
+            for status in operation["responses"].keys() & {str(status) for status in range(400, 600)}:
+                schema = operation["responses"][status]["content"]["application/json"]["schema"]
+                if path not in ("/readyz", "/health", "/ping"):
+                    assert schema["$ref"] in errors, (path, status)
+                refused += 1
+    assert asked > 20
+    assert refused > 200
 
 
 def test_the_description_is_valid():

@@ -39,7 +39,7 @@ from tessera.gateway.message_schema import COMPONENTS
 from tessera.gateway.pages import add_docs
 from tessera.gateway.request_id import RequestIds
 from tessera.gateway.routes import HeadAsGet, match_exactly
-from tessera.gateway.schema import ANTHROPIC_ERROR, ERROR, describe_dialects
+from tessera.gateway.schema import ANTHROPIC_ERROR, ERROR, describe_dialects, leave_out_unused_refusals
 from tessera.gateway.services import open_services
 from tessera.settings import Settings
 from tessera.telemetry import metrics
@@ -59,6 +59,7 @@ class _Application(FastAPI):
         """The description of the API."""
         if self.openapi_schema is None:
             described = super().openapi()
+            leave_out_unused_refusals(described)
             describe_keys(described)
             describe_dialects(described)
             share_components(described, {**COMPONENTS, "Error": ERROR, "AnthropicError": ANTHROPIC_ERROR})

@@ -40,6 +40,7 @@ _FORM = {
         "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
         "expires_after[seconds]": {"type": "integer", "minimum": 1},
     },
+    "example": {"file": "photo.jpg", "purpose": "vision"},
 }
 
 

@@ -32,7 +32,8 @@ async def version() -> dict[str, str]:
 _UNREADY: dict[int | str, dict[str, Any]] = {
     503: {
         "description": "Redis does not answer, or cannot be used as it is set up; no worker serves a model; or the "
-        "gateway is about to stop."
+        "gateway is about to stop.",
+        "content": {"application/json": {"schema": {"type": "object", "required": ["ready"]}}},
     }
 }
 

@@ -50,6 +50,20 @@ def describe_dialects(api: dict[str, Any]) -> None:
                     response["content"] = {"application/json": {"schema": ANTHROPIC_ERROR}}
 
 
+def leave_out_unused_refusals(api: dict[str, Any]) -> None:
+    """Take out of the description what FastAPI puts into it of each path with a variable.
+
+    It refuses nothing by itself: all parameters are strings, which handlers check.
+    """
+    schemas = api["components"]["schemas"]
+    for operations in api["paths"].values():
+        for operation in operations.values():
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+
+
 def described(description: str) -> dict[str, Any]:
     """A response with an error."""
     return {"description": description, "content": {"application/json": {"schema": ERROR}}}
@@ -149,7 +163,7 @@ def operation(endpoint: Endpoint) -> dict[str, Any]:
     content = {"application/json": {"schema": body_schema(endpoint), "example": endpoint.example}}
     answer = {"application/json": {"schema": {"type": "object"}}}
     if endpoint.form:
-        content = {"multipart/form-data": {"schema": form_schema(endpoint)}}
+        content = {"multipart/form-data": {"schema": form_schema(endpoint), "example": endpoint.example}}
         answer["text/plain"] = {"schema": {"type": "string"}}
     if endpoint.streams:
         answer["text/event-stream"] = {"schema": {"type": "string"}}

@@ -39,6 +39,7 @@ _ANNOUNCED = {
             },
         },
     },
+    "example": {"bytes": 104_857_600, "filename": "film.mp4", "mime_type": "video/mp4", "purpose": "user_data"},
 }
 _ORDER = {
     "type": "object",
@@ -47,8 +48,14 @@ _ORDER = {
         "part_ids": {"type": "array", "items": {"type": "string"}, "description": "In the order of the file."},
         "md5": {"type": ["string", "null"], "pattern": "^[0-9a-fA-F]{32}$", "description": "Of the whole file."},
     },
+    "example": {"part_ids": ["part_0199d0a8b3c1f2e4d5c6b7a897868501", "part_0199d0a8b3c1f2e4d5c6b7a897868502"]},
 }
-_PART = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string", "format": "binary"}}}
+_PART = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"type": "string", "format": "binary"}},
+    "example": {"data": "film.mp4.00"},
+}
 
 
 def _json_body(schema: dict[str, Any]) -> dict[str, Any]:
