@@ -51,6 +51,8 @@ def run_worker(settings: Settings) -> None:
         try:
             _join(settings)
             listen_again()  # Ray has put its own handler there, which prints a stack
+            if own_cluster and (missing := missing_gpus(settings, _gpus())):
+                raise DeploymentFailed(missing)
             serve.start(proxy_location="Disabled")
             _deploy(settings, name)
             log.info("worker_deployed", application=name, replicas=settings.replicas)
@@ -85,6 +87,25 @@ def _join(settings: Settings) -> None:
             "The path of Ray's temporary folder, in $RAY_TMPDIR or else $TMPDIR, is too long for its sockets: "
             "set RAY_TMPDIR to a shorter one, such as /tmp."
         ) from error
+
+
+def _gpus() -> float:
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resources.get("GPU", 0)
+
+
+def missing_gpus(settings: Settings, there: float) -> str:
+    """Why replicas cannot start on a machine with so many GPUs; empty: they can. Ray would wait for more, silently."""
+    needed = settings.gpus_per_replica * settings.replicas
+    if needed <= there:
+        return ""
+    asked = f"TESSERA_GPUS_PER_REPLICA={settings.gpus_per_replica:g} and TESSERA_REPLICAS={settings.replicas}"
+    if there:
+        return f"{asked} need {needed:g} GPUs, and there are {there:g} here."
+    return (
+        f"{asked} need a GPU, and Ray finds none here. Does this machine have one (`nvidia-smi`), and was it given to "
+        "the container (`--gpus all`; in Kubernetes the device plug-in and `nvidia.com/gpu` among the pod's limits)?"
+    )
 
 
 def _deploy(settings: Settings, name: str) -> None:
