@@ -123,7 +123,7 @@ chaos: install ## Kill parts of a server under load, at random, and count what i
 	@$(BIN)/python -m loadtests.chaos harm $(ARGS)
 
 .PHONY: rolling
-rolling: install ## Replace all gateways and workers under load, as a rolling update does, and count what clients notice (ARGS="--from COMMIT": of that version)
+rolling: install ## Replace all gateways and workers under load, as a rolling update does, and count what clients notice (ARGS="--from COMMIT": of that version; "--engine vllm")
 	@$(BIN)/python -m loadtests.chaos roll $(ARGS)
 
 .PHONY: chaos-page
@@ -187,14 +187,24 @@ image-locks: install ## Write down what images install, with the digest of each 
 	@$(BIN)/python -m deploy.docker.lock
 
 .PHONY: images
-images: install ## Build the gateway's image without Docker, on a stand-in for its base, and try it (as root)
+images: install $(VENV)/sbom/.installed ## Build the gateway's image without Docker, on a stand-in for its base, and try it (as root)
 	@command -v buildah debootstrap >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends buildah debootstrap; }
 	@PYTHON=$(BIN)/python deploy/docker/build.sh
 
+.PHONY: sbom
+sbom: install $(VENV)/sbom/.installed ## List what each image installs, as CycloneDX, in build/sbom
+	@$(BIN)/python -m deploy.docker.sbom build/sbom
+
+# In an environment of its own: its dependencies are not ours.
+$(VENV)/sbom/.installed: | install
+	@$(PYTHON) -m venv $(VENV)/sbom
+	@$(VENV)/sbom/bin/pip install --disable-pip-version-check --no-input --quiet cyclonedx-bom==7.5.0
+	@touch $@
+
 # What tests need beside Python's packages: what the generator of test media speaks and writes with, Helm 3, schemas of
-# objects that operators read, a Redis with TLS and Sentinels, promtool, and proxies to be behind.
+# objects that operators read, what lists packages, a Redis with TLS and Sentinels, promtool, and proxies to be behind.
 .PHONY: tools
-tools: install $(VENV)/node_modules/.installed
+tools: install $(VENV)/node_modules/.installed $(VENV)/sbom/.installed
 	@$(BIN)/python -m models.nano check 2>/dev/null || { \
 	  echo "Installing espeak-ng and fonts"; \
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends espeak-ng fonts-dejavu-core fonts-liberation; \

@@ -39,3 +39,4 @@ container=$("${buildah[@]}" from "$image")
 root=$("${buildah[@]}" mount "$container")
 echo "unpacked: $(du -sm "$root" | cut -f1) MB, of which /opt/tessera: $(du -sm "$root/opt/tessera" | cut -f1) MB"
 "$python" -m deploy.docker.try_gateway "$root"
+"$python" -m deploy.docker.sbom "$work/sbom" "$root"

