@@ -84,9 +84,17 @@ def harm(
 
 @app.command(name="roll")
 def roll_(
-    rounds: Annotated[int, typer.Option(min=1, help="How often everything is replaced.")] = 5,
-    streams: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 36,
-    workers: Annotated[int, typer.Option(min=2, help="Workers, of simulated engines.")] = 6,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="How often everything is replaced.", show_default="5; vllm: 1")
+    ] = None,
+    engine: Annotated[
+        Literal["simulated", "vllm"],
+        typer.Option(help="Simulated engines, or real vLLM with the embedded model: minutes for each worker."),
+    ] = SIMULATED,
+    streams: Annotated[
+        int | None, typer.Option(min=1, help="Requests under way at once.", show_default="36; vllm: 10")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=2, help="Workers.", show_default="6; vllm: 2")] = None,
     gateways: Annotated[int, typer.Option(min=2, help="Gateways.")] = 3,
     drain: Annotated[
         float, typer.Option(min=0, help="TESSERA_DRAIN_TIMEOUT_S of workers; answers take up to 5 s.")
@@ -102,15 +110,26 @@ def roll_(
     Exits with 1 where a client noticed anything.
     """
     console, chosen = Console(), time.time_ns() if seed is None else seed
-    size = Size(gateways, workers, drain_s=drain, gateway_drain_s=60.0, gateway_notice_s=3.0)
+    real = engine == VLLM
+    size = Size(
+        gateways,
+        workers or (2 if real else 6),
+        lease_s=5.0 if real else 2.0,
+        drain_s=drain,
+        gateway_drain_s=60.0,
+        gateway_notice_s=3.0,
+        engine=engine,
+        apart=real,
+    )
     console.print(f"Seed {chosen}", highlight=False)
     with ExitStack() as stack:
         tree = None
         if revision:
             scratch = stack.enter_context(TemporaryDirectory(prefix="t-"))
             tree = stack.enter_context(checked_out(revision, Path(scratch) / "tree"))
-        plan = Plan(0, 0, streams=streams, seed=chosen, size=size, tree=tree)
-        tally = uvloop.run(run(plan, logs, lambda tally: _tell(tally, console), partial(roll, rounds=rounds)))
+        plan = Plan(0, 0, streams=streams or (10 if real else 36), seed=chosen, size=size, tree=tree)
+        act = partial(roll, rounds=rounds or (1 if real else 5))
+        tally = uvloop.run(run(plan, logs, lambda tally: _tell(tally, console), act))
     _show(tally, console)
     if not tally.unnoticed:
         raise typer.Exit(1)

@@ -13,14 +13,18 @@ from typing import Any
 from loadtests.chaos.part import Part, Run, run_gateway, run_worker
 from tessera.processes import end_with_parent
 
-_ROOT = Path(__file__).resolve().parents[2]
 _COMMANDS = {run_gateway: "gateway", run_worker: "worker"}
+
+
+def root() -> Path:
+    """The tree of this version."""
+    return Path(__file__).resolve().parents[2]
 
 
 @contextmanager
 def checked_out(revision: str, folder: Path) -> Iterator[Path]:
     """The files of a commit, until the context ends. Raises ``CalledProcessError`` where there is none."""
-    git = ["git", "-C", str(_ROOT), "worktree"]
+    git = ["git", "-C", str(root()), "worktree"]
     subprocess.run([*git, "add", "--quiet", "--detach", str(folder), revision], check=True)
     try:
         yield folder

@@ -17,7 +17,7 @@ import redis.asyncio as aioredis
 from loadtests.chaos.part import Part, RedisPart, Run, run_gateway
 from loadtests.chaos.release import new_part
 from loadtests.chaos.replica import ReplicaFleet
-from loadtests.chaos.worker import Fleet, SimulatedFleet
+from loadtests.chaos.worker import Fleet, ProcessFleet
 from tessera.local.stack import free_port
 from tessera.queue import REDIS_UNAVAILABLE, connect
 from tessera.queue.keys import Keys
@@ -46,6 +46,7 @@ class Size:
         gateway_drain_s: that gateways have.
         gateway_notice_s: the part of it in which they still take requests.
         engine: what the workers run: simulated engines, or real vLLM with the embedded model.
+        apart: each worker of vLLM is a process that can be replaced, and not one of Ray's replicas below one.
     """
 
     gateways: int = 2
@@ -58,6 +59,7 @@ class Size:
     gateway_drain_s: float = 1.0
     gateway_notice_s: float = 0.0
     engine: Literal["simulated", "vllm"] = SIMULATED
+    apart: bool = False
 
 
 async def until(ready: Callable[[], Awaitable[bool]]) -> None:
@@ -72,7 +74,7 @@ class Server:
     Args:
         gateway: what a gateway's process does.
         media_redis: media has a Redis of its own, which keeps it in memory alone, as `tessera up` has it.
-        tree: of another version, whose code gateways and simulated workers run at first.
+        tree: of another version, whose code gateways and workers run at first.
         more: settings of all parts beside those that the size says.
 
     Attributes:
@@ -108,11 +110,11 @@ class Server:
             **more,
         }
         self.fleet: Fleet
-        if size.engine == VLLM:
+        if size.engine == VLLM and not size.apart:
             self.fleet = ReplicaFleet(size.workers, {**common, "redis_url": self.redis.url}, folder)
         else:
             simulated = {"simulated_decode_step_ms": size.step_ms, "simulated_seats": SEATS}
-            self.fleet = SimulatedFleet(size.workers, {**common, **simulated}, folder, self.redis.socket, tree)
+            self.fleet = ProcessFleet(size.workers, {**common, **simulated}, folder, self.redis.socket, tree)
         self.model = Settings(engine=size.engine).resolved_model_name()
         drain = {"drain_timeout_s": size.gateway_drain_s, "drain_notice_s": size.gateway_notice_s}
         self._gateway = gateway

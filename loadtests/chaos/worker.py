@@ -1,4 +1,4 @@
-"""Workers that are to be harmed, of whatever kind, and simulated ones, each behind a link to Redis."""
+"""Workers that are to be harmed, of whatever kind, and those that are processes, each behind a link to Redis."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from loadtests.chaos.engine import EnginePart
 from loadtests.chaos.link import Link
 from loadtests.chaos.part import Part, run_worker
 from loadtests.chaos.release import new_part
+from loadtests.chaos.replica import HEAL_S
+from tessera.settings import VLLM
 
 
 class Worker(Protocol):
@@ -62,7 +65,7 @@ class Fleet(Protocol):
         """End all."""
 
 
-class SimulatedWorker:
+class ProcessWorker:
     """A process that can be killed, stopped, and cut off from Redis."""
 
     def __init__(self, number: int, settings: dict[str, Any], folder: Path, redis_socket: Path, tree: Path | None):
@@ -107,6 +110,8 @@ class SimulatedWorker:
         return old
 
     def _new(self, log: Path, tree: Path | None = None) -> Part:
+        if self._settings["engine"] == VLLM:
+            return EnginePart(self.name, self._settings, log, tree)
         return new_part(self.name, run_worker, self._settings, log, tree)
 
     def _replace(self) -> None:
@@ -114,8 +119,8 @@ class SimulatedWorker:
         self.part.start()
 
 
-class SimulatedFleet:
-    """Simulated workers, each a process of its own."""
+class ProcessFleet:
+    """Workers that are each a process of its own: of simulated engines, or of real vLLM with a Ray of its own."""
 
     KINDS: ClassVar = {"worker killed": 62, "worker stopped": 8, "worker cut off": 8}
     MENDED: ClassVar = frozenset({"worker stopped", "worker cut off"})
@@ -123,7 +128,8 @@ class SimulatedFleet:
     def __init__(
         self, number: int, settings: dict[str, Any], folder: Path, redis_socket: Path, tree: Path | None = None
     ):
-        self.workers = [SimulatedWorker(i, settings, folder, redis_socket, tree) for i in range(number)]
+        self._slow = settings["engine"] == VLLM
+        self.workers = [ProcessWorker(i, settings, folder, redis_socket, tree) for i in range(number)]
 
     async def start(self) -> None:
         """Start all, one after the other."""
@@ -132,7 +138,11 @@ class SimulatedFleet:
             await asyncio.to_thread(worker.part.start)
 
     async def ready(self) -> None:
-        """Nothing to wait for: they come while the others serve."""
+        """Wait for engines that take long to start. Raises ``TimeoutError``; the others come while some serve."""
+        if self._slow:
+            async with asyncio.timeout(HEAL_S):
+                for worker in self.workers:
+                    await worker.settled()
 
     async def stop(self) -> None:
         """End all."""
