@@ -158,6 +158,11 @@ CASES: dict[str, tuple[int, Series, list[Series]]] = {
         # Now and then.
         [{'tessera_redis_ping_seconds{redis="queue"}': "0.2 0.001 0.2 0.001 0.2 0.001x20"}],
     ),
+    "TesseraCertificateExpires": (
+        90,
+        {'tessera_certificate_end_timestamp_seconds{certificate="client"}': f"{3 * 86400}x100"},
+        [{'tessera_certificate_end_timestamp_seconds{certificate="client"}': f"{30 * 86400}x100"}],
+    ),
     "TesseraRecordsDamaged": (
         10,
         {'tessera_corrupt_records_total{model="m",kind="job"}': "0x5 1x10"},

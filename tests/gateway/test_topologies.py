@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from tessera.queue import Broker, Job, connect
 from tessera.settings import SIMULATED, Settings
@@ -147,6 +148,11 @@ async def test_tls_with_an_authority_of_our_own_and_a_user(
         assert answer.status == 200, answer.body
         assert (await gateway.get("/readyz"))[1]["redis"] == "ok"
         assert await gateway.metric("tessera_redis_memory_bytes", redis="queue") > 0
+        for certificate, file in (("client", settings.redis_cert_file), ("ca", settings.redis_ca_file)):
+            assert file is not None
+            end = x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc.timestamp()
+            told = await gateway.metric("tessera_certificate_end_timestamp_seconds", certificate=certificate)
+            assert told == end
         env = {f"TESSERA_{name.upper()}": str(value) for name, value in settings.model_dump(exclude_unset=True).items()}
         argv = (sys.executable, "-m", "tessera", "dead", "list", "--json")
         listed = await asyncio.to_thread(

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from operator import itemgetter
 from typing import Any
 
 import redis.asyncio as aioredis
@@ -13,6 +14,7 @@ import structlog
 from redis.exceptions import ResponseError
 
 from tessera.queue import REDIS_UNAVAILABLE, infos
+from tessera.queue.certificate import ends_of
 from tessera.queue.fitness import misfit
 from tessera.settings import Settings
 from tessera.telemetry import redis as metrics
@@ -36,6 +38,7 @@ class RedisWatch:
         """Look until cancelled."""
         while True:
             await asyncio.gather(*(self._look(name, redis) for name, redis in self._redises.items()))
+            await asyncio.to_thread(self._look_at_certificates)
             await asyncio.sleep(PERIOD_S)
 
     async def _look(self, name: str, redis: aioredis.Redis) -> None:
@@ -64,6 +67,19 @@ class RedisWatch:
         info = max(told, key=_fullness)
         metrics.MEMORY_BYTES.labels(name).set(info.get("used_memory", 0))
         metrics.MAX_MEMORY_BYTES.labels(name).set(info.get("maxmemory", 0))
+
+    def _look_at_certificates(self) -> None:
+        """Those that are renewed are files, too."""
+        # Of a chain the first one is ours; of authorities, one that is valid is enough.
+        for name, file, which in (
+            ("client", self._settings.redis_cert_file, itemgetter(0)),
+            ("ca", self._settings.redis_ca_file, max),
+        ):
+            if file is not None:
+                try:
+                    metrics.CERTIFICATE_END.labels(name).set(which(ends_of(file)))
+                except (OSError, ValueError, IndexError) as error:
+                    log.warning("certificate_unreadable", certificate=name, error=str(error))
 
 
 async def _told(redis: aioredis.Redis) -> list[dict[str, Any]]:

@@ -10,3 +10,8 @@ PING_SECONDS = Gauge(
 )
 MEMORY_BYTES = Gauge("tessera_redis_memory_bytes", "Memory that Redis uses.", ["redis"])
 MAX_MEMORY_BYTES = Gauge("tessera_redis_max_memory_bytes", "Its maxmemory; 0: none.", ["redis"])
+CERTIFICATE_END = Gauge(
+    "tessera_certificate_end_timestamp_seconds",
+    "Until when a certificate for Redis is valid (Unix time): this gateway's own (client), the last authority (ca).",
+    ["certificate"],
+)
