@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tessera.errors import InvalidMedia, MediaTooLarge
-from tessera.media.base64_text import decode
+from tessera.media.base64_text import STEP_CHARS, decode
 
 LIMIT = 1 << 20
 
@@ -48,6 +48,19 @@ def test_every_form_that_clients_send_is_understood(form):
     for size in (1, 2, 3, 48, 100, 101, 5000):
         data = b"\x89" + rng.bytes(size) + b"\x82"  # as of a PNG: no plus at either end
         assert decode(FORMS[form](data), LIMIT) == data
+
+
+@pytest.mark.parametrize("form", ["as it should be", "unpadded", "wrapped as in mail", "URL-safe"])
+def test_long_texts_are_understood_alike(form):
+    data = np.random.default_rng(4).bytes(700_000)
+    head = "data:;base64,"
+    assert decode(head + FORMS[form](data), LIMIT, start=len(head)) == data
+
+
+def test_what_goes_on_behind_padding_is_refused_wherever_that_stands():
+    for size in (3, STEP_CHARS * 3 // 4):
+        with pytest.raises(InvalidMedia):
+            decode(standard(b"x" * (size - 1)) + standard(b"y" * size), LIMIT)
 
 
 @pytest.mark.parametrize("place", range(1, 14))

@@ -131,7 +131,8 @@ class MediaSource:
         if self.stored is not None:
             return self.stored.sha256
         hasher = hashlib.sha256(f"{self.declared}\n{self.start}\n".encode())
-        hasher.update(self.text.encode("utf-8", "surrogatepass"))
+        for place in range(0, len(self.text), base64_text.STEP_CHARS):
+            hasher.update(self.text[place : place + base64_text.STEP_CHARS].encode("utf-8", "surrogatepass"))
         return hasher.digest()
 
     def glance(self) -> tuple[object, ...] | None:
@@ -152,7 +153,7 @@ class MediaSource:
             InvalidMedia: not base64.
             MediaTooLarge: more than ``max_bytes``.
         """
-        return base64_text.decode(self.encoded, max_bytes)
+        return base64_text.decode(self.text, max_bytes, start=self.start)
 
 
 def _media_type(given: str) -> str | None:

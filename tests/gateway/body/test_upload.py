@@ -5,11 +5,16 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import random
 import zlib
+from itertools import accumulate, pairwise
 
 import pytest
 from backports import zstd
+from starlette.requests import Request
 
+from tessera.gateway.body import read_body
+from tessera.gateway.body.room import BodyRoom
 from tests.gateway.scripted import Answer, chat
 
 JSON = {"Content-Type": "application/json"}
@@ -133,3 +138,21 @@ async def test_what_is_declared_too_large_is_not_read(small):
     # The client sends less than it says: were it read, this would not end.
     answer = await post(small, b"x" * 10, {**JSON, "Content-Length": "1001"})
     assert (answer.status, answer.error["code"]) == (413, "request_too_large")
+
+
+@pytest.mark.parametrize(
+    "sizes", [[], [5], [1] * 70_000, [70_000], [10, 70_000, 10], [70_000, 10, 70_000, 300_000, 1]], ids=len
+)
+async def test_pieces_of_any_size_become_the_body(sizes):
+    sent = random.Random(1).randbytes(sum(sizes))
+    ends = list(accumulate(sizes, initial=0))
+    messages = [{"type": "http.request", "body": sent[a:b], "more_body": True} for a, b in pairwise(ends)]
+    messages.append({"type": "http.request", "body": b"", "more_body": False})
+
+    async def receive():
+        return messages.pop(0)
+
+    request = Request({"type": "http", "headers": [(b"content-type", b"application/json")]}, receive)
+    with BodyRoom(1 << 20, 1.0).enter() as share:
+        assert await read_body(request, share, most_bytes=1 << 20, limit_s=60) == sent
+        assert share.size == len(sent)

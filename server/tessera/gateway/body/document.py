@@ -68,21 +68,19 @@ class Document:
             InvalidRequest: a field that this server reads stands twice in it.
             RequestTooComplex: too many values.
         """
-        if raw.startswith(_BOM):
-            raw = bytearray(raw) if isinstance(raw, bytes) else raw
-            del raw[: len(_BOM)]
         if looks_like_gzip(raw):
             raise InvalidJSON("The request body is compressed with gzip. Say so: `Content-Encoding: gzip`.")
         if 0 in raw[:4] or raw.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise InvalidJSON("The request body is in UTF-16 or UTF-32. Send JSON in UTF-8.")
         if len(raw) <= INLINE_BYTES:
+            raw = raw.removeprefix(_BOM)
             skeleton = Skeleton.cut_data_urls(raw) if media else None
             return cls(bytes(raw) if skeleton is None else skeleton.text, skeleton, names)
         return await asyncio.to_thread(cls._read_large, raw, most_values, names)
 
     @classmethod
     def _read_large(cls, raw: bytes | bytearray, most_values: int, names: tuple[str, ...]) -> Document:
-        skeleton = Skeleton.cut(raw, most_values)
+        skeleton = Skeleton.cut(raw.removeprefix(_BOM), most_values)
         return cls(skeleton.text, skeleton, names)
 
     @property

@@ -14,10 +14,12 @@ from tessera.errors import (
     UnsupportedContentEncoding,
     UnsupportedMediaType,
 )
+from tessera.gateway.body.document import INLINE_BYTES
 from tessera.gateway.body.room import Share
 
 # Characters of what a client sent that are shown to it.
 _SHOWN = 64
+_BLOCK_BYTES = 64 * 1024
 
 
 async def read_body(request: Request, share: Share, *, most_bytes: int, limit_s: float) -> bytes | bytearray:
@@ -37,21 +39,31 @@ async def read_body(request: Request, share: Share, *, most_bytes: int, limit_s:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > most_bytes:
         raise _too_large(most_bytes)
-    # Grows in place: joining chunks would copy all of a large body in one step. One that comes at once stays as it is.
-    body: bytes | bytearray = bytearray()
+    # Joined at the end, a large body in a thread: one that grows is moved now and then, which holds up everybody else.
+    blocks: list[bytes] = []
+    rest = bytearray()
+    nbytes = 0
     clock = asyncio.get_running_loop().time
     end = clock() + limit_s
     async for chunk in request.stream():
-        if len(body) + len(chunk) > most_bytes:
+        nbytes += len(chunk)
+        if nbytes > most_bytes:
             raise _too_large(most_bytes)
         # That it arrives at all is seen to by the connection, which ends at a gap.
         if clock() > end:
             raise RequestTimeout(f"The request's body did not arrive in {limit_s:g} s.")
         end += await share.grow(len(chunk))
-        if not body and str(len(chunk)) == declared:
-            body = chunk
-        else:
-            body += chunk
+        if not rest and len(chunk) >= _BLOCK_BYTES:
+            blocks.append(chunk)
+            continue
+        # Of small chunks each would take more than its bytes.
+        rest += chunk
+        if len(rest) >= _BLOCK_BYTES:
+            blocks.append(bytes(rest))
+            rest.clear()
+    blocks.append(bytes(rest))
+    body = await _joined(blocks, nbytes)
+    del blocks
     if coding is None:
         return body
     # How long it is unpacked nobody knows before.
@@ -59,6 +71,12 @@ async def read_body(request: Request, share: Share, *, most_bytes: int, limit_s:
     unpacked = await asyncio.to_thread(_unpack, body, coding, most_bytes)
     share.shrink(len(unpacked))
     return unpacked
+
+
+async def _joined(blocks: list[bytes], nbytes: int) -> bytes:
+    if len(blocks[0]) == nbytes:
+        return blocks[0]
+    return b"".join(blocks) if nbytes <= INLINE_BYTES else await asyncio.to_thread(b"".join, blocks)
 
 
 def _check_type(types: list[str]) -> None:
