@@ -24,16 +24,18 @@ from tests.stack import START_S, STOP_S, RunningStack
 
 
 @contextmanager
-def running_workers(gateway: RunningStack, models: Mapping[str, Path], **env: str) -> Iterator[dict[str, RunningStack]]:
+def running_workers(
+    gateway: RunningStack, models: Mapping[str, tuple[Path, str]], **env: str
+) -> Iterator[dict[str, RunningStack]]:
     """Serve models until the context ends: the gateway's stack as each of them sees it, by name.
 
     Args:
-        models: name to the folder of the checkpoint.
+        models: name to the folder of the checkpoint, and arguments for the engine.
         env: says which Redis the gateway has.
     """
     ports = {name: free_port() for name in models}
-    argv = [part for name, folder in models.items() for part in (name, str(folder), str(ports[name]))]
-    log_path = next(iter(models.values())).parent / "workers.log"
+    argv = [part for name, (folder, args) in models.items() for part in (name, str(folder), args, str(ports[name]))]
+    log_path = next(iter(models.values()))[0].parent / "workers.log"
     with log_path.open("wb") as log:
         command = [sys.executable, "-m", "tests.e2e.plain_workers", *argv]
         process = subprocess.Popen(command, env={**os.environ, **env}, stdout=log, stderr=subprocess.STDOUT)
@@ -55,12 +57,12 @@ def running_workers(gateway: RunningStack, models: Mapping[str, Path], **env: st
 
 
 async def serve(argv: list[str]) -> None:
-    """Serve models: a name, a folder and a port for each."""
+    """Serve models: a name, a folder, arguments and a port for each."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     replicas = [
-        Replica(Settings(served_model_name=name, model=folder, engine_port=int(port)))
-        for name, folder, port in zip(argv[::3], argv[1::3], argv[2::3], strict=True)
+        Replica(Settings(served_model_name=name, model=folder, engine_args=args, engine_port=int(port)))
+        for name, folder, args, port in zip(argv[::4], argv[1::4], argv[2::4], argv[3::4], strict=True)
     ]
     try:
         for replica in replicas:

@@ -17,7 +17,7 @@ from tessera.gateway.endpoints import ENDPOINTS
 from tests.e2e.media import image_part, picture, text_part, user
 from tests.e2e.plain_workers import running_workers
 from tests.stack import RunningStack, request, running_stack
-from tests.tiny import classifiers
+from tests.tiny import checkpoints, classifiers
 
 pytestmark = pytest.mark.e2e
 NANO, READER = "tessera-nano", "all-minilm-l6-v2"
@@ -84,7 +84,16 @@ OF_CLASSIFIER: dict[str, tuple[str, dict[str, Any]]] = {
     "pooled": ("/pooling", {"input": TEXTS[:2]}),
     "a text's tokens": ("/tokenize", {"prompt": TEXTS[0]}),
 }
-RERANKER, CLASSIFIER = "tiny-reranker", "tiny-classifier"
+RED, TEAL = (image_part(picture(colour, (224, 224))) for colour in ("red", "teal"))
+URLS = [part["image_url"]["url"] for part in (RED, TEAL)]
+OF_SEER: dict[str, tuple[str, dict[str, Any]]] = {
+    "a conversation": ("/v1/embeddings", {"messages": user(text_part("Look."), RED)}),
+    "conversations": ("/v1/embeddings", {"messages": [user(RED), user(text_part("Look."))]}),
+    "pooled": ("/pooling", {"messages": user(RED, TEAL)}),
+    "images as Cohere has it": ("/v2/embed", {"images": URLS}),
+    "mixtures as Cohere has it": ("/v2/embed", {"inputs": [{"content": [text_part("Look."), TEAL]}]}),
+}
+RERANKER, CLASSIFIER, SEER = "tiny-reranker", "tiny-classifier", "tiny-seer"
 LABELS = ("pets", "money", "other")
 
 
@@ -107,18 +116,21 @@ def reader(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator
 def judges(
     tmp_path_factory: pytest.TempPathFactory, reader: RunningStack, redis_url: str
 ) -> Iterator[dict[str, RunningStack]]:
-    """Behind the same gateway a reranker and a classifier of random weights, by name."""
+    """Behind the same gateway a reranker, a classifier and what embeds images, of random weights, by name."""
     folder = tmp_path_factory.mktemp("judges")
     for name, labels in ((RERANKER, LABELS[:1]), (CLASSIFIER, LABELS)):
         classifiers.make_classifier(folder / name, labels=labels)
     environment = {
         "TESSERA_REDIS_URL": redis_url,
         "TESSERA_REDIS_PREFIX": READERS,
-        "TESSERA_ENGINE_ARGS": classifiers.ENGINE_ARGS,
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "HF_HUB_OFFLINE": "1",
     }
-    with running_workers(reader, {name: folder / name for name in (RERANKER, CLASSIFIER)}, **environment) as running:
+    checkpoints.make("qwen2_vl", folder / SEER)
+    of_judges, of_seer = classifiers.ENGINE_ARGS, f"{checkpoints.ENGINE_ARGS} --runner pooling"
+    args = {RERANKER: of_judges, CLASSIFIER: of_judges, SEER: of_seer}
+    models = {name: (folder / name, args[name]) for name in args}
+    with running_workers(reader, models, **environment) as running:
         yield running
 
 
@@ -170,6 +182,12 @@ def test_what_a_reranker_answers(judges: dict[str, RunningStack], name: str) -> 
 def test_what_a_classifier_answers(judges: dict[str, RunningStack], name: str) -> None:
     path, body = OF_CLASSIFIER[name]
     check(judges[CLASSIFIER], path, {"model": CLASSIFIER, **body})
+
+
+@pytest.mark.parametrize("name", OF_SEER)
+def test_what_a_model_that_embeds_images_answers(judges: dict[str, RunningStack], name: str) -> None:
+    path, body = OF_SEER[name]
+    check(judges[SEER], path, {"model": SEER, **body})
 
 
 def test_rerankers_and_classifiers_mean_what_they_say(judges: dict[str, RunningStack]) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from prometheus_client import REGISTRY
 
 from tessera.errors import InvalidMedia, MediaStoreUnavailable, Unavailable
 from tessera.media import URL_SCHEME, MemoryMediaStore, Modality, RedisMediaStore, pack
+from tessera.worker import connector
 from tessera.worker.connector import MediaReader
 
 
@@ -177,3 +180,31 @@ async def test_a_large_item_comes_whole_from_wherever_it_was_put(redis_client, s
     assert bool(list(tmp_path.rglob(f"{digest}*"))) == outside
     gateway.release("request")
     await gateway.settle()
+
+
+class Registry:
+    """As vLLM's: it keeps what is registered under a name."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Any] = {}
+
+    def register(self, name: str) -> Callable[[type], type]:
+        return lambda kept: self.kept.setdefault(name, kept)
+
+
+@pytest.mark.parametrize("modality", [Modality.IMAGE, Modality.VIDEO, Modality.AUDIO])
+async def test_threads_of_vllm_get_what_its_loop_gets(monkeypatch: pytest.MonkeyPatch, modality: Modality) -> None:
+    store, registry = Store(), Registry()
+    names = {"MediaConnector": object, "MEDIA_CONNECTOR_REGISTRY": registry}
+    monkeypatch.setattr(connector, "vllm_name", names.__getitem__)
+    connector.install_connector(MediaReader(store), allow_urls=False)
+    installed = registry.kept[connector.NAME]()
+    pixels = np.arange(300, dtype=np.uint8).reshape(10, 10, 3)
+    array = {Modality.IMAGE: pixels, Modality.VIDEO: pixels[None], Modality.AUDIO: np.ones(9, np.float32)}[modality]
+    url = await store.add(pack(array, modality, {"sample_rate": 16_000}))
+    awaited = await getattr(installed, f"fetch_{modality}_async")(url)
+    waited = await asyncio.to_thread(getattr(installed, f"fetch_{modality}"), url)
+    for one, other in zip(*([each] if modality is Modality.IMAGE else each for each in (awaited, waited)), strict=True):
+        assert (np.asarray(one) == np.asarray(other)).all()
+    with pytest.raises(Unavailable):
+        await asyncio.to_thread(getattr(installed, f"fetch_{modality}"), URL_SCHEME + "0" * 64)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
+from collections.abc import Coroutine
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,6 +19,8 @@ from tessera.worker.bridge import vllm_name
 log = structlog.get_logger()
 
 NAME = "tessera"
+# Of a thread for its media. The store gives up much sooner; what is left is a loop that ends, as the worker does.
+_MOST_WAIT_S = 60
 
 
 class MediaReader:
@@ -86,12 +90,24 @@ class MediaReader:
 
 
 def install_connector(reader: MediaReader, *, allow_urls: bool) -> None:
-    """Register the connector under ``NAME``, for ``VLLM_MEDIA_CONNECTOR``.
+    """Register the connector under ``NAME``, for ``VLLM_MEDIA_CONNECTOR``; called in the loop that reads the store.
+
+    Chats are awaited in that loop. What models for pooling read vLLM renders in threads, which wait for the loop.
 
     Args:
         allow_urls: hand other URLs to vLLM's own loader (for an engine that is also called directly).
     """
     from PIL import Image
+
+    loop = asyncio.get_running_loop()
+
+    def waited(reading: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return asyncio.run_coroutine_threadsafe(reading, loop).result(_MOST_WAIT_S)
+        except TimeoutError:
+            raise Unavailable(
+                "The request's media could not be read in time. Send it again.", retry_after_s=1
+            ) from None
 
     # Arrays are copied out of the cache: torch wants them writable.
     class TesseraConnector(vllm_name("MediaConnector")):  # type: ignore[misc]
@@ -112,5 +128,14 @@ def install_connector(reader: MediaReader, *, allow_urls: bool) -> None:
                 return await super().fetch_video_async(video_url, **options)
             frames, metadata = await reader.read(video_url, Modality.VIDEO)
             return frames.copy(), {name: value for name, value in metadata.items() if name != "audio_digest"}
+
+        def fetch_image(self, image_url: str, **options: Any) -> Any:
+            return waited(self.fetch_image_async(image_url, **options))
+
+        def fetch_audio(self, audio_url: str) -> Any:
+            return waited(self.fetch_audio_async(audio_url))
+
+        def fetch_video(self, video_url: str, **options: Any) -> Any:
+            return waited(self.fetch_video_async(video_url, **options))
 
     vllm_name("MEDIA_CONNECTOR_REGISTRY").register(NAME)(TesseraConnector)
