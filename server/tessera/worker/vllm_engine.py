@@ -21,7 +21,7 @@ from tessera.media import MOST_FRAMES, MediaSpec
 from tessera.prompt import PromptFiles
 from tessera.queue import ModelCard
 from tessera.settings import VLLM, Settings
-from tessera.worker import bridge, checkpoint, connector, speech, validation
+from tessera.worker import bridge, checkpoint, connector, core_failure, speech, validation
 from tessera.worker.adapters import AdapterHost
 from tessera.worker.counted_items import CountedItems
 from tessera.worker.prompt_files import announce_prompts
@@ -58,6 +58,7 @@ class VllmEngine:
 
         Raises:
             ValueError: the model or ``TESSERA_ENGINE_ARGS`` cannot be used, with vLLM's reason.
+            RuntimeError: the engine did not start, with its own: the model does not fit, for instance.
         """
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", CPU_KV_CACHE_GIB)
         os.environ["VLLM_MEDIA_CONNECTOR"] = connector.NAME
@@ -70,7 +71,8 @@ class VllmEngine:
         if self._settings.otlp_endpoint:
             bridge.trace_requests(args, self._settings.otlp_endpoint)
         started = time.monotonic()
-        self._client, self.app = await self._stack.enter_async_context(bridge.open_application(args))
+        with core_failure.explained():
+            self._client, self.app = await self._stack.enter_async_context(bridge.open_application(args))
         bridge.change_messages_of_responses(restore_media)
         self.codec = _record(self._client)
         bridge.answer_errors(self.app, TesseraError, _answer_error)
