@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from tessera.errors import InvalidMedia, MediaStoreUnavailable, Unavailable
+from tessera.errors import InvalidMedia, MediaStoreUnavailable, Unavailable, UnsupportedPart
 from tessera.media import URL_SCHEME, MemoryMediaStore, Modality, RedisMediaStore, pack
 from tessera.worker import connector
 from tessera.worker.connector import MediaReader
@@ -208,3 +208,5 @@ async def test_threads_of_vllm_get_what_its_loop_gets(monkeypatch: pytest.Monkey
         assert (np.asarray(one) == np.asarray(other)).all()
     with pytest.raises(Unavailable):
         await asyncio.to_thread(getattr(installed, f"fetch_{modality}"), URL_SCHEME + "0" * 64)
+    with pytest.raises(UnsupportedPart):
+        getattr(installed, f"fetch_{modality}")(url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import OrderedDict
 from collections.abc import Coroutine
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import structlog
 
-from tessera.errors import InvalidMedia, Unavailable
+from tessera.errors import InvalidMedia, Unavailable, UnsupportedPart
 from tessera.media import URL_SCHEME, Flights, MediaStore, Modality, digest_of, unpack
 from tessera.telemetry import worker_media as metrics
 from tessera.worker.bridge import vllm_name
@@ -99,9 +100,13 @@ def install_connector(reader: MediaReader, *, allow_urls: bool) -> None:
     """
     from PIL import Image
 
-    loop = asyncio.get_running_loop()
+    loop, its_thread = asyncio.get_running_loop(), threading.get_ident()
 
     def waited(reading: Coroutine[Any, Any, Any]) -> Any:
+        if threading.get_ident() == its_thread:
+            # It would wait for itself. vLLM does so where it scores with a model that embeds.
+            reading.close()
+            raise UnsupportedPart("vLLM reads no media here with this model. Embed it, and compare the vectors.")
         try:
             return asyncio.run_coroutine_threadsafe(reading, loop).result(_MOST_WAIT_S)
         except TimeoutError:
@@ -130,12 +135,18 @@ def install_connector(reader: MediaReader, *, allow_urls: bool) -> None:
             return frames.copy(), {name: value for name, value in metadata.items() if name != "audio_digest"}
 
         def fetch_image(self, image_url: str, **options: Any) -> Any:
+            if allow_urls and digest_of(image_url) is None:
+                return super().fetch_image(image_url, **options)
             return waited(self.fetch_image_async(image_url, **options))
 
         def fetch_audio(self, audio_url: str) -> Any:
+            if allow_urls and digest_of(audio_url) is None:
+                return super().fetch_audio(audio_url)
             return waited(self.fetch_audio_async(audio_url))
 
         def fetch_video(self, video_url: str, **options: Any) -> Any:
+            if allow_urls and digest_of(video_url) is None:
+                return super().fetch_video(video_url, **options)
             return waited(self.fetch_video_async(video_url, **options))
 
     vllm_name("MEDIA_CONNECTOR_REGISTRY").register(NAME)(TesseraConnector)
