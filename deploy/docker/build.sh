@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Builds the gateway's image without a Docker engine and without a registry of images, and tries it: `make images`.
+# Builds an image without a Docker engine and without a registry of images, and tries it: `make images`, for the gateway, or
+# `make images ARGS=worker-cpu`.
 #
 # The base is not the published one but a stand-in: a minimal Debian with Python, by debootstrap. It shows that the
-# Dockerfile builds, that what it builds serves as another user on a root filesystem that cannot be written to, with the
-# media sandbox strict, and how large it is; not what is in the published base.
+# Dockerfile builds, that what it builds serves as another user on a root filesystem that cannot be written to (a gateway
+# with the media sandbox strict), and how large it is; not what is in the published base.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 python=${PYTHON:-.venv/bin/python}
 work=${WORK:-$(mktemp -d /tmp/tessera-images-XXXXXX)}
-image=localhost/tessera/gateway:check
+name=${1:-gateway}
+image=localhost/tessera/$name:check
 buildah=(buildah --root "$work/storage" --runroot "$work/run")
 
 for tool in buildah debootstrap unshare; do
@@ -31,12 +33,12 @@ container=$("${buildah[@]}" from scratch)
 read -ra options <<<"--isolation chroot --build-arg BASE=localhost/stand-in:bookworm ${BUILD_OPTIONS:-}"
 file=$("$python" -m pip config debug | awk -F'[ ,]+' '/exists: True/ {print $2}' | tail -n 1)
 [ -z "$file" ] || options+=(--volume "$file:/etc/pip.conf:ro")
-for name in $(compgen -e); do
-  case "$name" in PIP_* | *_proxy | *_PROXY | *SSL_CERT* | REQUESTS_CA_BUNDLE) options+=(--env "$name=${!name}") ;; esac
+for key in $(compgen -e); do
+  case "$key" in PIP_* | *_proxy | *_PROXY | *SSL_CERT* | REQUESTS_CA_BUNDLE) options+=(--env "$key=${!key}") ;; esac
 done
-"${buildah[@]}" bud --format docker "${options[@]}" -f deploy/docker/gateway.Dockerfile -t "$image" .
+"${buildah[@]}" bud --format docker "${options[@]}" -f "deploy/docker/$name.Dockerfile" -t "$image" .
 container=$("${buildah[@]}" from "$image")
 root=$("${buildah[@]}" mount "$container")
 echo "unpacked: $(du -sm "$root" | cut -f1) MB, of which /opt/tessera: $(du -sm "$root/opt/tessera" | cut -f1) MB"
-"$python" -m deploy.docker.try_gateway "$root"
-"$python" -m deploy.docker.sbom "$work/sbom" "$root"
+"$python" -m "deploy.docker.try_${name%-cpu}" "$root"
+"$python" -m deploy.docker.sbom "$work/sbom" "$name" "$root"

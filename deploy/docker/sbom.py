@@ -1,4 +1,4 @@
-"""Lists what each image installs, as CycloneDX has it: ``python -m deploy.docker.sbom FOLDER [ROOT]`` (`make sbom`).
+"""Lists what images install, as CycloneDX has it: ``python -m deploy.docker.sbom FOLDER [IMAGE ROOT]`` (`make sbom`).
 
 By CycloneDX' own tool, from the locked requirements. It is in an environment of its own: images have nothing of it.
 """
@@ -60,17 +60,17 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def main(folder: Path, root: Path | None = None) -> None:
-    """Write all lists. Ends with a message where the gateway's is not what is in its unpacked image."""
+def main(folder: Path, unpacked: str = "", root: Path = Path()) -> None:
+    """Write all lists. Ends with a message where that of an image is not what is in it, unpacked."""
     folder.mkdir(parents=True, exist_ok=True)
     for image in IMAGES:
         file = write(image, folder)
         print(f"{file}: {len(listed(file))} packages")
-    if root is not None and (there := installed(root)) != (told := listed(folder / "gateway.cdx.json")):
+    if unpacked and (there := installed(root)) != (told := listed(folder / f"{unpacked}.cdx.json")):
         sys.exit(
             f"The image has {sorted(there.items() - told.items())} and lacks {sorted(told.items() - there.items())}."
         )
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main(Path(sys.argv[1]), *sys.argv[2:3], *map(Path, sys.argv[3:]))

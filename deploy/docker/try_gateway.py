@@ -21,14 +21,17 @@ from tessera.local.redis_server import executable
 from tessera.local.stack import free_port
 
 REQUEST = Path(__file__).parents[1] / "helm" / "tessera" / "files" / "request.py"
-# A mount namespace of its own: its root is read-only, /tmp is not.
+# A mount namespace of its own: its root is read-only, /tmp is not, nor is a home where there is one.
 ENTER = """
 root=$1; shift
 mount --bind "$root" "$root"
 mount -o remount,ro,bind "$root"
 mount -t proc proc "$root/proc"
+mount --bind /sys "$root/sys"
 mount --bind /dev "$root/dev"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+[ ! -d "$root/home/tessera" ] || mount -t tmpfs -o uid=10001,gid=10001,mode=700 tmpfs "$root/home/tessera"
 exec chroot --userspec=10001:10001 "$root" /usr/bin/env -i "$@"
 """
 
