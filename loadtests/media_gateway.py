@@ -30,8 +30,8 @@ from loadtests.client import Connection
 from loadtests.requests import Requests, Shape, Workload
 from loadtests.summary import percentile
 from tessera.gateway.app import create_app
-from tessera.gateway.memory import give_back_freed_memory, keep_for_good
 from tessera.gateway.server import GatewayServer
+from tessera.memory import give_back_freed_memory, keep_for_good
 from tessera.settings import SIMULATED, Settings
 
 TOKENS = 4

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tessera.gateway.memory import keep_for_good
+from tessera.memory import keep_for_good
 from tessera.settings.units import MIB
 from tests.gateway.process import gateway_process
 from tests.gateway.raw import connected, post
@@ -25,7 +25,7 @@ def test_what_threads_free_goes_back_to_the_system():
     code = textwrap.dedent("""
         import threading
         import psutil
-        from tessera.gateway.memory import give_back_freed_memory
+        from tessera.memory import give_back_freed_memory
 
         give_back_freed_memory()
         process = psutil.Process()

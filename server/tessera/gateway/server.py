@@ -19,10 +19,10 @@ from tessera.gateway.app import create_app
 from tessera.gateway.connections import Connections
 from tessera.gateway.descriptors import most_connections, raise_descriptor_limit
 from tessera.gateway.disconnect import CANCEL_AGAIN_S
-from tessera.gateway.memory import give_back_freed_memory, keep_for_good
 from tessera.gateway.priority import put_event_loop_first
 from tessera.gateway.protocol import GatewayProtocol
 from tessera.media import MediaObjects, SandboxDecoder
+from tessera.memory import give_back_freed_memory, keep_for_good
 from tessera.settings import Settings
 
 log = structlog.get_logger()

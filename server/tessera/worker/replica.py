@@ -10,6 +10,7 @@ import redis.asyncio as aioredis
 import structlog
 
 from tessera.media import RedisMediaStore
+from tessera.memory import keep_for_good
 from tessera.queue import Adapters, FollowedLogLevel, LogLevels, connect
 from tessera.queue.keys import Keys
 from tessera.settings import Settings
@@ -53,6 +54,8 @@ class Replica:
         self._engine = build_engine(settings, reader)
         stack.push_async_callback(self._engine.stop)
         await self._engine.start()
+        # An engine has many, and each search through them would hold up every answer.
+        keep_for_good()
         if settings.engine_port:
             await stack.enter_async_context(serve_engine_port(self._engine.app, settings.engine_port))
         engine, metrics = self._engine, await stack.enter_async_context(serve_metrics(settings))

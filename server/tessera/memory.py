@@ -15,7 +15,7 @@ _LARGE_BYTES = 4 << 20
 # Free memory that each thread keeps: what decoding images of ordinary size takes and frees all the time.
 _KEPT_BYTES = 16 << 20
 # Objects that are made before the youngest are searched for circles. With Python's 700 each step of a few hundred
-# streams would begin a search, a twentieth of the gateway's time.
+# streams would begin a search, a twentieth of a gateway's time.
 _COLLECT_AFTER = 20_000
 
 
@@ -32,7 +32,7 @@ def give_back_freed_memory() -> None:
 
 
 def keep_for_good() -> None:
-    """Never look again at what is in memory now: modules, the application and its routes.
+    """Never look again at what is in memory now: modules, the application and its routes, an engine.
 
     Python's collector looks through everything from time to time, and holds up the event loop meanwhile: for a hundred
     thousand objects that never go, some 50 ms. What comes later is searched less often than usual, as well.
