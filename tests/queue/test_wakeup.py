@@ -16,7 +16,7 @@ async def test_it_returns_when_a_job_is_queued(broker: Broker, settings: Setting
     client = connect(settings, name="waiting", blocking_s=2.0)
     woken = Wakeup(client, broker.keys, MODEL)
     await add()
-    await asyncio.wait_for(woken.wait(), 5)
+    await asyncio.wait_for(woken.wait(asyncio.Event()), 5)
     await broker.lease(MODEL, "w", free=1, capacity=1, most=1)
     await client.aclose()
 
@@ -26,7 +26,7 @@ async def test_it_returns_without_work_and_outlasts_the_limit_of_a_command(
 ) -> None:
     monkeypatch.setattr(wakeup, "LONGEST_WAIT_S", 0.3)
     client = connect(with_other(settings, redis_timeout_s=0.1), name="waiting", blocking_s=2.0)
-    await asyncio.wait_for(Wakeup(client, broker.keys, MODEL).wait(), 5)
+    await asyncio.wait_for(Wakeup(client, broker.keys, MODEL).wait(asyncio.Event()), 5)
     await client.aclose()
 
 

@@ -15,7 +15,7 @@ from tessera.errors.adapters import (
     AdapterUnavailable,
 )
 from tessera.errors.anthropic import anthropic_body
-from tessera.errors.base import TesseraError
+from tessera.errors.base import TesseraError, unexpected
 from tessera.errors.batches import BatchesQuotaExceeded, BatchMissing, BatchNotCancellable
 from tessera.errors.conversations import ConversationItemMissing, ConversationLocked, ConversationMissing
 from tessera.errors.evictions import (
@@ -187,4 +187,5 @@ __all__ = [
     "VisualBudgetTooSmall",
     "WorkerLost",
     "anthropic_body",
+    "unexpected",
 ]

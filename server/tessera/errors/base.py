@@ -32,3 +32,8 @@ class TesseraError(Exception):
     def headers(self) -> dict[str, str]:
         """Response headers that belong to this error."""
         return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+
+
+def unexpected() -> TesseraError:
+    """What a client is told of an exception that nobody thought of; the log has it."""
+    return TesseraError("The gateway failed on this request; its log says why.")

@@ -6,7 +6,7 @@ import structlog
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tessera.errors import TesseraError
+from tessera.errors import unexpected
 from tessera.gateway.dialect import dialect_of
 
 log = structlog.get_logger()
@@ -27,6 +27,6 @@ class Failsafe:
             await self._app(scope, receive, send)
         except Exception:
             log.exception("unexpected_error", path=scope.get("path"))
-            error = TesseraError("The gateway failed on this request; its log says why.")
+            error = unexpected()
             body = dialect_of(scope.get("path", "")).body(error)
             await JSONResponse(body, error.status)(scope, receive, send)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import orjson
 import structlog
 
-from tessera.errors import TesseraError
+from tessera.errors import TesseraError, unexpected
 from tessera.gateway.dialect import OPENAI, Dialect
 from tessera.gateway.event_ids import BEGINNING, EventId, Numbered, beyond_end
 from tessera.gateway.failures import error_of
@@ -144,7 +144,7 @@ class Playback:
         """End a stream that has begun with an event that says what went wrong."""
         if not isinstance(error, TesseraError):
             log.exception("relay_failed", job=self._stream.job.id)
-            error = TesseraError("The gateway failed on this request; its log says why.")
+            error = unexpected()
         self._seen.failed(error)
         whole = self._pieces.take() if self._head is not None and is_stream(self._head) else b""
         await self._write_last(STREAM_HEAD, whole + self._as_events(error.status, orjson.dumps(error.body())))

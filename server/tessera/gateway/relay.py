@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tessera.errors import QueueUnavailable, ReplyLost, WorkerLost
@@ -43,7 +42,7 @@ from tessera.queue import Job, JobName, ModelCard, Named, Once, PartTokens, Repl
 from tessera.telemetry import metrics
 
 
-class Relay(Response):
+class Relay:
     """Answers one request from the queue. Errors before the first byte are raised; later ones end the stream.
 
     Args:
@@ -64,7 +63,6 @@ class Relay(Response):
         seen: Observation,
         share: Share,
     ):
-        super().__init__()
         self._services = services
         self._endpoint = endpoint
         self._document: Document | None = document

@@ -8,12 +8,9 @@ from typing import Any, cast
 
 import orjson
 import redis.asyncio as aioredis
-import structlog
 
 from tessera.queue.keys import Keys
 from tessera.queue.scripts import script
-
-log = structlog.get_logger()
 
 _FULL = -1
 

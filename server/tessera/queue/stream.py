@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from tessera.errors import ReplyLost, TesseraError
+from tessera.errors import ReplyLost, TesseraError, unexpected
 from tessera.queue.entry import Entry, decode
 from tessera.queue.job import Named
 from tessera.queue.log import ENTRY_COST_BYTES
@@ -138,7 +138,7 @@ class ReplyStream:
         except Exception:
             # Whoever called is about to feed others as well.
             log.exception("relay_failed", job=self.job.id)
-            self.fail(TesseraError("The gateway failed on this request; its log says why."))
+            self.fail(unexpected())
             return True
 
     def fail(self, error: TesseraError) -> None:

@@ -1,4 +1,4 @@
-"""Waiting for work without polling: idle workers block on tokens that ``enqueue`` leaves."""
+"""Waiting for work or room without polling: workers block on tokens that ``enqueue`` leaves."""
 
 from __future__ import annotations
 
@@ -28,30 +28,18 @@ class Wakeup:
         # A call that is given up may have taken a token, so the next wait goes on with it.
         self._asking: asyncio.Task[Any] | None = None
 
-    async def wait(self, or_until: asyncio.Event | None = None) -> None:
-        """Return when a job was queued, or after ``LONGEST_WAIT_S``. Raises redis-py's errors.
-
-        Args:
-            or_until: return when this is set, too.
-        """
-        if or_until is None and self._asking is None:
-            await self._ask()
-            return
+    async def wait(self, or_until: asyncio.Event) -> None:
+        """Return when a job was queued, ``or_until`` is set, or after ``LONGEST_WAIT_S``. Raises redis-py's errors."""
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask())
-        if or_until is not None:
-            event = asyncio.create_task(or_until.wait())
-            try:
-                await asyncio.wait([self._asking, event], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                event.cancel()
-            if not self._asking.done():
-                return
+        event = asyncio.create_task(or_until.wait())
         try:
-            await asyncio.shield(self._asking)
+            await asyncio.wait([self._asking, event], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            if self._asking.done():
-                self._asking = None
+            event.cancel()
+        if self._asking.done():
+            asked, self._asking = self._asking, None
+            asked.result()
 
     async def aclose(self) -> None:
         """Wait no more."""
