@@ -27,6 +27,7 @@ _HOMES = {
     "get_video_processor_cls_name": ("vllm.transformers_utils.processor",),
     "CachedRequestState": ("vllm.v1.worker.gpu_input_batch",),
     "EngineCoreOutput": ("vllm.v1.engine",),
+    "IterationStats": ("vllm.v1.metrics.stats",),
     "EngineCoreProc": ("vllm.v1.engine.core",),
     "KVCacheConfig": ("vllm.v1.kv_cache_interface",),
     "MsgpackDecoder": ("vllm.v1.serial_utils",),

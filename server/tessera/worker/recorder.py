@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+from tessera.worker.bridge import vllm_name
 from tessera.worker.resumption import RECORDED
 from tessera.worker.steps import Step
 from tessera.worker.transcript import Transcript, current
@@ -92,17 +93,23 @@ class Recorder:
 
     def replay(self, outputs: list[Any]) -> None:
         """Hand outputs that were recorded to vLLM's processor."""
-        # Statistics are of what this engine did; its next token's latency is counted from here.
+        # Statistics and spans are of what this engine did: of a sequence that ended in the past there are none, and the
+        # first token is the first that is made here. vLLM takes it for the first where it thinks of a prefill.
+        traced, self.processor.tracing_enabled = self.processor.tracing_enabled, False
+        try:
+            # Sequences that ended in the past were never given to the core, so there is nothing to abort.
+            self._process(outputs)
+        finally:
+            self.processor.tracing_enabled = traced
         for output in outputs:
-            state = self.processor.request_states.get(output.request_id)
-            if state is not None and state.stats is not None:
-                state.stats.last_token_ts = time.monotonic()
-        # Sequences that ended in the past were never given to the core, so there is nothing to abort.
-        self._process(outputs)
+            if (state := self.processor.request_states.get(output.request_id)) is not None:
+                state.is_prefilling = True
 
     def release(self, outputs: list[Any]) -> None:
         """Go on with outputs of the core that were held back."""
-        unfinished = self._process_outputs(outputs).reqs_to_abort
+        # vLLM has logged the statistics of their step already; those of the requests themselves go on.
+        statistics = vllm_name("IterationStats")() if self.processor.log_stats else None
+        unfinished = self._process_outputs(outputs, time.monotonic(), statistics).reqs_to_abort
         if unfinished:
             task = asyncio.create_task(self._core.abort_requests_async(unfinished))
             self._aborting.add(task)
