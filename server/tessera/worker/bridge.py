@@ -108,6 +108,7 @@ def trace_requests(args: Namespace, endpoint: str) -> None:
     if not args.otlp_traces_endpoint:
         args.otlp_traces_endpoint = endpoint.rstrip("/") + "/v1/traces"
         os.environ.setdefault("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
+        os.environ.setdefault("OTEL_SERVICE_NAME", "tessera-engine")
 
 
 def trust_gateways(args: Namespace) -> bool:
