@@ -100,6 +100,16 @@ def test_however_it_ends_it_is_counted_and_logged(model, error, status, code, le
     assert [(line["event"], line["log_level"], line["code"]) for line in logs] == [("request_failed", level, code)]
 
 
+@pytest.mark.parametrize(("begun_at", "attempts"), [(1, 0), (1, 3), (2, 3)], ids=["old", "begun at once", "later"])
+def test_deliveries_of_a_stream_that_was_resumed_are_counted_to_its_end(model, begun_at, attempts):
+    with capture_logs() as logs, observe("/x", share=1.0) as seen:
+        seen.model = model
+        seen.head(Head(200, "text/event-stream", attempts=begun_at))
+        seen.end(End(resumed=True, attempts=attempts))
+    assert logs[0]["attempts"] == max(begun_at, attempts)
+    assert value("tessera_jobs_redelivered_total", model=model) == (None if attempts == 0 else 1)
+
+
 @pytest.mark.parametrize(("share", "lines"), [(0.0, 0), (1.0, 1)])
 def test_a_good_request_has_one_line_or_none(model, share, lines):
     usage = {"prompt_tokens": 3, "completion_tokens": 2, "prompt_tokens_details": {"multimodal_tokens": {"audio": 1}}}

@@ -24,6 +24,7 @@ ENTRIES = (
         st.dictionaries(st.text().filter(lambda name: name != "error"), st.integers(-(2**53), 2**53)),
         st.none() | st.tuples(st.integers(100, 599), st.text()),
     )
+    | st.builds(End, resumed=st.just(True), attempts=st.integers(2, 9))
     | st.builds(Failure, st.text(), st.text())
 )
 

@@ -103,7 +103,7 @@ async def test_a_stream_goes_on_behind_its_last_token(broker: Broker, writer: Re
     assert await text_of(broker, lease.job) == b"".join([*told, DONE])
     log = await log_of(broker, lease.job)
     assert [type(entry) for entry in log if not isinstance(entry, Data)] == [Head, End]
-    assert log[-1] == End(resumed=True)
+    assert log[-1] == End(resumed=True, attempts=2)
 
 
 async def test_a_stream_may_be_gone_on_with_more_than_once(broker: Broker, writer: ReplyWriter) -> None:
@@ -155,7 +155,7 @@ async def test_a_stream_whose_record_cannot_be_read_yet_goes_on_once_it_can(
     app = Telling("A", "B", "c", "d")
     await run(app, lease, Away(broker, settings), writer, PlainCodec())
     assert app.own == ["c", "d"]
-    assert (await log_of(broker, lease.job))[-1] == End(resumed=True)
+    assert (await log_of(broker, lease.job))[-1] == End(resumed=True, attempts=2)
 
 
 async def test_nobody_waits_for_the_record_of_a_job_that_is_not_wanted_any_more(
@@ -228,7 +228,7 @@ async def test_a_stream_whose_media_cannot_be_read_yet_goes_on_once_they_can(
     app = Full("A", "B", "c", "d")
     await run(app, lease, broker, writer, PlainCodec())
     assert (app.refused, app.own) == (3, ["c", "d"])
-    assert (await log_of(broker, lease.job))[-1] == End(resumed=True)
+    assert (await log_of(broker, lease.job))[-1] == End(resumed=True, attempts=2)
 
 
 async def test_steps_that_cannot_be_read_end_it_with_an_error(broker: Broker, writer: ReplyWriter) -> None:

@@ -128,7 +128,9 @@ class Observation:
             self.code = "engine"  # a worker of an earlier version, which does not say more
         if end.resumed:
             metrics.RESUMED.labels(self.model, "resumed").inc()
-        self._resumed = end.resumed
+            if self._attempts <= 1 < end.attempts:
+                metrics.REDELIVERED.labels(self.model).inc()
+        self._resumed, self._attempts = end.resumed, max(self._attempts, end.attempts)
         self._tokens = count_tokens(self.model, end.usage, self.tenant, self._prices)
         if self.expected is not None:
             self.expected.compare(end.usage)

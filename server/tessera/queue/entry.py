@@ -58,18 +58,20 @@ class End:
         usage: vLLM's usage object, empty where it gave none.
         error: status and code of the error that the response is, or that its stream ended with.
         resumed: a worker died in its middle, and another went on.
+        attempts: deliveries that it then took; 0: the head says it.
     """
 
     usage: dict[str, Any] = field(default_factory=dict)
     error: tuple[int, str] | None = None
     resumed: bool = False
+    attempts: int = 0
 
     def encode(self) -> bytes:
         """As stored."""
         # Beside the usage, where versions that do not know it pass over it.
         beside: dict[str, Any] = {} if self.error is None else {"error": self.error}
         if self.resumed:
-            beside["resumed"] = True
+            beside |= {"resumed": True, "attempts": self.attempts}
         return b"e" + orjson.dumps({**self.usage, **beside} if beside else self.usage)
 
 
@@ -124,5 +126,5 @@ def _head(fields: Any) -> Head:
 def _end(usage: Any) -> End:
     if not isinstance(usage, dict):
         raise TypeError("usage is an object")
-    error, resumed = usage.pop("error", None), usage.pop("resumed", False)
-    return End(usage, None if error is None else (error[0], error[1]), resumed)
+    error, resumed, attempts = usage.pop("error", None), usage.pop("resumed", False), usage.pop("attempts", 0)
+    return End(usage, None if error is None else (error[0], error[1]), resumed, attempts)

@@ -179,14 +179,14 @@ class Replay:
         if answer is None or not self._complete:
             return [_gave_up("The model's application failed on this request; its worker logged why.")]
         rest, error = answer.rest(), answer.error
+        end = End(answer.usage)
         if self._continuation is not None:
             rest = self._continuation.rest(rest)
+            end = replace(end, resumed=True, attempts=self._lease.attempts)
         if error is not None:
             if error.status >= 500:
                 log.warning("engine_failed", job=self._lease.job.id, status=error.status, code=error.code)
-            end = End(answer.usage, (error.status, error.code), self._continuation is not None)
-        else:
-            end = End(answer.usage, resumed=self._continuation is not None)
+            end = replace(end, error=(error.status, error.code))
         if answer.begun:
             return [*self._head_once(), *([Data.stored(rest)] if rest else []), end.encode()]
         if error is None:
