@@ -18,6 +18,7 @@ from tessera.errors import QueueUnavailable
 from tessera.queue import REDIS_UNAVAILABLE, Broker, Directory, Lease, ModelCard, PromptStore, listen
 from tessera.settings import Settings
 from tessera.telemetry.outage import Outage
+from tessera.telemetry.spans import Span
 from tessera.worker.delivery import begin_delivery, end_delivery
 from tessera.worker.intake import RETRY_S, Intake
 from tessera.worker.journal import Journal
@@ -129,7 +130,7 @@ class Frontend:
             trace=lease.job.trace if span is None else span.carried(),
         )
         stale = self._running.get(lease.job.id)
-        task = asyncio.create_task(self._run(lease, replay, stale))
+        task = asyncio.create_task(self._run(lease, replay, stale, span))
         self._running[lease.job.id] = _Running(lease, replay, task)
         self._seats.take(task, lease)
         task.add_done_callback(partial(self._ended, lease))
@@ -142,13 +143,15 @@ class Frontend:
         if self._holds(lease):
             del self._running[lease.job.id]
 
-    async def _run(self, lease: Lease, replay: Replay, stale: _Running | None) -> None:
+    async def _run(self, lease: Lease, replay: Replay, stale: _Running | None, span: Span | None) -> None:
         if stale is not None:
             # This worker was silent for so long that it lost the job, and was the one to get it again.
             await _end(stale.task)
         try:
             await replay.run()
-        except EngineDead:
+        except EngineDead as error:
+            if span is not None:
+                span.error = type(error).__name__
             self.stop()
             log.warning("engine_died_under_job", job=lease.job.id, attempts=lease.attempts)
             with suppress(QueueUnavailable):  # otherwise its lease runs out, which does the same later
