@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from tests.e2e.media import image_part, text_part, user
+from tests.e2e.media import image_part, picture, text_part, user
+from tests.polling import eventually_sync
 from tests.stack import RunningStack
+from tests.telemetry.collector import Collector, Told
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -36,6 +40,13 @@ KINDS = {
     "penalties": chat(frequency_penalty=0.6, presence_penalty=0.4, repetition_penalty=1.1),
     "log-probabilities": chat(logprobs=True, top_logprobs=2),
     "an image": chat(image_part(), text_part("What is this?")),
+    "texts and images in turn": chat(
+        text_part("First:"),
+        image_part(picture("green")),
+        text_part("then:"),
+        image_part(picture("blue")),
+        text_part("?"),
+    ),
     "three choices": chat(n=3, temperature=0.7, top_k=1),
     "a stop string": chat(stop=["never said by this model"]),
     "tools": chat(tools=[TOOL], tool_choice="required", ignore_eos=False),
@@ -45,14 +56,37 @@ KINDS = {
     "two prompts": ("/v1/completions", {"prompt": ["Hello", "The cat sat"], "ignore_eos": True}),
     "echo": ("/v1/completions", {"prompt": "The cat sat", "echo": True, "logprobs": 1, "ignore_eos": True}),
 }
+# The request whose spans are looked at.
+TRACED = "texts and images in turn"
+
+Streams = dict[str, list[dict[str, Any]]]
 
 
-def stream(stack: RunningStack, kind: str, on_event: Callable[[], None] = lambda: None) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Interrupted:
+    """Attributes:
+    victim: what died in the middle of all streams.
+    undisturbed: what they are without that, by kind.
+    joined: what clients got.
+    trace: of the request of kind `TRACED`, whose client's own span is `parent`.
+    """
+
+    victim: str
+    undisturbed: Streams
+    joined: Streams
+    trace: str
+    parent: str
+
+
+def stream(
+    stack: RunningStack, kind: str, on_event: Callable[[], None] = lambda: None, **headers: str
+) -> list[dict[str, Any]]:
     """The events of a greedy answer, which must end with ``[DONE]``."""
     path, fields = KINDS[kind]
     body = {"model": stack.model, "stream": True, "temperature": 0, "max_tokens": TOKENS, **fields}
     body["stream_options"] = {"include_usage": True}
-    message = urllib.request.Request(stack.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    message = urllib.request.Request(stack.url + path, json.dumps(body).encode(), headers)
+    message.add_header("Content-Type", "application/json")
     events = []
     with urllib.request.urlopen(message, timeout=HEAL_S) as response:
         for data in _data(response):
@@ -93,7 +127,7 @@ def tokens(choices: list[Any]) -> list[str]:
     return [t for f in found for t in f.get("tokens") or [entry["token"] for entry in f.get("content") or []]]
 
 
-def killed_in_the_middle(stack: RunningStack, kill: Callable[[], None]) -> dict[str, list[dict[str, Any]]]:
+def killed_in_the_middle(stack: RunningStack, kill: Callable[[], None], traceparent: str) -> Streams:
     """Have all kinds of streams under way, kill something once each has begun, and read them to their ends."""
     barrier = threading.Barrier(len(KINDS) + 1)
 
@@ -106,7 +140,7 @@ def killed_in_the_middle(stack: RunningStack, kill: Callable[[], None]) -> dict[
             if seen == EVENTS_BEFORE:
                 barrier.wait(60)
 
-        return stream(stack, kind, count)
+        return stream(stack, kind, count, **({"traceparent": traceparent} if kind == TRACED else {}))
 
     with ThreadPoolExecutor(len(KINDS)) as pool:
         running = {kind: pool.submit(read, kind) for kind in KINDS}
@@ -115,22 +149,64 @@ def killed_in_the_middle(stack: RunningStack, kill: Callable[[], None]) -> dict[
         return {kind: future.result() for kind, future in running.items()}
 
 
-@pytest.mark.parametrize("victim", ["engine core", "replica"])
-def test_a_stream_goes_on_after_its_worker_died(stack: RunningStack, victim: str) -> None:
+@pytest.fixture(scope="module", params=["engine core", "replica"])
+def interrupted(stack: RunningStack, request: pytest.FixtureRequest) -> Interrupted:
     undisturbed = {kind: stream(stack, kind) for kind in KINDS}
     assert len(tokens(told(undisturbed["log-probabilities"])[0])) == TOKENS
     resumed_before = stack.metric("tessera_streams_resumed_total")
-    core = stack.engine_core()
-    joined = killed_in_the_middle(stack, (core if victim == "engine core" else core.parent()).kill)
-    for kind, events in joined.items():
+    core, trace, parent = stack.engine_core(), secrets.token_hex(16), secrets.token_hex(8)
+    victim = core if request.param == "engine core" else core.parent()
+    joined = killed_in_the_middle(stack, victim.kill, f"00-{trace}-{parent}-01")
+    assert stack.metric("tessera_streams_resumed_total") - resumed_before >= len(KINDS) / 2, "too few were interrupted"
+    return Interrupted(request.param, undisturbed, joined, trace, parent)
+
+
+def test_a_stream_goes_on_after_its_worker_died(interrupted: Interrupted) -> None:
+    for kind, events in interrupted.joined.items():
+        undisturbed = interrupted.undisturbed[kind]
         assert len({event["id"] for event in events}) == 1, kind
         assert len({event["created"] for event in events}) == 1, kind
-        said, expected = told(events), told(undisturbed[kind])
+        said, expected = told(events), told(undisturbed)
         assert {i: text(c) for i, c in said.items()} == {i: text(c) for i, c in expected.items()}, kind
         assert {i: tokens(c) for i, c in said.items()} == {i: tokens(c) for i, c in expected.items()}, kind
         assert {i: c[-1]["finish_reason"] for i, c in said.items()} == {
             i: c[-1]["finish_reason"] for i, c in expected.items()
         }, kind
         for counted in ("prompt_tokens", "completion_tokens"):
-            assert events[-1]["usage"][counted] == undisturbed[kind][-1]["usage"][counted], kind
-    assert stack.metric("tessera_streams_resumed_total") - resumed_before >= len(KINDS) / 2, "too few were interrupted"
+            assert events[-1]["usage"][counted] == undisturbed[-1]["usage"][counted], kind
+
+
+def test_one_trace_tells_of_both_workers_and_of_the_engine(
+    stack: RunningStack, interrupted: Interrupted, stack_traces: Collector
+) -> None:
+    def spans(name: str) -> list[Told]:
+        return [span for span in stack_traces.of(interrupted.trace) if span.name == name]
+
+    eventually_sync(
+        lambda: all(map(spans, ("POST /v1/chat/completions", "worker", "llm_request"))), "the last of all is told"
+    )
+    [root], [engine] = spans("POST /v1/chat/completions"), spans("llm_request")
+    assert (root.service, root.kind, root.parent) == ("tessera-gateway", "SERVER", interrupted.parent)
+    known = {"http.response.status_code": 200, "tessera.resumed": True, "tessera.attempts": 2}
+    assert known.items() <= root.attributes.items()
+    inner = [span for span in stack_traces.of(interrupted.trace) if span not in (root, engine)]
+    assert {span.parent for span in inner} == {root.id}
+    of_gateway = [span.name for span in inner if span.service == "tessera-gateway"]
+    assert of_gateway == ["body", "media", "enqueue"]
+    *earlier, last = spans("worker")
+    # Who is killed tells nothing of its end.
+    assert [span.error for span in earlier] == (["EngineDead"] if interrupted.victim == "engine core" else [])
+    assert (last.service, last.kind, last.error) == ("tessera-worker", "CONSUMER", None)
+    assert last.attributes["tessera.worker"] not in {span.attributes["tessera.worker"] for span in earlier}
+    assert last.attributes["tessera.attempt"] == spans("queue")[-1].attributes["tessera.attempt"] == 2
+    assert last.attributes["tessera.resumed_at"] > 0
+    assert (engine.service, engine.parent) == ("tessera-engine", last.id)
+    assert 0 < engine.attributes["gen_ai.usage.completion_tokens"] < TOKENS, "those that it made itself"
+    for parent, child in [*((root, span) for span in inner), (last, engine)]:
+        # Times of the queue are Redis', to the millisecond.
+        assert parent.start_ns - 5_000_000 <= child.start_ns <= child.end_ns <= parent.end_ns + 5_000_000, child
+    took_s = (engine.end_ns - engine.start_ns) / 1e9
+    for name, value in engine.attributes.items():
+        assert not name.startswith("gen_ai.latency.") or 0 <= value <= took_s, name
+    for name in ("prefill", "decode"):
+        assert 0 <= stack.engine_metric(f"vllm:request_{name}_time_seconds_sum") < 600
