@@ -139,6 +139,8 @@ def test_the_description_has_every_path_and_resolves():
         "/v1/models",
         "/v1/models/{model}",
         "/admin/v1/requests/{request_id}",
+        "/admin/v1/aliases",
+        "/admin/v1/aliases/{alias}",
         "/v1/load_lora_adapter",
         "/v1/unload_lora_adapter",
         "/livez",

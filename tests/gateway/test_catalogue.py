@@ -5,7 +5,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tessera.errors import ModelNotFound, NoWorker, QueueUnavailable
 from tessera.gateway.catalogue import Catalogue
-from tessera.queue import ModelCard, ServedModel
+from tessera.queue import Alias, ModelCard, ServedModel
 from tessera.settings import Settings
 
 
@@ -21,6 +21,16 @@ class Directory:
         return self.answer
 
 
+class Aliases:
+    """Those that the test says."""
+
+    def __init__(self):
+        self.answer = {}
+
+    async def all(self):
+        return self.answer
+
+
 def served(name, *, workers=1, last_seen_s=0.0):
     return ServedModel(ModelCard(name, "/", 1), workers, last_seen_s)
 
@@ -31,8 +41,13 @@ def directory():
 
 
 @pytest.fixture
-def catalogue(directory):
-    return Catalogue(directory, Settings(worker_grace_s=60))
+def aliases():
+    return Aliases()
+
+
+@pytest.fixture
+def catalogue(directory, aliases):
+    return Catalogue(directory, aliases, Settings(worker_grace_s=60, aliases="set=a"))
 
 
 async def test_before_the_first_answer_nothing_is_known(catalogue, directory):
@@ -74,3 +89,62 @@ async def test_an_unknown_model_is_not_found_where_there_are_others(catalogue, d
     await catalogue.refresh()
     with pytest.raises(ModelNotFound, match="`a`, `b`"):
         catalogue.target("x")
+
+
+def by_chance(catalogue, name, times=200):
+    return {catalogue.target(name).name for _ in range(times)}
+
+
+async def test_an_alias_means_those_of_its_targets_that_have_workers(catalogue, directory, aliases):
+    aliases.answer = {"x": Alias("x", {"a": 1, "b": 1, "c": 0, "gone": 1000}, 1)}
+    directory.answer = [served("a"), served("b"), served("c")]
+    await catalogue.refresh()
+    assert by_chance(catalogue, "x") == {"a", "b"}
+    directory.answer = [served("a"), served("b", workers=0), served("c")]
+    await catalogue.refresh()
+    assert by_chance(catalogue, "x") == {"a"}
+    directory.answer = [served("a", workers=0, last_seen_s=61), served("b", workers=0), served("c")]
+    await catalogue.refresh()
+    assert by_chance(catalogue, "x") == {"b"}, "its worker may come back"
+    directory.answer = [served("a", workers=0, last_seen_s=61), served("b", workers=0, last_seen_s=61), served("c")]
+    await catalogue.refresh()
+    with pytest.raises(NoWorker, match="`x`"):
+        catalogue.target("x")
+    directory.answer = [served("c")]
+    await catalogue.refresh()
+    with pytest.raises(ModelNotFound, match="Served: `c`"):
+        catalogue.target("x")
+
+
+async def test_the_same_key_means_the_same_target_and_what_went_before_goes_first(catalogue, directory, aliases):
+    aliases.answer = {"x": Alias("x", {"a": 50, "b": 50}, 1)}
+    directory.answer = [served("a"), served("b")]
+    await catalogue.refresh()
+    for key in map(str, range(50)):
+        assert len({catalogue.target("x", key).name for _ in range(5)}) == 1
+        assert catalogue.target("x", key, before="b").name == "b"
+        assert catalogue.target("x", key, before="gone").name == catalogue.target("x", key).name
+
+
+async def test_what_is_set_while_it_runs_goes_before_the_settings_until_it_is_removed(catalogue, directory, aliases):
+    directory.answer = [served("a"), served("b")]
+    await catalogue.refresh()
+    assert catalogue.target("set").name == "a"
+    aliases.answer = {"set": Alias("set", {"b": 1}, 1)}
+    await catalogue.refresh()
+    assert catalogue.target("set").name == "b"
+    aliases.answer = {}
+    await catalogue.refresh()
+    assert catalogue.target("set").name == "a"
+
+
+async def test_targets_are_never_aliases_so_that_there_are_no_circles(catalogue, directory, aliases):
+    aliases.answer = {"a": Alias("a", {"b": 1}, 1), "b": Alias("b", {"a": 1}, 1), "x": Alias("x", {"y": 1}, 1)}
+    aliases.answer["y"] = Alias("y", {"x": 1, "set": 1}, 1)
+    directory.answer = [served("a"), served("b")]
+    await catalogue.refresh()
+    assert (catalogue.target("a").name, catalogue.target("b").name) == ("b", "a")
+    assert catalogue.standing() == ["set", "a", "b"]
+    for name in ("x", "y"):
+        with pytest.raises(ModelNotFound):
+            catalogue.target(name)

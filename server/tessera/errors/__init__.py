@@ -14,6 +14,7 @@ from tessera.errors.adapters import (
     AdaptersUnsupported,
     AdapterUnavailable,
 )
+from tessera.errors.aliases import AliasesQuotaExceeded, AliasMissing
 from tessera.errors.anthropic import anthropic_body
 from tessera.errors.base import TesseraError, unexpected
 from tessera.errors.batches import BatchesQuotaExceeded, BatchMissing, BatchNotCancellable
@@ -108,6 +109,8 @@ __all__ = [
     "AdaptersQuotaExceeded",
     "AdaptersUnsupported",
     "AdministrationOff",
+    "AliasMissing",
+    "AliasesQuotaExceeded",
     "BatchMissing",
     "BatchNotCancellable",
     "BatchesQuotaExceeded",

@@ -154,6 +154,9 @@ def _base(services: Services, wanted: Any, name: str) -> ModelCard:
             raise ModelNotFound(error.message, param="base_model_name") from error
         if found.adapter:
             raise InvalidRequest(f"`{wanted}` is an adapter itself.", param="base_model_name")
+        if (alias := services.catalogue.alias(wanted)) is not None and len(alias.targets) > 1:
+            several = ", ".join(f"`{name}`" for name in alias.targets)
+            raise InvalidRequest(f"`{wanted}` is an alias of several: name one of {several}.", param="base_model_name")
         able = [found.served]
     else:
         able = [model for model in served if model.card.most_rank] or served
@@ -179,6 +182,8 @@ def _check_name(
     if services.catalogue.is_model(name):
         raise InvalidRequest(f"The lora adapter '{name}' conflicts with a served base model.", param="lora_name")
     if before is None:
+        if services.catalogue.alias(name) is not None:
+            raise InvalidRequest(f"`{name}` is an alias of other models: remove that first.", param="lora_name")
         if any(state["version"] == "" for state in _states(services, name) if state):
             raise _of_arguments(name)
         return

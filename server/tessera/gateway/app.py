@@ -17,6 +17,7 @@ from tessera.errors import MethodNotAllowed, RouteNotFound, TesseraError
 from tessera.gateway import (
     adapters,
     admin,
+    aliases,
     batches,
     conversations,
     estimate,
@@ -95,7 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
     metrics.BUILD.labels(__version__).set(1)
     for resource in (
         generation, realtime, responses, conversations, estimate, requests, files, uploads, batches, models, health,
-        service_discovery, admin, adapters,
+        service_discovery, admin, adapters, aliases,
     ):  # fmt: skip
         app.include_router(resource.router)
     add_docs(app)

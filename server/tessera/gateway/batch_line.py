@@ -15,7 +15,7 @@ from tessera.gateway.batch_input import Line, parse
 from tessera.gateway.body import Document, Endpoint, Limits, read_options
 from tessera.gateway.directives import Directives
 from tessera.gateway.endpoints import ENDPOINTS as TABLE
-from tessera.gateway.observation import observe
+from tessera.gateway.observation import UNKNOWN, Observation, observe
 from tessera.gateway.relay import Relay
 from tessera.gateway.services import Services
 from tessera.telemetry import batches as metrics
@@ -53,22 +53,25 @@ class BatchLine:
     Attributes:
         job_id: of its job, while there is one; the same for whoever runs the batch, so that what an earlier runner
             began is gone on with.
-        model: its queue.
     """
 
     def __init__(self, services: Services, batch: Batch, line: Line):
         self.job_id = ""
-        self.model = ""
         self._services = services
+        self._seen: Observation | None = None
         self._batch = batch
         self._line = line
+
+    @property
+    def model(self) -> str:
+        """Its queue, as soon as that is known: that of the base of an adapter, and of what an alias stands for."""
+        return self._seen.model if self._seen is not None and self._seen.model != UNKNOWN else ""
 
     async def run(self) -> Answer:
         """The answer, sooner or later."""
         request = parse(self._line.raw)
         given_up, pause_s = 0, FIRST_PAUSE_S
         body = request["body"]
-        self.model = body["model"]
         while True:
             self.job_id = f"{self._batch.id}-{self._line.number}-{given_up}"
             try:
@@ -100,6 +103,7 @@ class BatchLine:
         told = _Told()
         seen_by = observe("/v1/batches", self._batch.tenant, timed=False, prices=services.settings)
         with seen_by as seen, services.bodies.enter() as share:
+            self._seen = seen
             await share.grow(len(raw))
             document = await Document.read(raw, services.settings.max_body_values, endpoint.reads)
             limits = Limits.of(services.settings)

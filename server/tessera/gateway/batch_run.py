@@ -147,7 +147,8 @@ class BatchRun:
         jobs = defaultdict(list)
         for _, request, task in window:
             if not task.done():
-                jobs[request.model].append(request.job_id)
+                if request.model:
+                    jobs[request.model].append(request.job_id)
                 task.cancel()
         await asyncio.gather(*(task for _, _, task in window), return_exceptions=True)
         for model, ids in jobs.items():

@@ -31,6 +31,7 @@ from tessera.gateway.preview import draw_image, draw_video
 from tessera.gateway.price import price_of
 from tessera.gateway.response_chain import Continued, continue_from, go_on_in, own_items
 from tessera.gateway.response_wishes import read_wishes
+from tessera.gateway.routing import find_target, key_of
 from tessera.gateway.services import Services
 from tessera.gateway.text_count import TextCount, count_text
 from tessera.gateway.video_parts import expand_videos, modalities_of
@@ -67,7 +68,9 @@ async def estimate(request: Request, preview: Preview = False, endpoint: Of = No
             asked = _ENDPOINTS[endpoint] if endpoint else _endpoint_of(document.value)
             limits = Limits.of(services.settings)
             options = await document.run(lambda read: read_options(read, asked, limits))
-            card = services.catalogue.target(options.model).card
+            previous = document.value.get("previous_response_id") if asked is RESPONSES else None
+            target = await find_target(services, options.model, key_of(document), seen.tenant, previous or "")
+            card = target.card
             seen.model = card.model
             continued = await _continued(document, asked, services, seen.tenant)
             try:

@@ -23,6 +23,7 @@ from tessera.telemetry.tracing import tracer
 
 log = structlog.get_logger()
 
+UNKNOWN = "unknown"
 _OPERATIONS = {"/v1/chat/completions": "chat", "/v1/completions": "text_completion"}
 _USAGE = {
     "prompt": "gen_ai.usage.input_tokens",
@@ -41,7 +42,8 @@ class Observation:
 
     Attributes:
         tenant: who asks.
-        model: ``unknown`` until the model was found, so that clients cannot make up label values.
+        model: ``UNKNOWN`` until the model was found, so that clients cannot make up label values.
+        alias: by which it was asked for, and ``target``, which that stood for; empty: by none.
         ended: the end of the answer was seen, and what it took is counted.
         expected: what an engine is to count of its media, where that is known.
         learn_text: to be told how many tokens its text was, where nobody could count them.
@@ -67,7 +69,8 @@ class Observation:
         self._prices = prices
         self._timed = timed
         self.tenant = tenant
-        self.model = "unknown"
+        self.model = UNKNOWN
+        self.alias = self.target = ""
         self.job_id = ""
         self.ended = False
         self.expected: Expectation | None = None
@@ -174,6 +177,8 @@ class Observation:
             "tessera.attempts": self._attempts,
             "tessera.resumed": self._resumed,
         }
+        if self.alias:
+            span.attributes |= {"tessera.alias": self.alias, "tessera.target": self.target}
         for kind, count in self._tokens.items():
             span.attributes[_USAGE.get(kind, f"tessera.usage.{kind}_tokens")] = count
         if self._first is not None:
@@ -193,6 +198,7 @@ class Observation:
             job=self.job_id,
             tenant=self.tenant,
             model=self.model,
+            **({"alias": self.alias, "target": self.target} if self.alias else {}),
             endpoint=self.endpoint,
             status=self.status,
             code=self.code,

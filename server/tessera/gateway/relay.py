@@ -32,13 +32,14 @@ from tessera.gateway.packing import takes_gzip
 from tessera.gateway.pieces import Pieces
 from tessera.gateway.playback import Playback
 from tessera.gateway.request_id import JOB_HEADER, tell
+from tessera.gateway.routing import find_target, key_of, target_of_line
 from tessera.gateway.services import Services
 from tessera.gateway.text_count import text_sizes
 from tessera.gateway.video_parts import expand_videos, modalities_of
 from tessera.gateway.visual_wishes import read_limits
 from tessera.gateway.wire import Wire
 from tessera.media import MediaItem
-from tessera.queue import Job, JobName, ModelCard, Named, Once, PartTokens, ReplyStream, new_job_id
+from tessera.queue import Alias, Job, JobName, ModelCard, Named, Once, PartTokens, ReplyStream, new_job_id
 from tessera.telemetry import metrics
 
 
@@ -75,25 +76,47 @@ class Relay:
         self._seen = seen
         self._share = share
         self._queued = asyncio.Event()
+        # By what an alias is to mean the same target as before.
+        self._key = once.name if once is not None else key_of(document)
+        self._previous = ""
         self._target: Target
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the request (ASGI)."""
-        self._target = self._services.catalogue.target(self._options.model)
+        alias, tenant = self._services.catalogue.alias(self._options.model), self._seen.tenant
+        if self._batch_job and alias is not None:
+            self._target = await target_of_line(self._services, alias, self._batch_job)
+        else:
+            self._target = await find_target(self._services, self._options.model, self._key, tenant, self._previous)
         card = self._target.card
         self._seen.model = card.model
+        if alias is not None:
+            self._seen.alias, self._seen.target = alias.name, self._target.name
+            metrics.ALIAS_REQUESTS.labels(alias.name, self._target.name).inc()
         require_endpoint(card, self._endpoint)
         name = JobName(self._batch_job or new_job_id(scope["state"]["request_id"]), card.model)
         with ExitStack() as media:
             media.callback(self._services.stage.release, holder_of(name))
             not_before = self._queued if self._lasting else None
             async with cancel_on_disconnect(receive, not_before=not_before):
-                earlier = await self._services.broker.begun(card.model, self._once) if self._once else None
+                earlier = await self._earlier(alias) if self._once else None
                 if earlier is None:
-                    earlier = await self._run(await self._job(name, card), media, scope, send)
+                    began = await self._run(await self._job(name, card), media, scope, send)
+                    earlier = JobName(began, card.model) if began is not None else None
                 if earlier is not None:
                     media.close()
-                    await self._join(JobName(earlier, card.model), scope, send)
+                    await self._join(earlier, scope, send)
+
+    async def _earlier(self, alias: Alias | None) -> JobName | None:
+        """The job that began by the same key: of any model, where an alias may have meant another one then."""
+        assert self._once is not None, "there is a key"
+        own = self._target.card.model
+        others = [model for model in self._services.catalogue.names() if model != own] if alias is not None else []
+        for model in (own, *others):
+            if (earlier := await self._services.broker.begun(model, self._once)) is not None:
+                self._seen.model = model
+                return JobName(earlier, model)
+        return None
 
     async def _run(self, job: Job, media: ExitStack, scope: Scope, send: Send) -> str | None:
         """Answer by running a job, unless another one stands that began by the same key: its id is returned then."""

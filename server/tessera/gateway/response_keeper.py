@@ -84,6 +84,11 @@ class ResponseKeeper:
             )
         return settled
 
+    async def model_of(self, tenant: str, response_id: str) -> str:
+        """The model or adapter that a response is of; empty: it is not there."""
+        stored = await self._shelf.find(tenant, response_id) if is_response_id(response_id) else None
+        return str(orjson.loads(stored.shape)["model"]) if stored is not None else ""
+
     async def chain(self, tenant: str, response_id: str) -> list[StoredResponse]:
         """A response that is to be continued, and those that went before it, the oldest first.
 

@@ -43,6 +43,8 @@ class ResponseRelay(Relay):
         if self._wishes.background:
             directives = replace(directives, lasting=True)
         super().__init__(services, endpoint, document, options, directives, once, seen, share)
+        self._previous = self._wishes.previous
+        self._key = self._key or self._wishes.conversation
         self._stored: StoredResponse | None = None
         self._continued: Continued | None = None
         self._conversation: Conversation | None = None

@@ -31,6 +31,7 @@ from tessera.gateway.upkeep import Upkeep
 from tessera.media import MediaStage, RedisMediaStore, SandboxDecoder, ThreadDecoder
 from tessera.queue import (
     Adapters,
+    Aliases,
     Broker,
     Directory,
     Explanations,
@@ -80,6 +81,7 @@ class Services:
     responses: ResponseKeeper
     batches: BatchShelf
     adapters: Adapters
+    aliases: Aliases
     conversations: ConversationKeeper
 
     def require_files(self) -> Files:
@@ -105,7 +107,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             stack.push_async_callback(client.aclose)
         gateway_id = secrets.token_hex(6)
         broker = Broker(redis, settings)
-        catalogue = Catalogue(Directory(redis, broker.keys), settings)
+        aliases = Aliases(redis, broker.keys)
+        catalogue = Catalogue(Directory(redis, broker.keys), aliases, settings)
         store = RedisMediaStore(media, settings)
         decoder = ThreadDecoder(settings) if settings.media_sandbox == "off" else SandboxDecoder(settings)
         stage = MediaStage(settings, store, decoder=decoder)
@@ -142,6 +145,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             responses,
             BatchShelf(redis, settings),
             Adapters(redis, broker.keys),
+            aliases,
             ConversationKeeper(conversations, responses),
         )
         told = Explanations(redis, settings)

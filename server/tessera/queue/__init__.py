@@ -2,6 +2,7 @@
 
 from tessera.queue.adapters import Adapter, Adapters, AdaptersFull
 from tessera.queue.address import Address
+from tessera.queue.aliases import Alias, Aliases, AliasesFull
 from tessera.queue.broker import Broker
 from tessera.queue.census import Census
 from tessera.queue.channel import listen
@@ -43,6 +44,9 @@ __all__ = [
     "Adapters",
     "AdaptersFull",
     "Address",
+    "Alias",
+    "Aliases",
+    "AliasesFull",
     "Append",
     "Broker",
     "Census",

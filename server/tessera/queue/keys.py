@@ -33,6 +33,7 @@ All keys of one model share the hash tag ``{model}``, so that one script can tou
 ``P:{directory}:prompts:DIGEST``      string      a model's tokenizer and chat templates
 ``P:{directory}:counts``              hash        as of a model, and `damaged` as well
 ``P:{directory}:adapters``            hash        name to a LoRA adapter that is to be loaded
+``P:{directory}:aliases``             hash        name to the models and adapters that it stands for, and their weights
 ``P:{directory}:log-levels``          hash        part to the level that it is to log at, where an operator has set one
 ``P:gateway:ID``                      channel     reply entries for one gateway
 ``P:worker:ID``                       channel     ids of jobs that one worker is to abort
@@ -143,6 +144,11 @@ class Keys:
     def adapters(self) -> str:
         """LoRA adapters that are to be loaded."""
         return f"{self.prefix}:{{directory}}:adapters"
+
+    @property
+    def aliases(self) -> str:
+        """Other names of models and adapters."""
+        return f"{self.prefix}:{{directory}}:aliases"
 
     @property
     def log_levels(self) -> str:

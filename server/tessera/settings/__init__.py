@@ -8,6 +8,7 @@ from __future__ import annotations
 from pydantic_settings import SettingsConfigDict
 
 from tessera.settings.adapters import AdapterSettings
+from tessera.settings.aliases import AliasSettings
 from tessera.settings.batches import BatchSettings
 from tessera.settings.fetch import FetchSettings
 from tessera.settings.files import FileSettings
@@ -51,6 +52,7 @@ __all__ = [
 class Settings(
     TelemetrySettings,
     AdapterSettings,
+    AliasSettings,
     BatchSettings,
     FetchSettings,
     FileSettings,

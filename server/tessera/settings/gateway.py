@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field
 from pydantic_settings import BaseSettings
 
 from tessera.settings.lists import listed
@@ -56,33 +56,12 @@ class GatewaySettings(BaseSettings):
     drain_notice_s: float = Field(
         3.0, ge=0, description="The first part of it, in which `/readyz` says 503 and new requests are still taken."
     )
-    aliases: str = Field(
-        "", description="Other names of models, separated by commas: `gpt-4o=tessera-nano, small=tessera-nano`."
-    )
     chat_roles: str = Field(
         "", description="Roles of messages that the models' chat templates know besides OpenAI's, separated by commas."
     )
     cors_allow_origins: str = Field(
         "", description="Origins of web pages that may use the API, separated by commas; `*`: all; empty: none."
     )
-
-    @field_validator("aliases")
-    @classmethod
-    def _check_aliases(cls, value: str) -> str:
-        for item in listed(value):
-            alias, _, model = (part.strip() for part in item.partition("="))
-            if not alias or not model:
-                raise ValueError(f"{item!r} is not `name=model`")
-        named = _named(value)
-        if len(named) < len(listed(value)):
-            raise ValueError("a name stands twice")
-        if chained := [name for name in named.values() if name in named]:
-            raise ValueError(f"{chained[0]!r} is a name of another model itself")
-        return value
-
-    def models_by_alias(self) -> dict[str, str]:
-        """Of ``TESSERA_ALIASES``: the model that each name means."""
-        return _named(self.aliases)
 
     def allowed_origins(self) -> list[str]:
         """The origins of ``TESSERA_CORS_ALLOW_ORIGINS``, one by one."""
@@ -91,8 +70,3 @@ class GatewaySettings(BaseSettings):
     def further_roles(self) -> list[str]:
         """The roles of ``TESSERA_CHAT_ROLES``, one by one."""
         return listed(self.chat_roles)
-
-
-def _named(value: str) -> dict[str, str]:
-    pairs = (item.partition("=") for item in listed(value))
-    return {name.strip(): model.strip() for name, _, model in pairs}

@@ -17,6 +17,9 @@ REQUESTS_OPEN = Gauge("tessera_requests_open", "Requests being answered by this 
 ADAPTER_REQUESTS = Counter(
     "tessera_adapter_requests", "Requests for a LoRA adapter, queued or about to be.", ["model", "adapter"]
 )
+ALIAS_REQUESTS = Counter(
+    "tessera_alias_requests", "Requests by an alias, by the model or adapter that each went to.", ["alias", "target"]
+)
 ADAPTER_WORKERS = Gauge(
     "tessera_adapter_workers",
     "Live workers that have a LoRA adapter (loaded), or could not load it (failed).",
