@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from tessera import __version__, batch_client, dead
+from tessera import __version__, alias, batch_client, dead
 from tessera.explain import explain
 from tessera.flags import RedisUrl, read_settings, refusal, require_redis
 from tessera.log_level import log_level
@@ -28,6 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+app.add_typer(alias.app, name="alias")
 app.add_typer(dead.app, name="dead")
 app.add_typer(batch_client.app, name="batch")
 app.command()(explain)
