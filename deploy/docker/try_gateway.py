@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tessera.local.demo import demo_request
 from tessera.local.redis_server import executable
 from tessera.local.stack import free_port
 
@@ -55,10 +56,12 @@ def running(argv: list[str], **environment: str) -> Iterator[subprocess.Popen[by
         process.wait(60)
 
 
-def status(url: str) -> tuple[int, bytes]:
-    """What an address answers; 0: nothing."""
+def status(url: str, body: object = None) -> tuple[int, bytes]:
+    """What an address answers, to a body where there is one; 0: nothing."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:
+        with urllib.request.urlopen(request, timeout=30 if data else 5) as response:
             return response.status, response.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -95,6 +98,9 @@ def main(root: str) -> None:
         told = json.loads(status(f"{url}/readyz")[1])
         assert told["media_sandbox"] == "complete", told
         subprocess.run([sys.executable, str(REQUEST), url, "simulated", "60"], check=True)
+        # Decoded by every large library that the image has, in its sandbox.
+        code, answer = status(f"{url}/v1/chat/completions", demo_request("simulated"))
+        assert code == 200, answer
         # `unshare` passes the signal on, as a container's runtime does.
         subprocess.run(["pkill", "-TERM", "-P", str(gateway.pid)], check=True)
         assert gateway.wait(60) == 0, "SIGTERM reaches it, and it ends without an error"
