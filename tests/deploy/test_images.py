@@ -151,6 +151,19 @@ def services() -> dict[str, Any]:
     return told
 
 
+def compose_is_valid(file: Path) -> bool:
+    """By the schema of the Compose specification itself, which the tool brings."""
+    argv = [str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(file)]
+    return not subprocess.run(argv, capture_output=True, timeout=60).returncode
+
+
+def test_compose_knows_every_field(tmp_path: Path):
+    assert compose_is_valid(COMPOSE)
+    wrong = tmp_path / "compose.yaml"
+    wrong.write_text(COMPOSE.read_text().replace("stop_grace_period:", "stop_grace:"))
+    assert not compose_is_valid(wrong)
+
+
 def test_compose_starts_everything_with_settings_that_there_are():
     assert set(services()) == {"gateway", "worker", "redis", "redis-media", "prometheus", "grafana"}
     known = {f"TESSERA_{name.upper()}" for name in Settings.model_fields}
