@@ -38,7 +38,7 @@ def moved(gateway):
 
 @pytest.mark.parametrize("modality", list(FILES))
 async def test_an_upload_moves_the_metrics_of_each_stage(gateway, worker, moved, modality):
-    names = (*STAGES, *BYTES, "cache_hits_total", "encoded_bytes_total")
+    names = (*STAGES, *BYTES, "cache_hits_total", "encoded_bytes_total", "duration_seconds_total")
     for name in names:
         await moved(name, modality=modality)
     async with worker.serving(worker.echo):
@@ -48,10 +48,12 @@ async def test_an_upload_moves_the_metrics_of_each_stage(gateway, worker, moved,
         assert grown["decoded_bytes_total"] == grown["stored_bytes_total"] > 1000
         assert grown["encoded_bytes_total"] == len(FILES[modality])
         assert grown["cache_hits_total"] == 0
+        lasts_s = grown["duration_seconds_total"]
+        assert lasts_s == 0 if modality == "image" else 0.5 < lasts_s < 60
         # Once more: it is known, and nothing is done.
         assert (await gateway.post(chat(worker.card.model, inline(modality)))).status == 200
     grown = {name: await moved(name, modality=modality) for name in names}
-    assert grown == {**dict.fromkeys(names, 0), "cache_hits_total": 1}
+    assert grown == {**dict.fromkeys(names, 0), "cache_hits_total": 1, "duration_seconds_total": pytest.approx(lasts_s)}
 
 
 async def test_a_download_is_counted_with_its_host(gateway, worker, media_server, moved):

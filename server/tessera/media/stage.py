@@ -104,10 +104,13 @@ class MediaStage:
             async with self.hold() as own:
                 return await self.prepare(modality, source, spec, holder=own, with_audio=with_audio, fit=fit)
         try:
-            return await self._prepare(modality, source, spec, holder, with_audio and modality is Modality.VIDEO, fit)
+            item = await self._prepare(modality, source, spec, holder, with_audio and modality is Modality.VIDEO, fit)
         except TesseraError as error:
             metrics.errors.labels(modality.value, error.code).inc()
             raise
+        if modality is not Modality.IMAGE:
+            metrics.duration_seconds.labels(modality.value).inc(float(item.metadata.get("duration") or 0))
+        return item
 
     async def reduce(self, item: MediaItem, reduction: Reduction, holder: str) -> MediaItem:
         """Make an item smaller that was prepared for the same holder.

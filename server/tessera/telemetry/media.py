@@ -18,6 +18,11 @@ encoded_bytes = Counter(
     ["modality", "source"],
 )
 hosts = SlowestHosts("tessera_media_host", "downloads of media")
+duration_seconds = Counter(
+    "tessera_media_duration_seconds",
+    "How long the sound and videos of requests last, decoded now or before.",
+    ["modality"],
+)
 cache_hits = Counter("tessera_media_cache_hits", "Media that was neither decoded nor stored again.", ["modality"])
 cache_misses = Counter("tessera_media_cache_misses", "Media that had to be decoded.", ["modality"])
 errors = Counter(
