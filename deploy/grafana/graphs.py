@@ -79,7 +79,14 @@ OVERVIEW: Rows = {
             "s",
             {"{{model}}": f"max by (model) (tessera_oldest_waiting_job_seconds{{{MODEL}}})"},
         ),
-        ("Workers", "none", {"{{model}}": f"max by (model) (tessera_workers{{{MODEL}}})"}),
+        (
+            "Workers",
+            "none",
+            {
+                "{{model}}": f"max by (model) (tessera_workers{{{MODEL}}})",
+                "{{model}} wanted": f"max by (model) (tessera_workers_wanted{{{MODEL}}})",
+            },
+        ),
     ],
 }
 # Where the time of a request goes, stage by stage.
@@ -165,6 +172,11 @@ MEDIA: Rows = {
         ("Found decoded already", "none", {"{{modality}}": rate("tessera_media_cache_hits_total", "modality")}),
         ("Had to be decoded", "none", {"{{modality}}": rate("tessera_media_cache_misses_total", "modality")}),
         ("Refused or failed", "none", {"{{code}}": rate("tessera_media_errors_total", "code")}),
+        (
+            "Sound and video, seconds a second",
+            "none",
+            {"{{modality}}": rate("tessera_media_duration_seconds_total", "modality")},
+        ),
     ],
     "Processes that decode": [
         ("Processes", "none", {"in all gateways": "sum(tessera_media_sandbox_processes)"}),

@@ -28,6 +28,7 @@ IN_TIME = 'tessera_time_to_first_token_seconds_bucket{model="m",le="10.0"}'
 ALL = 'tessera_time_to_first_token_seconds_count{model="m"}'
 MEDIA = 'tessera_media_errors_total{code="x"}'
 USED, MOST = 'tessera_redis_memory_bytes{redis="queue"}', 'tessera_redis_max_memory_bytes{redis="queue"}'
+LIVE = '{model="m",pod="a"}'
 ENGINE = '{model="m",worker="w"}'
 KV, WAITING = f"vllm:kv_cache_usage_perc{ENGINE}", f"vllm:num_requests_waiting{ENGINE}"
 PREEMPTED, FINISHED = f"vllm:num_preemptions_total{ENGINE}", f"vllm:request_success_total{ENGINE}"
@@ -81,6 +82,17 @@ CASES: dict[str, tuple[int, Series, list[Series]]] = {
         70,
         {'tessera_build_info{version="1"}': "1x100", 'tessera_build_info{version="2"}': "1x100"},
         [{'tessera_build_info{version="1",pod="a"}': "1x100", 'tessera_build_info{version="1",pod="b"}': "1x100"}],
+    ),
+    "TesseraWorkersMissing": (
+        30,
+        {f"tessera_workers{LIVE}": "2x40", f"tessera_workers_wanted{LIVE}": "2x5 4x40"},
+        # As many as are wanted; one that restarts now and then; one more during a rollout; nobody knows how many.
+        [
+            {f"tessera_workers{LIVE}": "2x40", f"tessera_workers_wanted{LIVE}": "2x40"},
+            {f"tessera_workers{LIVE}": "2x14 1x4 2x10 1x20", f"tessera_workers_wanted{LIVE}": "2x50"},
+            {f"tessera_workers{LIVE}": "3x40", f"tessera_workers_wanted{LIVE}": "2x40"},
+            {f"tessera_workers{LIVE}": "1x40"},
+        ],
     ),
     "TesseraRedeliveryStorm": (
         20,

@@ -22,6 +22,7 @@ from tests.deploy.chart import example, find, render
 from tests.deploy.exported import exported_metrics, used_metrics
 from tests.deploy.prometheus_process import exemplars, in_prometheus, prometheus, those_with_data
 from tests.deploy.test_alerts import promtool
+from tests.e2e.media import audio_part
 from tests.gateway.gateway_process import GatewayProcess, gateway_process
 from tests.media import pictures
 from tests.polling import eventually
@@ -93,7 +94,7 @@ async def load(gateway: GatewayProcess, site: str, turn: int) -> None:
 
     image = {"type": "image_url", "image_url": {"url": f"{site}/{turn % 2}.png"}}
     broken = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGVsbG8="}}
-    await asyncio.gather(asked(stream=True), asked(image), asked(broken))
+    await asyncio.gather(asked(stream=True), asked(image), asked(audio_part()), asked(broken))
 
 
 @pytest.mark.e2e

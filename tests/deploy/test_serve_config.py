@@ -112,6 +112,12 @@ def call(url: str, body: object = None) -> Any:
         return json.loads(response.read() or b"null")
 
 
+def metric_of(text: str, model: str) -> dict[str, float]:
+    """Gauges of a model, in what a gateway tells."""
+    found = re.findall(rf'^(\w+)\{{model="{model}"\}} (\S+)$', text, re.MULTILINE)
+    return {name: float(value) for name, value in found}
+
+
 def states(serve: str) -> dict[str, str]:
     return {name: app["status"] for name, app in call(serve)["applications"].items()}
 
@@ -141,6 +147,16 @@ async def test_ray_serve_runs_what_the_chart_says(settings: Settings, tmp_path: 
                     return 'tessera_workers{model="small"} 2.0' in await response.text()
 
             await eventually(two, "there are two workers", within_s=60)
+            # More than there is room for.
+            config["applications"][0]["args"] |= {"replicas": 9}
+            call(serve, config)
+
+            async def more_wanted() -> bool:
+                async with gateway.http.get(f"{gateway.url}/metrics") as response:
+                    told = metric_of((await response.text()), "small")
+                return told["tessera_workers_wanted"] == 9 > told["tessera_workers"] > 0
+
+            await eventually(more_wanted, "nine are wanted, which there is no room for", within_s=90)
         config["applications"][0]["args"] |= {"lease": 5}
         call(serve, config)
         eventually_sync(lambda: "lease: Extra inputs" in json.dumps(call(serve)), "the reason is told", within_s=60)

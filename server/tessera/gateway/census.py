@@ -28,10 +28,12 @@ _GAUGES = {
 async def tell_census(services: Services) -> None:
     """Set the metrics anew, so that a model that was retired and a queue that cannot be seen have no value."""
     taken = await _take(services)
-    for gauge in (metrics.WORKERS, metrics.ADAPTER_WORKERS, *_GAUGES.values()):
+    for gauge in (metrics.WORKERS, metrics.WORKERS_WANTED, metrics.ADAPTER_WORKERS, *_GAUGES.values()):
         gauge.clear()
     for served in services.catalogue.known():
         metrics.WORKERS.labels(served.card.model).set(served.workers)
+        if (wanted := served.wanted) is not None:
+            metrics.WORKERS_WANTED.labels(served.card.model).set(wanted)
         states = (
             (name, "failed" if "error" in told else "loaded") for c in served.cards for name, told in c.adapters.items()
         )

@@ -43,6 +43,8 @@ class ModelCard:
         adapters: those that it has: by name, ``root`` (where the weights come from), and ``version`` of the record that
             says so (empty: its engine's own arguments do); where it could not load what is recorded, ``error`` instead
             of ``root``.
+        fleet: names the workers that are started and stopped together with it; empty: nobody knows.
+        wanted: how many of these there are to be.
     """
 
     model: str
@@ -62,6 +64,8 @@ class ModelCard:
     metrics: str = ""
     most_rank: int = 0
     adapters: dict[str, dict[str, str]] = field(default_factory=dict)
+    fleet: str = ""
+    wanted: int = 0
 
     def encode(self) -> bytes:
         """As stored."""
@@ -88,6 +92,16 @@ class ServedModel:
     workers: int
     last_seen_s: float
     cards: tuple[ModelCard, ...] = ()
+
+    @property
+    def wanted(self) -> int | None:
+        """How many workers there are to be, as those that live say; None where none of them knows."""
+        fleets: dict[str, int] = {}
+        for card in self.cards:
+            if card.fleet:
+                # A moment after a change they do not all say the same.
+                fleets[card.fleet] = max(fleets.get(card.fleet, 0), card.wanted)
+        return sum(fleets.values()) if fleets else None
 
 
 class Directory:

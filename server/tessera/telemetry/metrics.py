@@ -78,6 +78,11 @@ WORKERS_KEPT_FREE = Gauge(
     ["model"],
 )
 WORKERS = Gauge("tessera_workers", "Live workers.", ["model"])
+WORKERS_WANTED = Gauge(
+    "tessera_workers_wanted",
+    "Workers that there are to be, by Ray Serve's autoscaler or as it was told; none where no live worker knows.",
+    ["model"],
+)
 REDELIVERED = Counter("tessera_jobs_redelivered", "Jobs answered after more than one delivery.", ["model"])
 RESUMED = Counter(
     "tessera_streams_resumed", "Streams that another worker went on with, or could not (failed).", ["model", "outcome"]

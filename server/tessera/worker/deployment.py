@@ -9,6 +9,7 @@ from ray import serve
 from tessera.settings import Settings
 from tessera.telemetry import logging
 from tessera.worker import torch_compat
+from tessera.worker.fleet import of_ray_serve
 
 HEALTH_CHECK_PERIOD_S = 1.0
 # An engine that starts answers late; one that hangs is found by its leases first.
@@ -26,7 +27,7 @@ class Worker:
         torch_compat.activate()
         from tessera.worker.replica import Replica
 
-        self._replica = Replica(parsed)
+        self._replica = Replica(parsed, fleet=of_ray_serve)
         await self._replica.start()
 
     async def check_health(self) -> None:

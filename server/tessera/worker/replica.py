@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from typing import Any
 
 import redis.asyncio as aioredis
 import structlog
 
 from tessera.media import RedisMediaStore
 from tessera.memory import keep_for_good
-from tessera.queue import Adapters, FollowedLogLevel, LogLevels, connect
+from tessera.queue import Adapters, FollowedLogLevel, LogLevels, ModelCard, connect
 from tessera.queue.keys import Keys
 from tessera.settings import Settings
 from tessera.telemetry.tracing import tracing
@@ -19,6 +21,7 @@ from tessera.worker.adapters import AdaptedApplication, FollowedAdapters
 from tessera.worker.connector import MediaReader
 from tessera.worker.engine_port import serve_engine_port
 from tessera.worker.engines import Engine, build_engine
+from tessera.worker.fleet import Fleet, follow
 from tessera.worker.frontend import Frontend
 from tessera.worker.metrics_port import serve_metrics
 from tessera.worker.presence import POLL_S, Presence
@@ -30,13 +33,19 @@ LONGEST_BLOCK_S = 2.0
 
 
 class Replica:
-    """One engine and the frontend that feeds it."""
+    """One engine and the frontend that feeds it.
 
-    def __init__(self, settings: Settings):
+    Args:
+        fleet: asks which workers it is one of; may block. None: nobody knows.
+    """
+
+    def __init__(self, settings: Settings, *, fleet: Callable[[], Fleet] | None = None):
         self._settings = settings
+        self._fleet = fleet
         self._stack = AsyncExitStack()
         self._engine: Engine
         self._frontend: Frontend
+        self._card: ModelCard
         self._serving: asyncio.Task[None] | None = None
         self._drained = False
 
@@ -63,6 +72,7 @@ class Replica:
         adapters = await self._adapters(redis)
         if adapters is not None:
             app, card = AdaptedApplication(app, adapters), replace(card, adapters=adapters.told())
+        self._card = card
         self._frontend = Frontend(
             settings,
             redis,
@@ -78,15 +88,26 @@ class Replica:
             followed = adapters
 
             async def changed() -> None:
-                await self._frontend.describe(replace(card, adapters=followed.told()))
+                await self._describe(adapters=followed.told())
 
             stack.callback(asyncio.create_task(adapters.run(changed)).cancel)
+        if self._fleet is not None:
+
+            async def counted(fleet: Fleet) -> None:
+                await self._describe(fleet=fleet.name, wanted=fleet.wanted)
+
+            stack.callback(asyncio.create_task(follow(self._fleet, counted)).cancel)
         level = FollowedLogLevel(LogLevels(redis, Keys(settings.redis_prefix)), "worker", settings)
         stack.callback(asyncio.create_task(level.run()).cancel)
         if settings.worker_folder is not None:
             present = asyncio.create_task(self._be_present(Presence(settings.worker_folder), self._serving))
             stack.callback(present.cancel)
         log.info("worker_ready", worker=self._frontend.worker_id, sequences=engine.card.sequences)
+
+    async def _describe(self, **changes: Any) -> None:
+        """Have others hear what has changed of it."""
+        self._card = replace(self._card, **changes)
+        await self._frontend.describe(self._card)
 
     async def _adapters(self, redis: aioredis.Redis) -> FollowedAdapters | None:
         """Those that are recorded, which are loaded before the worker says that it is there."""

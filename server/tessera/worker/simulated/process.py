@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import signal
 
 import structlog
@@ -12,6 +13,7 @@ from tessera.queue import REDIS_UNAVAILABLE, Directory, connect
 from tessera.queue.keys import Keys
 from tessera.settings import SIMULATED, Settings
 from tessera.worker.failure import DeploymentFailed
+from tessera.worker.fleet import Fleet
 from tessera.worker.replica import Replica
 from tessera.worker.retirement import retire
 
@@ -38,7 +40,8 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await _keep_apart(settings)
-    replicas = [Replica(settings) for _ in range(settings.replicas)]
+    fleet = Fleet(secrets.token_hex(8), settings.replicas)
+    replicas = [Replica(settings, fleet=lambda: fleet) for _ in range(settings.replicas)]
     try:
         await asyncio.gather(*(replica.start() for replica in replicas))
         log.info("worker_deployed", replicas=len(replicas))
