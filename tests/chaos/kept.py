@@ -1,7 +1,8 @@
-"""What a version keeps for long, as it was: files, batches, responses, dead letters.
+"""What a version keeps for long, as it was: files, batches, responses, conversations, adapters, aliases, dead letters.
 
 A gateway is stopped in the middle of its work: one batch and one response have ended, another batch and another
-response wait, and a request was set aside. What Redis and the store of files hold then is kept in a file.
+response wait, which has its turn in a conversation, an adapter was loaded, an alias was set, and a request was set
+aside. What Redis and the store of files hold then is kept in a file.
 ``python -m tests.chaos.kept NAME`` writes it, once for each release, so that the next one is held to it.
 """
 
@@ -16,21 +17,25 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import aiohttp
 import openai
 import pytest
 from redis import Redis
 
 from loadtests.chaos.part import Part, RedisPart, run_gateway
 from tessera.local.stack import free_port
-from tessera.queue import Data, DeadLetters, End, Lease, ModelCard, connect
+from tessera.queue import Adapters, Data, DeadLetters, End, Lease, ModelCard, connect
 from tessera.settings import Settings
 from tests.chaos.wire import CONTINUE, FOLDER, dump, restore
 from tests.gateway.scripted import DOCUMENT, USAGE, ScriptedWorker, sent
+from tests.gateway.test_adapters import KEY, OPERATOR, Loader, looking
 from tests.polling import eventually
 
 KEPT_FOLDER = FOLDER / "kept"
 MODEL = "kept"
 LINES = 3
+ADAPTER, ADAPTER_PATH = "tuned", "/adapters/1"
+ALIAS, TARGETS = "small", {ADAPTER: 1, MODEL: 0}
 ENDPOINT = "/v1/chat/completions"
 # Nothing is too old when it is read again, many versions later.
 LONG_S = 10**9
@@ -125,6 +130,11 @@ async def output_of(client: openai.AsyncOpenAI, batch: dict[str, Any]) -> str:
     return (await client.files.content(batch["output_file_id"])).text
 
 
+async def items_of(client: openai.AsyncOpenAI, conversation_id: str) -> list[dict[str, Any]]:
+    """The items of a conversation, oldest first."""
+    return [item.to_dict() async for item in client.conversations.items.list(conversation_id, order="asc")]
+
+
 def _asking(text: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": text}]
 
@@ -151,15 +161,18 @@ async def _record(url: str, redis_url: str, redis: Redis, gateway: Part, store: 
             ended = await batch_as(client, await begin_batch(client), "completed")
             told["batch"] = {"object": ended, "output": await output_of(client, ended)}
             response = await client.responses.create(model=MODEL, input="My name is Ada.", store=True)
+            told["conversation"] = await _converse(client)
         told["response"] = (await client.responses.retrieve(response.id)).to_dict()
+        await _name_models(url, worker, Adapters(commands, worker.broker.keys))
         await _set_aside(client, worker)
         [letter] = await DeadLetters(commands, worker.broker.keys).of(MODEL)
         told["dead"] = asdict(letter)
         told["open batch"] = await begin_batch(client)
         await worker.say(await worker.take(), *_first_answer())
         await batch_as(client, told["open batch"], "in_progress")
-        waiting = await client.responses.create(model=MODEL, input="Later.", background=True)
-        told["open response"] = waiting.id
+        open_one = await client.conversations.create()
+        waiting = await client.responses.create(model=MODEL, input="Later.", background=True, conversation=open_one.id)
+        told |= {"open response": waiting.id, "open conversation": open_one.id}
 
         async def all_wait() -> bool:
             census = await worker.broker.census(MODEL)
@@ -170,6 +183,31 @@ async def _record(url: str, redis_url: str, redis: Redis, gateway: Part, store: 
         keys = dump(redis)
     await commands.aclose()
     return Kept(keys, _files_in(store), told)
+
+
+async def _converse(client: openai.AsyncOpenAI) -> dict[str, Any]:
+    """A conversation that was begun with an item, and that a response has gone on from."""
+    said = [{"type": "input_text", "text": "My name is Grace."}]
+    begun: Any = [{"type": "message", "role": "user", "content": said}]
+    made = await client.conversations.create(items=begun, metadata={"topic": "names"})
+    await client.responses.create(model=MODEL, input="Hello.", conversation=made.id)
+    return {"object": made.to_dict(), "items": await items_of(client, made.id)}
+
+
+async def _name_models(url: str, worker: ScriptedWorker, records: Adapters) -> None:
+    loader = Loader(worker, records)
+    await loader.look()
+    asked = {"lora_name": ADAPTER, "lora_path": ADAPTER_PATH, "base_model_name": MODEL}
+    async with looking(loader), aiohttp.ClientSession(url, headers=OPERATOR) as http:
+
+        async def loaded() -> bool:
+            # The gateway may not have seen yet that the worker takes adapters.
+            async with http.post("/v1/load_lora_adapter", json=asked) as response:
+                return response.status == 200
+
+        await eventually(loaded, "the worker has it")
+        async with http.put(f"/admin/v1/aliases/{ALIAS}", json={"targets": TARGETS}) as response:
+            assert response.status == 200, await response.text()
 
 
 def _files_in(store: Path) -> dict[str, str]:
@@ -198,7 +236,7 @@ def capture(folder: Path) -> Kept:
     redis, store, port = RedisPart(folder, None), folder / "store", free_port()
     settings = {
         "redis_url": redis.url, "host": "127.0.0.1", "port": port, "log_format": "json",
-        "files_store_url": store.as_uri(), **LASTING,
+        "files_store_url": store.as_uri(), "admin_key": KEY, **LASTING,
     }  # fmt: skip
     gateway = Part("gateway", run_gateway, settings, folder / "gateway.log")
     redis.start()
