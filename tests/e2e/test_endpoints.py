@@ -14,6 +14,8 @@ import openai
 import pytest
 
 from tessera.gateway.endpoints import ENDPOINTS
+from tessera.gateway.examples import load_examples
+from tests.e2e.forms import same_form
 from tests.e2e.media import image_part, picture, text_part, user
 from tests.e2e.plain_workers import running_workers
 from tests.stack import RunningStack, request, running_stack
@@ -22,6 +24,7 @@ from tests.tiny import checkpoints, classifiers
 pytestmark = pytest.mark.e2e
 NANO, READER = "tessera-nano", "all-minilm-l6-v2"
 READERS = "readers-of-test-endpoints"
+EXAMPLES = load_examples()
 MESSAGES = user(text_part("What is this?"), image_part())
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
 # Of vLLM's, what is no client's business, what needs more than a row, and what is not here yet.
@@ -95,6 +98,14 @@ OF_SEER: dict[str, tuple[str, dict[str, Any]]] = {
 }
 RERANKER, CLASSIFIER, SEER = "tiny-reranker", "tiny-classifier", "tiny-seer"
 LABELS = ("pets", "money", "other")
+LIKE_EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
+    "/v1/embeddings": (READER, {"input": TEXTS}),
+    "/v2/embed": (READER, {"texts": TEXTS, "embedding_types": ["float"]}),
+    "/pooling": (READER, {"input": TEXTS[0]}),
+    **dict.fromkeys(("/rerank", "/v1/rerank", "/v2/rerank"), (RERANKER, {"query": TEXTS[0], "documents": TEXTS})),
+    **dict.fromkeys(("/score", "/v1/score"), (RERANKER, {"queries": TEXTS[0], "documents": TEXTS})),
+    "/classify": (CLASSIFIER, {"input": TEXTS}),
+}
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +199,15 @@ def test_what_a_classifier_answers(judges: dict[str, RunningStack], name: str) -
 def test_what_a_model_that_embeds_images_answers(judges: dict[str, RunningStack], name: str) -> None:
     path, body = OF_SEER[name]
     check(judges[SEER], path, {"model": SEER, **body})
+
+
+@pytest.mark.parametrize("path", LIKE_EXAMPLES)
+def test_an_answer_is_like_its_example(reader: RunningStack, judges: dict[str, RunningStack], path: str) -> None:
+    model, body = LIKE_EXAMPLES[path]
+    status, _, content = request({READER: reader, **judges}[model].url + path, {"model": model, **body})
+    assert status == 200, content
+    example = EXAMPLES[f"POST {path}"]["document"]
+    assert same_form(example, json.loads(content)), (example, content)
 
 
 def test_rerankers_and_classifiers_mean_what_they_say(judges: dict[str, RunningStack]) -> None:

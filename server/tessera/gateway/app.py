@@ -35,6 +35,7 @@ from tessera.gateway.authentication import Authentication, describe_keys, open_p
 from tessera.gateway.batch_runner import running_batches
 from tessera.gateway.components import share_components
 from tessera.gateway.dialect import dialect_of
+from tessera.gateway.examples import give_examples
 from tessera.gateway.failsafe import Failsafe
 from tessera.gateway.message_schema import COMPONENTS
 from tessera.gateway.pages import add_docs
@@ -63,6 +64,7 @@ class _Application(FastAPI):
             leave_out_unused_refusals(described)
             describe_keys(described)
             describe_dialects(described)
+            give_examples(described)
             share_components(described, {**COMPONENTS, "Error": ERROR, "AnthropicError": ANTHROPIC_ERROR})
         assert self.openapi_schema is not None, "it was just made"
         return self.openapi_schema
