@@ -11,6 +11,7 @@ from typing import Any
 
 from tessera.errors import InvalidRequest, MissingField, UnsupportedPart
 from tessera.gateway.body import Document, Path, written
+from tessera.gateway.kind import shown
 from tessera.gateway.media_part import FilePart, MediaPart, naming
 from tessera.gateway.visual_budget import MOST_TOKENS
 from tessera.media import MediaItem, MediaSource, Modality
@@ -21,7 +22,6 @@ ROLES = ("user", "assistant", "system")
 _OTHERS = ("text", "tool_use", "thinking", "redacted_thinking", "tool_reference", "tool_addition", "tool_removal")
 BLOCKS = ("text", "image", "document", "tool_use", "tool_result", "thinking", "redacted_thinking")
 _TEXT_TYPE = "text/"
-_SHOWN = 64
 
 
 def read_messages(document: Document) -> list[MediaPart | FilePart]:
@@ -90,8 +90,8 @@ def _read(document: Document, at: Path, block: dict[str, Any]) -> MediaPart | Fi
         return None
     if kind == "tool_result" or kind in _OTHERS:
         return None
-    known, shown = ", ".join(BLOCKS), repr(kind)[:_SHOWN]
-    raise UnsupportedPart(f"Blocks of type {shown} are not supported. Supported: {known}.", param=param)
+    known = ", ".join(BLOCKS)
+    raise UnsupportedPart(f"Blocks of type {shown(kind)} are not supported. Supported: {known}.", param=param)
 
 
 def _image(document: Document, at: Path, source: dict[str, Any]) -> MediaPart | FilePart:

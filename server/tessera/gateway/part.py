@@ -6,6 +6,7 @@ from typing import Any
 
 from tessera.errors import InvalidRequest, MissingField, UnsupportedPart
 from tessera.gateway.body import Path, written
+from tessera.gateway.kind import shown
 from tessera.media import Modality
 
 MEDIA = {
@@ -39,7 +40,6 @@ _OTHERS = ("input_image", "image_pil", "image_embeds", "video_embeds", "audio_em
 _OF_FILES = ("file", "file_id", "file_data", "file_url")
 # Of which a part has one, or none (`name` may be any part's).
 CONTENTS = frozenset([*MEDIA, *_OTHERS, *_OF_FILES, *TEXT.values()]) - {"name"}
-_LONGEST_NAME = 64
 
 
 def kind_of(at: Path, part: dict[str, Any]) -> str:
@@ -57,8 +57,7 @@ def kind_of(at: Path, part: dict[str, Any]) -> str:
         kind = next((name for name in (*MEDIA, "text") if part.get(name) is not None), None)
     if not isinstance(kind, str) or not (kind in MEDIA or kind in FILES or kind in TEXT):
         known = ", ".join(("text", *MEDIA, *FILES))
-        shown = repr(kind)[:_LONGEST_NAME]
-        message = f"Content parts of type {shown} are not supported. Supported: {known}."
+        message = f"Content parts of type {shown(kind)} are not supported. Supported: {known}."
         raise UnsupportedPart(message, param=written(at))
     if kind in FILES and part.get("file_url") is not None:
         raise UnsupportedPart(_FILE_URL, param=written(at))

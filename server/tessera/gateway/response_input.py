@@ -8,6 +8,7 @@ from typing import Any
 
 from tessera.errors import InvalidRequest, MissingField, UnsupportedPart
 from tessera.gateway.body import Document, Path, written
+from tessera.gateway.kind import shown
 from tessera.gateway.media_part import SUBTITLES, FilePart, MediaPart, naming, read_part
 from tessera.gateway.part import FILES, MEDIA, TEXT, TEXTS_OF_INPUT, check_text, kind_of
 from tessera.gateway.visual_budget import MOST_TOKENS
@@ -19,7 +20,6 @@ MESSAGE = "message"
 # Items with what a tool gave, which may be parts as well.
 OUTPUTS = ("function_call_output", "custom_tool_call_output")
 ITEMS = (MESSAGE, "function_call", "custom_tool_call", *OUTPUTS, "reasoning")
-_SHOWN = 64
 
 
 def read_input(document: Document) -> list[MediaPart | FilePart]:
@@ -46,9 +46,9 @@ def kind_of_item(item: Any, path: str) -> str:
         raise InvalidRequest(f"`{path}` must be an object.", param=path)
     kind = item.get("type") or MESSAGE
     if kind not in ITEMS:
-        known, shown = ", ".join(ITEMS), repr(kind)[:_SHOWN]
+        known = ", ".join(ITEMS)
         raise InvalidRequest(
-            f"Input items of type {shown} are not supported. Supported: {known}.", param=f"{path}.type"
+            f"Input items of type {shown(kind)} are not supported. Supported: {known}.", param=f"{path}.type"
         )
     return str(kind)
 

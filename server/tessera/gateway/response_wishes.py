@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tessera.errors import InvalidRequest
+from tessera.gateway.kind import shown
 
 # Of these, vLLM tells the model; all others are tools that OpenAI itself runs.
 TOOLS = ("function", "custom", "namespace")
@@ -14,7 +15,6 @@ _REFUSED = {
     "prompt": "Prompt templates are not kept here: send `instructions` and `input`.",
     "context_management": "Conversations are not compacted here.",
 }
-_SHOWN = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ def _check_tools(tools: Any) -> None:
     for i, tool in enumerate(tools):
         kind = tool.get("type") if isinstance(tool, dict) else None
         if kind not in TOOLS:
-            shown, known = repr(kind)[:_SHOWN], ", ".join(TOOLS)
+            known = ", ".join(TOOLS)
             raise InvalidRequest(
-                f"Tools of type {shown} are not run here. Supported: {known}, which the client runs itself.",
+                f"Tools of type {shown(kind)} are not run here. Supported: {known}, which the client runs itself.",
                 param=f"tools[{i}].type",
             )
