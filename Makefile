@@ -187,7 +187,7 @@ image-locks: install ## Write down what images install, with the digest of each 
 	@$(BIN)/python -m deploy.docker.lock
 
 .PHONY: images
-images: install $(VENV)/sbom/.installed ## Build the gateway's image without Docker, on a stand-in for its base, and try it, as root (or ARGS=worker-cpu)
+images: install $(VENV)/sbom/.installed ## Build the gateway's image without Docker, on a stand-in for its base, and try it, as root (or ARGS=worker-cpu, ARGS=worker-cuda)
 	@command -v buildah debootstrap >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends buildah debootstrap; }
 	@PYTHON=$(BIN)/python deploy/docker/build.sh $(ARGS)
 

