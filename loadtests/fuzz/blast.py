@@ -18,6 +18,7 @@ import psutil
 
 from loadtests.chaos.server import Size, running
 from loadtests.fuzz.bombs import Bomb
+from loadtests.fuzz.corpus import part_of
 from loadtests.summary import percentile
 from tessera.settings import MIB, SIMULATED, Settings
 
@@ -109,7 +110,7 @@ async def _send(bombs: list[Bomb], url: str, http: aiohttp.ClientSession, damage
 
 async def _blow(bomb: Bomb, url: str, http: aiohttp.ClientSession) -> Blow:
     data = f"data:application/octet-stream;base64,{base64.b64encode(bomb.data).decode()}"
-    body = _request([{"type": bomb.part, bomb.part: {"url": data}}, {"type": "text", "text": "?"}], max_tokens=1)
+    body = _request([part_of(bomb.part, data), {"type": "text", "text": "?"}], max_tokens=1)
     began = time.perf_counter()
     sent = BytesIO(orjson.dumps(body))
     async with http.post(f"{url}/v1/chat/completions", data=sent, headers=_JSON) as response:

@@ -14,7 +14,10 @@ import numpy as np
 import soundfile
 from PIL import Image
 
+from loadtests.fuzz.pdf import pdf, square
+
 _GIB = 1 << 30
+_DEFLATED = b"/Filter/FlateDecode"
 
 
 class Bomb(NamedTuple):
@@ -38,9 +41,20 @@ def bombs(*, quick: bool = False) -> Iterator[Bomb]:
     yield Bomb("jpeg, 20,000 scans of 25 megapixels", "image_url", _jpeg_of_scans(20_000))
     yield Bomb("wav, 4 GiB by its header", "audio_url", _forged_wav())
     yield Bomb("mkv, 2 hours by its times", "video_url", _video("matroska", "mpeg4", 3, 16, 16, apart_s=3600))
+    yield Bomb("pdf, a page of 10^18 points", "file", pdf([square(1, 0, 0)], box=(0, 0, 1e9, 1e9)))
+    yield Bomb("pdf, 50,000 pages", "file", pdf([b""] * 50_000))
+    yield Bomb("pdf, a million squares", "file", pdf([_deflated(b"0 0 9 9 re f " * 10**6)], stream=_DEFLATED))
     if quick:
         return
     zeros = _zeros(_GIB)
+    yield Bomb("pdf, a content of 1 GiB", "file", pdf([zeros], stream=_DEFLATED))
+    picture = b"<</Type/XObject/Subtype/Image/Width 30000/Height 30000/BitsPerComponent 8/ColorSpace/DeviceGray"
+    stream = b"%b/Length %d%b>>stream\n%b\nendstream" % (picture, len(zeros), _DEFLATED, zeros)
+    yield Bomb("pdf, a picture of 900 megapixels", "file", pdf([b"200 0 0 100 0 0 cm /X Do"], more=[stream]))
+    form = (
+        b"<</Type/XObject/Subtype/Form/BBox[0 0 9 9]/Resources<</XObject<</X 4 0 R>>>>/Length 18>>stream\n%b\nendstream"
+    )
+    yield Bomb("pdf, a form that holds itself", "file", pdf([b"/X Do"], more=[form % (b"/X Do /X Do /X Do ")]))
     yield Bomb("png, colour profile of 1 GiB", "image_url", _png(8, 8, (b"iCCP", b"x\0\0" + zeros)))
     yield Bomb("png, text of 1 GiB", "image_url", _png(8, 8, (b"zTXt", b"Comment\0\0" + zeros)))
     yield Bomb("webp, 268 megapixels", "image_url", _flat("WEBP", 16_383, 16_383, lossless=True, method=0))
@@ -55,6 +69,10 @@ def _zeros(size: int) -> bytes:
     """Zeros, deflated: a thousandth of it."""
     deflate, block = zlib.compressobj(9), bytes(1 << 24)
     return b"".join([*(deflate.compress(block) for _ in range(size >> 24)), deflate.flush()])
+
+
+def _deflated(data: bytes) -> bytes:
+    return zlib.compress(data, 9)
 
 
 def _png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:

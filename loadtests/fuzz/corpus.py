@@ -14,6 +14,8 @@ import pillow_heif
 import soundfile
 from PIL import Image
 
+from loadtests.fuzz.pdf import pdf, square, words
+
 _WIDTH, _HEIGHT = 40, 24
 _FRAMES, _FPS = 6, 10
 _RATE_HZ = 16_000
@@ -66,12 +68,26 @@ _VIDEOS = {
 _SIZES = {"libx265": (64, 64), "libsvtav1": (64, 64)}
 
 
+def part_of(kind: str, url: str) -> dict[str, Any]:
+    """A content part with a file by its URL."""
+    return {"type": kind, kind: {"file_data" if kind == "file" else "url": url}}
+
+
 class Seed(NamedTuple):
     """A whole file: its format's name, the type and field of a content part that holds it, and its bytes."""
 
     name: str
     part: str
     data: bytes
+
+
+def documents() -> Iterator[Seed]:
+    """One of each kind; the same ones each time."""
+    yield Seed("pdf, drawn", "file", pdf([words("Seven"), square(1, 0, 0)]))
+    file = BytesIO()
+    pictures = [Image.new("RGB", (_WIDTH, _HEIGHT), colour) for colour in ("red", "blue")]
+    pictures[0].save(file, "PDF", save_all=True, append_images=pictures[1:])
+    yield Seed("pdf, photographed", "file", file.getvalue())
 
 
 def seeds() -> Iterator[Seed]:

@@ -16,7 +16,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from loadtests.chaos.server import Server, Size, running
-from loadtests.fuzz.corpus import Seed, seeds
+from loadtests.fuzz.corpus import Seed, documents, part_of, seeds
 from loadtests.fuzz.mutation import damage
 from tessera.settings import MIB, SIMULATED
 
@@ -71,7 +71,7 @@ class _Run:
         self._gateway = psutil.Process(gateway.pid)
         self._http = http
         self._chance = random.Random(seed)
-        self._seeds = list(seeds())
+        self._seeds = [*seeds(), *documents()]
         self._others = defaultdict(list)
         for one in self._seeds:
             self._others[one.part].append(one.data)
@@ -100,7 +100,7 @@ class _Run:
 
     async def _ask(self, one: Seed, data: bytes) -> None:
         url = f"data:application/octet-stream;base64,{base64.b64encode(data).decode()}"
-        content = [{"type": one.part, one.part: {"url": url}}, {"type": "text", "text": "?"}]
+        content = [part_of(one.part, url), {"type": "text", "text": "?"}]
         body = {"model": SIMULATED, "messages": [{"role": "user", "content": content}], "max_tokens": 1}
         came = await self._answer(body)
         self._outcome.by_format[one.name][came] += 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
+import anthropic
 import openai
 import pytest
 
@@ -21,6 +22,13 @@ def voices(tmp_path_factory: pytest.TempPathFactory) -> VoiceBank:
 def client(stack: RunningStack) -> Iterator[openai.OpenAI]:
     """OpenAI's client on the gateway; it does not retry, so that every error is seen."""
     with openai.OpenAI(base_url=f"{stack.url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def claude(stack: RunningStack) -> Iterator[anthropic.Anthropic]:
+    """Anthropic's client on the gateway."""
+    with anthropic.Anthropic(base_url=stack.url, api_key="none", max_retries=0) as client:
         yield client
 
 

@@ -160,7 +160,8 @@ async def test_another_tenants_file(start_gateway, settings, worker, tmp_path):
     [
         (b"hello", "file", "media_type_mismatch"),
         (b"", "file", "media_type_mismatch"),
-        (b"%PDF-1.7", "file", "media_type_mismatch"),
+        (b"%PDF-1.7", "file", "media_decode_failed"),
+        (b"%PDF-1.7", "input_image", "media_type_mismatch"),
         (image()[:200], "file", "media_decode_failed"),
         (b"hello", "input_image", "media_type_mismatch"),
         (audio(), "input_image", "media_type_mismatch"),
@@ -183,7 +184,7 @@ async def test_a_file_larger_than_media_may_be(start_gateway, settings, worker):
 
 
 async def test_more_files_than_the_model_takes_are_not_looked_for(gateway, worker):
-    parts = [SPELLINGS["file"]("x")] * 5
+    parts = [SPELLINGS["file"]("x")] * 129
     answer = await gateway.post(chat(worker.card.model, *parts))
     assert (answer.status, answer.error["code"]) == (400, "too_many_media_parts")
 
@@ -197,7 +198,6 @@ async def test_without_a_store(start_gateway, settings, worker):
 
 async def test_a_part_of_another_api_is_refused_by_its_name(gateway, worker):
     for part, name in (
-        ({"type": "input_file", "file_url": "https://x/"}, "`file_url`"),
         ({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": ""}}, "'image'"),
         ({"type": "image", "image": "https://x/"}, "'image'"),
         ({"type": "video", "video": "https://x/"}, "'video'"),
@@ -220,7 +220,9 @@ async def test_a_part_of_another_api_is_refused_by_its_name(gateway, worker):
         ({"type": "file", "file": {"file_id": "x", "file_data": "x"}}, "invalid_value"),
         ({"type": "file", "file": {"file_id": 5}}, "invalid_value"),
         ({"type": "file", "file": {"file_id": "x"}, "text": "x"}, "invalid_value"),
-        ({"type": "input_file", "file_url": "https://x/"}, "unsupported_content_part"),
+        ({"type": "input_file", "file_url": "https://x/", "file_id": "x"}, "invalid_value"),
+        ({"type": "input_file", "file_url": "x"}, "invalid_media"),
+        ({"type": "file", "file_url": "https://x/", "file": {"file_id": "x"}}, "invalid_value"),
         ({"type": "input_file"}, "missing_required_parameter"),
         ({"type": "input_image"}, "missing_required_parameter"),
         ({"type": "input_image", "image_url": {}}, "missing_required_parameter"),

@@ -328,7 +328,7 @@ def said(part):
         ({"input": [{"role": "user"}]}, "input[0].content"),
         ({"input": [{"role": "tool", "content": "x"}]}, "input[0].role"),
         ({"input": [{"content": "x"}]}, "input[0].role"),
-        ({"input": said({"type": "input_file", "file_url": "https://x/y"})}, "input[0].content[0]"),
+        ({"input": said({"type": "input_file", "file_url": "ftp://x/y"})}, "input[0].content[0]"),
         ({"input": said({"type": "thinking", "thinking": "x"})}, "input[0].content[0]"),
         ({"input": 5}, "input"),
         ({"input": []}, "input"),

@@ -88,7 +88,7 @@ def test_headers_are_known(head, mime):
         b"x",
         b"#EXTM3U\nhttp://x/y.ts\n",
         b"<html>",
-        b"%PDF-1.7",
+        b"% PDF-1.7",
         b"BM but not a bitmap",
         b"RIFF\0\0\0\0XXXX",
         b"\xff\xff\xff\xff",

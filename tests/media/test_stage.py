@@ -138,7 +138,7 @@ async def test_the_spec_is_part_of_what_is_remembered(stage, samples):
 
 
 async def test_the_memory_of_known_items_is_bounded(stage, counting, samples, monkeypatch):
-    monkeypatch.setattr("tessera.media.known_items._MOST", 2)
+    monkeypatch.setattr(stage._known, "_most", 2)
     first, second, third = (data_url(samples.image()) for _ in range(3))
     for source in (first, second, first, third, first, second):
         await stage.prepare(Modality.IMAGE, source, SPEC)

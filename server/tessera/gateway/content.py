@@ -63,7 +63,7 @@ def check_media(parts: list[MediaPart], card: ModelCard, endpoint: Endpoint, *, 
         raise TooManyParts(f"At most {MOST_PARTS} media parts may be in one request.", param=parts[MOST_PARTS].path)
     seen: Counter[tuple[Path, Modality]] = Counter()
     for p in parts:
-        prompt = _prompt_of(p.at, endpoint)
+        prompt = prompt_of(p.at, endpoint)
         modalities = [p.modality]
         if sound_of_videos and p.modality is Modality.VIDEO:
             modalities.append(Modality.AUDIO)
@@ -72,6 +72,13 @@ def check_media(parts: list[MediaPart], card: ModelCard, endpoint: Endpoint, *, 
             with naming(p.path), counted(modality):
                 scope = "prompt" if endpoint.several_prompts else "request"
                 _check_number(modality, seen[prompt, modality], card, scope)
+
+
+def prompt_of(at: Path, endpoint: Endpoint) -> Path:
+    """Where the prompt stands of which a part is one: a conversation, a side of a pair, or the part itself."""
+    if len(at) < len(("messages", 0, "content", 0)) - 1:
+        return at
+    return at[:-2] if at[0] in endpoint.contents else at[:-3]
 
 
 async def prepare_media(
@@ -181,13 +188,6 @@ def _parts_of_contents(document: Document, endpoint: Endpoint) -> Iterator[tuple
             if not isinstance(content := each.get("content"), list):
                 raise MissingField(f"`{written(path)}` is required, an array of parts.", param=written(path))
             yield from (((*path, j), part) for j, part in enumerate(content))
-
-
-def _prompt_of(at: Path, endpoint: Endpoint) -> Path:
-    """Where the prompt stands of which a part is one: a conversation, a side of a pair, or the part itself."""
-    if len(at) < len(("messages", 0, "content", 0)) - 1:
-        return at
-    return at[:-2] if at[0] in endpoint.contents else at[:-3]
 
 
 def _media_part(document: Document, at: Path, part: Any) -> MediaPart | FilePart | None:

@@ -17,6 +17,7 @@ from tessera.gateway.body import Document, Endpoint, Limits, Share, read_body, r
 from tessera.gateway.content import check_media, find_media, prepare_media
 from tessera.gateway.conversation import check_conversation
 from tessera.gateway.disconnect import cancel_on_disconnect
+from tessera.gateway.document_parts import expand_documents
 from tessera.gateway.endpoints import CHAT, COMPLETION, MESSAGES, RESPONSES
 from tessera.gateway.estimate_object import Estimate, PartEstimate, Pixels, TextEstimate, Tiles
 from tessera.gateway.item_choices import Scale, least_tokens_of
@@ -125,16 +126,18 @@ async def _estimate(
     options = read_media_options(document, endpoint, card, modalities_of(parts, card, endpoint))
     asked_for, stage, most = document.value, services.stage, services.settings.max_body_values
     async with stage.hold() as holder:
-        document, parts = await expand_videos(document, endpoint, parts, card, options, stage, holder, most)
-        check_media(parts, card, endpoint, sound_of_videos=options.sound_of_videos)
+        where = (card, options, stage, holder, most)
+        document, media = await expand_documents(document, endpoint, parts, *where)
+        document, media = await expand_videos(document, endpoint, media, *where)
+        check_media(media, card, endpoint, sound_of_videos=options.sound_of_videos)
         usual = services.settings.visual_defaults_of(card.model)
-        limits = read_limits(asked_for, endpoint, parts, card, options, usual)
-        text = await count_text(document, endpoint, card, parts, services.counters)
+        limits = read_limits(asked_for, endpoint, media, card, options, usual)
+        text = await count_text(document, endpoint, card, media, services.counters)
         limits = await limits.weighed(card, services.counters)
         weigh = await Scale.of(card, services.counters)
-        items, options = await prepare_media(document, parts, options, limits, services.stage, holder)
+        items, options = await prepare_media(document, media, options, limits, services.stage, holder)
         planned = await asyncio.gather(*(_planned(card, item, options, services, tenant) for item in items))
-        estimated = [_part(*each) for each in zip(parts, items, planned, strict=True)]
+        estimated = [_part(*each) for each in zip(media, items, planned, strict=True)]
         await asyncio.to_thread(_tell_least, estimated, items, limits, weigh)
         if preview:
             for made, item, each in zip(estimated, items, planned, strict=True):

@@ -7,14 +7,17 @@ from functools import partial
 
 from tessera.errors import FileMissing, FilesNotConfigured, MediaTooLarge, MediaTypeMismatch, TooManyParts
 from tessera.files import File, Files
-from tessera.gateway.media_part import FilePart, MediaPart, counted
-from tessera.media import MediaSource, Modality, sniff
+from tessera.gateway.media_part import DocumentPart, FilePart, MediaPart, counted
+from tessera.media import PDF, MediaSource, Modality, sniff
 from tessera.queue import ModelCard
+
+# Documents count with their pages, once those are known.
+_MOST_FILES = 128
 
 
 async def find_files(
     parts: Sequence[MediaPart | FilePart], card: ModelCard, files: Files | None, tenant: str, *, prompts: int = 1
-) -> list[MediaPart]:
+) -> list[MediaPart | DocumentPart]:
     """The parts, each with its modality and with what it is made from.
 
     Args:
@@ -29,7 +32,7 @@ async def find_files(
     if not wanted:
         return [p for p in parts if isinstance(p, MediaPart)]
     # Before they are looked for: a request may name any number.
-    most = sum(card.limits.values()) * prompts
+    most = max(sum(card.limits.values()) * prompts, _MOST_FILES)
     if len(wanted) > most:
         with counted(wanted[most].modality):
             raise TooManyParts(
@@ -45,22 +48,26 @@ async def find_files(
     return [_counted(p, found, files) if isinstance(p, FilePart) else p for p in parts]
 
 
-def _counted(p: FilePart, found: dict[str, File], files: Files | None) -> MediaPart:
+def _counted(p: FilePart, found: dict[str, File], files: Files | None) -> MediaPart | DocumentPart:
     with counted(p.modality):
         return _of_file(p, found, files)
 
 
-def _of_file(p: FilePart, found: dict[str, File], files: Files | None) -> MediaPart:
+def _of_file(p: FilePart, found: dict[str, File], files: Files | None) -> MediaPart | DocumentPart:
     wishes = (p.detail, p.most_tokens, p.refer, p.subtitles)
     if isinstance(p.file, MediaSource):
+        if p.modality is None and (p.document or p.file.remote or sniff(p.file.head()) == PDF):
+            return DocumentPart(p.at, p.file, *wishes, p.about, p.document)
         return MediaPart(p.at, p.modality or _modality_of(p, p.file), p.file, *wishes)
     file = found.get(p.file)
     if file is None or files is None:
         raise FileMissing("There is no file of this `file_id`, or no longer.", param=p.path)
+    source = MediaSource.from_store(bytes.fromhex(file.sha256), file.nbytes, partial(_read, files, file))
+    if p.modality is None and (p.document or file.mime == PDF.mime):
+        return DocumentPart(p.at, source, *wishes, p.about, p.document)
     modality = p.modality or (Modality(file.modality) if file.modality else None)
     if modality is None:
         raise _of_no_format(p)
-    source = MediaSource.from_store(bytes.fromhex(file.sha256), file.nbytes, partial(_read, files, file))
     return MediaPart(p.at, modality, source, *wishes)
 
 
@@ -79,4 +86,6 @@ def _modality_of(p: FilePart, source: MediaSource) -> Modality:
 
 
 def _of_no_format(p: FilePart) -> MediaTypeMismatch:
-    return MediaTypeMismatch("The file is in no image, video or audio format that this server reads.", param=p.path)
+    return MediaTypeMismatch(
+        "The file is no PDF, and in no image, video or audio format that this server reads.", param=p.path
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 from tessera.errors import InvalidRequest, MissingField, TesseraError
 from tessera.gateway.body import Document, Path, written
-from tessera.gateway.part import FILES, MEDIA
+from tessera.gateway.part import FILES, MEDIA, OF_FILES
 from tessera.media import MediaItem, MediaSource, Modality
 from tessera.telemetry import media as metrics
 
@@ -65,12 +65,38 @@ class MediaPart:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentPart:
+    """One that may be several to its model: see ``document_parts``.
+
+    Attributes:
+        about: texts that stand in front of it.
+        only: it is a document, and no other medium will do.
+    """
+
+    at: Path
+    source: MediaSource
+    detail: Any = None
+    most_tokens: Any = None
+    refer: Refer = as_part_of_chat
+    subtitles: Any = None
+    about: tuple[str, ...] = ()
+    only: bool = False
+
+    @property
+    def path(self) -> str:
+        """As error messages name it, such as ``messages[0].content[2]``."""
+        return written(self.at)
+
+
+@dataclass(frozen=True, slots=True)
 class FilePart:
     """One of which more is to be found out: see ``media_file``.
 
     Attributes:
         modality: None: whatever the file is.
         file: the id of a file, or what it is.
+        about: of a document, texts that stand in front of it.
+        document: it has to be one.
     """
 
     at: Path
@@ -80,6 +106,8 @@ class FilePart:
     most_tokens: Any = None
     refer: Refer = as_part_of_chat
     subtitles: Any = None
+    about: tuple[str, ...] = ()
+    document: bool = False
 
     @property
     def path(self) -> str:
@@ -136,18 +164,23 @@ def _file_part(document: Document, at: Path, kind: str, part: dict[str, Any]) ->
     holder = part.get("file") if kind == "file" else part
     if not isinstance(holder, dict):
         raise MissingField("`file` must have a `file_id`, or `file_data`.")
-    data = "image_url" if kind == "input_image" else "file_data"
-    if holder.get("file_id") is None and holder.get(data) is None:
-        raise MissingField(f"A content part of type `{kind}` must have a `file_id`, or `{data}`.")
-    if holder.get("file_id") is not None and holder.get(data) is not None:
-        raise InvalidRequest(f"A content part of type `{kind}` must have `file_id` or `{data}`, not both.")
-    if holder.get("file_id") is not None:
-        return FilePart(at, modality, _string(document, kind, holder, "file_id"), detail)
+    names = OF_FILES[kind] if kind != "file" else ("file_id", "file_data")
+    given = [name for name in names if holder.get(name) is not None]
+    listed = ", or ".join(f"`{name}`" for name in names)
+    if not given:
+        raise MissingField(f"A content part of type `{kind}` must have {listed}.")
+    if len(given) > 1:
+        raise InvalidRequest(f"A content part of type `{kind}` must have one of {listed}, not several.")
+    (name,) = given
+    if name == "file_id":
+        return FilePart(at, modality, _string(document, kind, holder, name), detail)
+    value = holder[name]
     if modality is not None:
-        given = holder[data]
-        detail = given.get("detail", detail) if isinstance(given, dict) else detail
-        return MediaPart(at, modality, _by_url(document, data, given), detail)
-    return FilePart(at, modality, MediaSource.from_file_data(_string(document, kind, holder, data)))
+        detail = value.get("detail", detail) if isinstance(value, dict) else detail
+        return MediaPart(at, modality, _by_url(document, name, value), detail)
+    text = _string(document, kind, holder, name)
+    source = MediaSource.from_url(text) if name == "file_url" else MediaSource.from_file_data(text)
+    return FilePart(at, modality, source, detail)
 
 
 def _by_url(document: Document, name: str, value: Any) -> MediaSource:

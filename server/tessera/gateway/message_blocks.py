@@ -86,8 +86,7 @@ def _read(document: Document, at: Path, block: dict[str, Any]) -> MediaPart | Fi
             return replace(image, detail=block.get("detail"), most_tokens=block.get(MOST_TOKENS))
     if kind == "document":
         with naming(param):
-            document.set(at, {"type": "text", "text": _text_of(document, block)})
-        return None
+            return _document(document, at, block)
     if kind == "tool_result" or kind in _OTHERS:
         return None
     known = ", ".join(BLOCKS)
@@ -105,6 +104,27 @@ def _image(document: Document, at: Path, source: dict[str, Any]) -> MediaPart | 
     raise UnsupportedPart("`source.type` of an image must be `base64`, `url` or `file`.")
 
 
+def _document(document: Document, at: Path, block: dict[str, Any]) -> FilePart | None:
+    source = _source(block)
+    kind, string = source.get("type"), partial(_string, document, source)
+    if kind == "url":
+        file: str | MediaSource = MediaSource.from_url(string("url"))
+    elif kind == "file":
+        file = string("file_id")
+    elif kind == "base64" and not str(source.get("media_type", "")).startswith(_TEXT_TYPE):
+        file = MediaSource.from_file_data(string("data"))
+    else:
+        document.set(at, {"type": "text", "text": _text_of(document, block)})
+        return None
+    about, wishes = _about(document, block), (block.get("detail"), block.get(MOST_TOKENS))
+    return FilePart(at, None, file, *wishes, refer=as_block, about=about, document=True)
+
+
+def _about(document: Document, block: dict[str, Any]) -> tuple[str, ...]:
+    given = (block.get(name) for name in ("title", "context"))
+    return tuple(document.string(value) for value in given if isinstance(value, str))
+
+
 def _text_of(document: Document, block: dict[str, Any]) -> str:
     """A document as a text, under its title."""
     source = _source(block)
@@ -120,11 +140,10 @@ def _text_of(document: Document, block: dict[str, Any]) -> str:
             raise InvalidRequest("The document is no text in UTF-8, in base64.") from None
     else:
         raise UnsupportedPart(
-            "Documents must be texts: `source.type` is `text`, `content` with texts, or `base64` of `text/plain`. PDF "
-            "is not read here: send its pages as images."
+            "`source.type` of a document must be `base64`, `url` or `file`, with a PDF, or `text` or `content`, with "
+            "texts."
         )
-    about = [document.string(value) for name in ("title", "context") if isinstance(value := block.get(name), str)]
-    return "\n\n".join([*about, text])
+    return "\n\n".join([*_about(document, block), text])
 
 
 def _text_of_content(document: Document, content: Any) -> str:

@@ -29,7 +29,8 @@ def _part(own: str, value: dict[str, Any], kinds: Collection[str], *, typed: boo
 
 
 _FILE_ID = {**_STRING, "description": "The id of a file that was uploaded before."}
-_FILE_DATA = {**_STRING, "description": "The file in base64, or as a data URL."}
+_FILE_DATA = {**_STRING, "description": "The file in base64, or as a data URL; each page of a PDF is an image."}
+_FILE_URL = {**_STRING, "description": "The file by an http(s) URL, or as a data URL."}
 _NULL = {"type": "null"}
 DETAIL = {"enum": [*DETAILS, None]}
 TOKENS_OF_PART = {
@@ -105,7 +106,7 @@ _OF_MEDIA = {
         _media("audio_url", "WAV, MP3, FLAC, OGG or M4A sound"),
         _part("input_audio", _SOUND, ["input_audio"]),
         *_file("file", file=_UPLOADED),
-        *_file("input_file", file_id=_FILE_ID, file_data=_FILE_DATA),
+        *_file("input_file", file_id=_FILE_ID, file_data=_FILE_DATA, file_url=_FILE_URL),
         *map(_visual, _file("input_image", image_url=_url("Image"), file_id=_FILE_ID)),
     ]
 }

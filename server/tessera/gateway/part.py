@@ -18,12 +18,11 @@ MEDIA = {
 # Media that a client uploaded before, or sends without saying what it is: None where only the bytes tell.
 FILES: dict[str, Modality | None] = {"file": None, "input_file": None, "input_image": Modality.IMAGE}
 # Of the fields in which these hold what they hold, a part has one.
-OF_FILES = {"file": ("file",), "input_file": ("file_id", "file_data"), "input_image": ("image_url", "file_id")}
-# What OpenAI's own API takes and this one does not: only the bytes would tell which medium it is.
-_FILE_URL = (
-    "`file_url` is not supported. Send the URL in a part of type `image_url`, `video_url` or `audio_url`, or upload "
-    "the file and send its `file_id`."
-)
+OF_FILES = {
+    "file": ("file",),
+    "input_file": ("file_id", "file_data", "file_url"),
+    "input_image": ("file_id", "image_url"),
+}
 # Passed through: vLLM renders them as text. By kind, the field that holds it.
 TEXT = {
     "text": "text",
@@ -59,8 +58,6 @@ def kind_of(at: Path, part: dict[str, Any]) -> str:
         known = ", ".join(("text", *MEDIA, *FILES))
         message = f"Content parts of type {shown(kind)} are not supported. Supported: {known}."
         raise UnsupportedPart(message, param=written(at))
-    if kind in FILES and part.get("file_url") is not None:
-        raise UnsupportedPart(_FILE_URL, param=written(at))
     own = OF_FILES.get(kind) or (TEXT.get(kind, kind),)
     for name, value in part.items():
         if name in CONTENTS and name not in own and value is not None:

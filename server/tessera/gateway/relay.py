@@ -21,6 +21,7 @@ from tessera.gateway.dialect import dialect_of
 from tessera.gateway.direct import direct
 from tessera.gateway.directives import Directives
 from tessera.gateway.disconnect import cancel_on_disconnect
+from tessera.gateway.document_parts import expand_documents
 from tessera.gateway.endpoints import require_endpoint
 from tessera.gateway.event_ids import BEGINNING
 from tessera.gateway.follower import follow
@@ -160,21 +161,21 @@ class Relay:
         parts = await find_files(found, card, services.files, self._seen.tenant, prompts=prompts)
         media_options = read_media_options(document, endpoint, card, modalities_of(parts, card, endpoint))
         asked, stage, holder = document.value, services.stage, holder_of(name)
-        document, parts = await expand_videos(
-            document, endpoint, parts, card, media_options, stage, holder, services.settings.max_body_values
-        )
+        where = (card, media_options, stage, holder, services.settings.max_body_values)
+        document, media = await expand_documents(document, endpoint, parts, *where)
+        document, media = await expand_videos(document, endpoint, media, *where)
         told: tuple[PartTokens, ...] = ()
         items: list[MediaItem] = []
-        limit = ContextLimit(document, endpoint, card, parts, services.counters, services.planner)
+        limit = ContextLimit(document, endpoint, card, media, services.counters, services.planner)
         seen_media = limit.add if endpoint.counted else None
         if endpoint.counted:
             await limit.check_text()
-        if parts:
-            check_media(parts, card, endpoint, sound_of_videos=media_options.sound_of_videos)
+        if media:
+            check_media(media, card, endpoint, sound_of_videos=media_options.sound_of_videos)
             usual = services.settings.visual_defaults_of(card.model)
-            limits = read_limits(asked, endpoint, parts, card, media_options, usual)
+            limits = read_limits(asked, endpoint, media, card, media_options, usual)
             limits = await limits.weighed(card, services.counters)
-            prepared = prepare_media(document, parts, media_options, limits, stage, holder, seen_media)
+            prepared = prepare_media(document, media, media_options, limits, stage, holder, seen_media)
             items, media_options = await prepared
             self._seen.expected = services.planner.expect(card, items, media_options, services.counters.loaded(card))
             if endpoint.counted:
@@ -183,7 +184,7 @@ class Relay:
                 told = limit.parts
         self._seen.stage("media")
         # Of these APIs usage does not say what of it was media.
-        if endpoint.counted and not card.prompts and not (parts and endpoint.translate):
+        if endpoint.counted and not card.prompts and not (media and endpoint.translate):
             self._seen.learn_text = await self._learner(document, card)
         # A job that is wider than its engine is only as wide as it: it needs all of it, whatever number was asked for.
         width = min(self._sequences(card, items), card.sequences)

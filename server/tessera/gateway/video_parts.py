@@ -10,18 +10,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
-
-import orjson
 
 from tessera.errors import InvalidRequest
-from tessera.gateway.body import Document, Endpoint, Path
+from tessera.gateway.body import Document, Endpoint
 from tessera.gateway.content import check_media
+from tessera.gateway.expansion import NOTHING, Piece, medium_piece, share_of, spread, text_piece
 from tessera.gateway.media_options import MediaOptions
-from tessera.gateway.media_part import SUBTITLES, MediaPart, naming
+from tessera.gateway.media_part import SUBTITLES, DocumentPart, MediaPart, naming
 from tessera.gateway.planning import times_s
-from tessera.gateway.response_input import as_part_of_input
-from tessera.media import MediaItem, MediaSource, MediaStage, Modality, NoSubtitles, Subtitles
+from tessera.media import MediaStage, Modality, NoSubtitles, Subtitles
 from tessera.queue import ModelCard
 
 
@@ -31,9 +28,9 @@ def as_images(card: ModelCard, endpoint: Endpoint) -> bool:
     return bool(takes(Modality.IMAGE)) and not takes(Modality.VIDEO) and not endpoint.several_prompts
 
 
-def modalities_of(parts: Sequence[MediaPart], card: ModelCard, endpoint: Endpoint) -> set[Modality]:
+def modalities_of(parts: Sequence[MediaPart | DocumentPart], card: ModelCard, endpoint: Endpoint) -> set[Modality]:
     """What the media of a request is to its model."""
-    found = {p.modality for p in parts}
+    found = {p.modality if isinstance(p, MediaPart) else Modality.IMAGE for p in parts}
     if Modality.VIDEO in found and as_images(card, endpoint):
         return (found | {Modality.IMAGE}) - {Modality.VIDEO}
     return found
@@ -75,28 +72,7 @@ async def expand_videos(
     images = sum(p.modality is Modality.IMAGE for p in parts)
     each = (card.limits.get(Modality.IMAGE, 0) - images) // len(videos)
     pieces = {p.at: [piece async for piece in expansion.pieces(p, each if in_frames else None)] for p in videos}
-    for p in videos:
-        document.put(p.at, b",".join(orjson.dumps(piece.content) for piece in pieces[p.at]))
-    made: list[MediaPart] = []
-    for p in parts:
-        moved = replace(p, at=_moved(p.at, pieces), named=p.path)
-        if p.at not in pieces:
-            made.append(moved)
-            continue
-        *before, index = moved.at
-        for i, piece in enumerate(pieces[p.at]):
-            if piece.part is not None:
-                made.append(replace(piece.part, at=(*before, int(index) + i), named=p.path))
-    raw = bytearray(await document.run(Document.encode))
-    return await Document.read(raw, most_values, endpoint.reads), made
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """A part of those that a video becomes; ``part``: None: a text."""
-
-    content: dict[str, Any]
-    part: MediaPart | None = None
+    return await spread(document, endpoint, parts, pieces, most_values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +82,7 @@ class _Expansion:
     stage: MediaStage
     holder: str
 
-    async def pieces(self, p: MediaPart, frames: int | None) -> AsyncIterator[_Piece]:
+    async def pieces(self, p: MediaPart, frames: int | None) -> AsyncIterator[Piece]:
         """What a video becomes. ``frames``: as so many images at most; None: it stays a video."""
         with naming(p.path):
             said = self._subtitles(p)
@@ -116,17 +92,16 @@ class _Expansion:
                 spec, sound = replace(spec, video_max_frames=most, video_fps=None, video_sampling=None), False
             video = await self.stage.prepare(p.modality, p.source, spec, holder=self.holder, with_audio=sound)
             if frames is None:
-                yield _medium(p, video)
-                yield _text(p, "Subtitles of the video:" + "".join(_told(said, times_s(video))))
+                yield medium_piece(p, video)
+                yield text_piece(p.refer, "Subtitles of the video:" + "".join(_told(said, times_s(video))))
                 return
             images = await self.stage.frames(video, self.holder)
-        most_tokens = p.most_tokens
-        share = max(1, most_tokens // len(images)) if isinstance(most_tokens, int) and most_tokens > 0 else most_tokens
-        one = replace(p, modality=Modality.IMAGE, source=MediaSource("", remote=False), most_tokens=share)
+        share = share_of(p.most_tokens, len(images))
+        one = replace(p, modality=Modality.IMAGE, source=NOTHING, most_tokens=share)
         for number, (time, image) in enumerate(zip(times_s(video), images, strict=True), 1):
             text = said.at(time) if said is not None else ""
-            yield _text(p, f"Frame {number} at {time:.1f} s:{f' (subtitles: {text})' if text else ''}")
-            yield _medium(one, image)
+            yield text_piece(p.refer, f"Frame {number} at {time:.1f} s:{f' (subtitles: {text})' if text else ''}")
+            yield medium_piece(one, image)
 
     def _subtitles(self, p: MediaPart) -> Subtitles | None:
         if p.subtitles is None:
@@ -137,30 +112,12 @@ class _Expansion:
             raise InvalidRequest(f"`{SUBTITLES}` of a video cannot be read: {error}.") from error
 
 
-def _medium(p: MediaPart, item: MediaItem) -> _Piece:
-    made = replace(p, item=item, subtitles=None)
-    return _Piece(p.refer(made, item), made)
-
-
-def _text(p: MediaPart, text: str) -> _Piece:
-    return _Piece({"type": "input_text" if p.refer is as_part_of_input else "text", "text": text})
-
-
 def _told(said: Subtitles | None, times: Sequence[float]) -> Iterator[str]:
     """A line for each subtitle that is shown in one of these moments, with the first of them."""
     shown = [said.at(time) if said is not None else "" for time in times]
     for (_, before), (time, text) in pairwise([(0.0, ""), *zip(times, shown, strict=True)]):
         if text and text != before:
             yield f"\n[{time:.1f} s] {text}"
-
-
-def _moved(at: Path, pieces: dict[Path, list[_Piece]]) -> Path:
-    """Where a part stands once videos before it in its message are several parts."""
-    *holder, index = at
-    if not isinstance(index, int):
-        return at
-    before = [len(made) - 1 for (*other, i), made in pieces.items() if other == holder and int(i) < index]
-    return (*holder, index + sum(before))
 
 
 def _check(p: MediaPart) -> None:

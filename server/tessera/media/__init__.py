@@ -5,6 +5,7 @@ The public surface: callers import from here and from nowhere below.
 
 from tessera.media.decoder import Decoded, Decoder, SandboxIncomplete, ThreadDecoder
 from tessera.media.decoding import DecodeJob
+from tessera.media.documents import OpenedFile
 from tessera.media.flights import Flights
 from tessera.media.item import (
     URL_SCHEME,
@@ -22,7 +23,7 @@ from tessera.media.reduction import Fit, Reduction
 from tessera.media.resize import ImageResize
 from tessera.media.sampling import MOST_FRAMES
 from tessera.media.sandbox import SandboxDecoder
-from tessera.media.sniff import SNIFF_BYTES, sniff
+from tessera.media.sniff import PDF, SNIFF_BYTES, sniff
 from tessera.media.source import MediaSource
 from tessera.media.stage import MediaStage
 from tessera.media.store import MediaStore, MemoryMediaStore
@@ -30,6 +31,7 @@ from tessera.media.subtitles import NoSubtitles, Subtitles
 
 __all__ = [
     "MOST_FRAMES",
+    "PDF",
     "SNIFF_BYTES",
     "URL_SCHEME",
     "DecodeJob",
@@ -49,6 +51,7 @@ __all__ = [
     "MemoryMediaStore",
     "Modality",
     "NoSubtitles",
+    "OpenedFile",
     "RedisMediaStore",
     "Reduction",
     "SandboxDecoder",

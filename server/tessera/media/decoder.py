@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from tessera.media.decoding import DecodeJob, decode, measure
+from tessera.media.decoding import DecodeJob, decode, measure, page_pixels
 from tessera.media.inline import INLINE_BYTES
 from tessera.media.item import MediaItem, Modality, describe
 from tessera.media.lanes import Lanes
@@ -37,7 +37,7 @@ class SandboxIncomplete(Exception):
 class Decoder(Protocol):
     """Decodes media.
 
-    Both methods raise ``InvalidMedia`` and ``MediaTooLarge`` of each kind, and ``MediaDecodeTimeout``.
+    Its methods raise ``InvalidMedia`` and ``MediaTooLarge`` of each kind, and ``MediaDecodeTimeout``.
     """
 
     @property
@@ -55,6 +55,10 @@ class Decoder(Protocol):
 
     async def measure(self, job: DecodeJob) -> int:
         """Bytes of memory that ``decode`` is going to need, about."""
+        ...
+
+    async def page_pixels(self, job: DecodeJob) -> list[int]:
+        """Of a document, how many pixels each page is going to have."""
         ...
 
     async def decode(self, job: DecodeJob, *, small: bool = False) -> list[Decoded]:
@@ -92,9 +96,13 @@ class ThreadDecoder:
 
     async def measure(self, job: DecodeJob) -> int:
         """See ``Decoder``; only an image's header has to be read for it."""
-        if job.modality is not Modality.IMAGE or len(job.data) <= INLINE_BYTES:
+        if job.modality is not Modality.IMAGE or job.page is not None or len(job.data) <= INLINE_BYTES:
             return measure(job, self._settings, Deadline())
         return await self._run(lambda deadline: measure(job, self._settings, deadline), small=True)
+
+    async def page_pixels(self, job: DecodeJob) -> list[int]:
+        """See ``Decoder``."""
+        return await self._run(lambda deadline: page_pixels(job, self._settings, deadline), small=True)
 
     async def decode(self, job: DecodeJob, *, small: bool = False) -> list[Decoded]:
         """See ``Decoder``."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tessera.media import audio, frame_list, image, video
+from tessera.media import audio, frame_list, image, pdf, video
 from tessera.media.item import MediaSpec, Modality, head, lay_out
 from tessera.media.limits import Deadline, max_item_bytes
 from tessera.media.pixels import Pixels
@@ -29,6 +30,19 @@ Packed = Sequence[bytes | memoryview | Pixels]
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a document.
+
+    Args:
+        number: from 0.
+        pixels: that it is going to have.
+    """
+
+    number: int
+    pixels: int
+
+
+@dataclass(frozen=True, slots=True)
 class DecodeJob:
     """One piece of media to decode.
 
@@ -38,6 +52,7 @@ class DecodeJob:
         data: encoded bytes.
         spec: what the model takes.
         with_audio: for a video, decode its sound too.
+        page: of a document, which is an image.
     """
 
     modality: Modality
@@ -45,6 +60,12 @@ class DecodeJob:
     data: bytes
     spec: MediaSpec
     with_audio: bool = False
+    page: Page | None = None
+
+    @property
+    def what(self) -> str:
+        """As messages name it."""
+        return self.modality.value if self.page is None else "page"
 
 
 def measure(job: DecodeJob, settings: Settings, deadline: Deadline) -> int:
@@ -55,6 +76,8 @@ def measure(job: DecodeJob, settings: Settings, deadline: Deadline) -> int:
         MediaTooLarge: an image over a limit.
     """
     size = len(job.data)
+    if job.page is not None:
+        return size + job.page.pixels * pdf.BYTES_PER_PIXEL
     if job.modality is Modality.IMAGE:
         return size + image.count_pixels(job.data, job.kind, settings, deadline) * _BYTES_PER_PIXEL
     rate = job.spec.audio_sample_rate_hz
@@ -68,6 +91,16 @@ def measure(job: DecodeJob, settings: Settings, deadline: Deadline) -> int:
     return size
 
 
+def page_pixels(job: DecodeJob, settings: Settings, deadline: Deadline) -> list[int]:
+    """Of a document, how many pixels each page is going to have.
+
+    Raises:
+        MediaDecodeFailed: it cannot be read.
+        MediaTooLarge: too many pages.
+    """
+    return [math.prod(size) for size in pdf.sizes(job.data, settings, deadline, job.spec.image_resize)]
+
+
 def decode(job: DecodeJob, settings: Settings, deadline: Deadline) -> list[Packed]:
     """Decode and pack one job: the item first; with ``with_audio`` the audio track second, if there is one.
 
@@ -77,7 +110,11 @@ def decode(job: DecodeJob, settings: Settings, deadline: Deadline) -> list[Packe
         MediaDecodeTimeout: the deadline has passed.
     """
     if job.modality is Modality.IMAGE:
-        pixels = Pixels(image.decode(job.data, job.kind, settings, deadline, job.spec.image_resize))
+        resize = job.spec.image_resize
+        if job.page is None:
+            pixels = Pixels(image.decode(job.data, job.kind, settings, deadline, resize))
+        else:
+            pixels = Pixels(pdf.render(job.data, job.page.number, settings, deadline, resize))
         return [(head(pixels.shape, job.modality, {}), pixels)]
     arguments = (job.data, job.kind, job.spec, settings, deadline)
     if job.modality is Modality.AUDIO:

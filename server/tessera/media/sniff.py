@@ -31,6 +31,9 @@ _FLAC = Kind(_AUDIO, "audio/flac", "flac")
 _ICON = Kind(_IMAGE, "image/x-icon")
 _QUICKTIME = Kind(_VIDEO, "video/quicktime", "mov")
 
+PDF = Kind(_IMAGE, "application/pdf")
+"""A document: no image part holds it, but each of its pages is an image."""
+
 _MAGIC: tuple[tuple[bytes, Kind], ...] = (
     (b"\x89PNG\r\n\x1a\n", Kind(_IMAGE, "image/png")),
     (b"\xff\xd8\xff", Kind(_IMAGE, "image/jpeg")),
@@ -55,6 +58,8 @@ _AUDIO_BRANDS = (b"M4A ", b"M4B ", b"M4P ", b"F4A ", b"F4B ")
 _HEIF_BRANDS = (b"mif1", b"msf1", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 _OLD_QUICKTIME_BOXES = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 _TS_PACKET_BYTES = 188
+# Readers look so far for what a document begins with.
+_PDF_START, _MOST_BEFORE_PDF = b"%PDF-", 1024
 
 
 def sniff(data: bytes) -> Kind | None:
@@ -83,6 +88,8 @@ def sniff(data: bytes) -> Kind | None:
         return Kind(_VIDEO if theora else _AUDIO, "video/ogg" if theora else "audio/ogg", "ogg")
     if all(head[start : start + 1] == b"\x47" for start in range(0, 3 * _TS_PACKET_BYTES, _TS_PACKET_BYTES)):
         return Kind(_VIDEO, "video/mp2t", "mpegts")
+    if _PDF_START in head[:_MOST_BEFORE_PDF]:
+        return PDF
     return _mpeg_audio_frame(head)
 
 
@@ -92,6 +99,8 @@ def holds(kind: Kind, modality: Modality) -> bool:
     Containers named for video may hold only audio (WebM, MP4 and Ogg of voice recorders), and a GIF may move:
     the decoder finds out. An audio part may also be the sound of a video.
     """
+    if kind == PDF:
+        return False
     if kind.modality is modality:
         return True
     if modality is Modality.AUDIO:
@@ -120,6 +129,8 @@ def identify(data: bytes, modality: Modality, declared: str | None) -> Kind:
     said = f" (declared as {declared})" if declared else ""
     if kind is None:
         raise MediaTypeMismatch(f"The data{said} is in no {modality} format that this server reads.")
+    if kind == PDF:
+        raise MediaTypeMismatch(f"The {modality} part{said} holds a PDF: send that in a part for files, or documents.")
     if not holds(kind, modality):
         raise MediaTypeMismatch(f"The {modality} part{said} holds {kind.mime}.")
     family = (declared or "").partition("/")[0].lower()

@@ -12,6 +12,7 @@ from tessera.errors import TesseraError, Unavailable
 from tessera.media import frame_list, inline
 from tessera.media.decoder import SMALL_BYTES, Decoded, Decoder, ThreadDecoder
 from tessera.media.decoding import DecodeJob
+from tessera.media.documents import Documents
 from tessera.media.fetch import Fetcher
 from tessera.media.item import MediaItem, MediaSpec, Modality, describe
 from tessera.media.known_items import KnownItems
@@ -37,6 +38,7 @@ class MediaStage:
 
     Attributes:
         memory: what is held of media in this process.
+        documents: makes images of pages.
     """
 
     def __init__(self, settings: Settings, store: MediaStore, *, decoder: Decoder | None = None):
@@ -45,7 +47,8 @@ class MediaStage:
         self._decoder = decoder or ThreadDecoder(settings)
         self.memory = MediaMemory(settings)
         self._fetcher = Fetcher(settings, self.memory.encoded)
-        self._known = KnownItems()
+        self._known: KnownItems[MediaItem] = KnownItems()
+        self.documents = Documents(settings, self._fetcher, self.memory, self._decoder, self._keep_page, store.touch)
 
     @property
     def confinement(self) -> str:
@@ -260,6 +263,9 @@ class MediaStage:
             # The system takes milliseconds to have a large one's memory back.
             await inline.run(decoded.clear, sum(each.nbytes for each in (item, *sounds)))
             return replace(item, sound=sounds[0] if sounds else None)
+
+    async def _keep_page(self, job: DecodeJob, holder: str) -> MediaItem:
+        return await self._decode_and_store(job, holder, None)
 
     async def _put(self, piece: Decoded, holder: str) -> None:
         modality = piece.item.modality.value

@@ -18,7 +18,14 @@ class MediaSettings(BaseSettings):
     media_max_video_s: float = Field(3600.0, gt=0, description="Longest video.")
     media_max_frame_pixels: int = Field(602_112, gt=0, description="Video frames above this are scaled down to it.")
     media_max_audio_s: float = Field(3600.0, gt=0, description="Longest audio.")
-    media_decode_timeout_s: float = Field(60.0, gt=0, description="Longest decoding of one image, video or audio.")
+    media_max_pages: int = Field(100, gt=0, le=4096, description="Most pages of a PDF document.")
+    media_page_dpi: int = Field(
+        144, gt=0, le=1200, description="Pixels an inch of a page; fewer where the model sees fewer."
+    )
+    media_max_page_pixels: int = Field(4_000_000, gt=0, description="Larger pages are painted in fewer pixels an inch.")
+    media_decode_timeout_s: float = Field(
+        60.0, gt=0, description="Longest decoding of one image, video or audio, or of one page of a PDF."
+    )
     media_threads: int = Field(
         0, ge=0, description="Items decoded at once, beside one of the small ones; 0: one for each core."
     )

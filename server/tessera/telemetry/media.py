@@ -71,6 +71,7 @@ decoded_bytes = Counter("tessera_media_decoded_bytes", "Bytes that decoding made
 video_packets = Counter(
     "tessera_media_video_packets", "Packets of videos: decoded, or skipped as no wanted frame needs them.", ["outcome"]
 )
+pages = Counter("tessera_media_pages", "Pages of documents that were painted.")
 
 # The store.
 store_seconds = Histogram(

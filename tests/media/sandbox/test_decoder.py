@@ -6,15 +6,18 @@ import signal
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 from prometheus_client import REGISTRY
 
-from loadtests.fuzz.corpus import seeds
+from loadtests.fuzz.corpus import documents, seeds
+from loadtests.fuzz.pdf import pdf
 from tessera.errors import InvalidMedia, MediaDecodeFailed, MediaDecoderUnavailable, MediaDecodeTimeout, MediaTooLarge
-from tessera.media import DecodeJob, MediaSpec, Modality, SandboxDecoder, SandboxIncomplete, ThreadDecoder, unpack
+from tessera.media import PDF, DecodeJob, MediaSpec, Modality, SandboxDecoder, SandboxIncomplete, ThreadDecoder, unpack
+from tessera.media.decoding import Page
 from tessera.media.sandbox.processes import Processes
 from tessera.media.sniff import Kind, identify, sniff
 
@@ -70,6 +73,33 @@ async def test_what_comes_out_of_a_confined_process_is_what_comes_out_of_a_threa
             assert [d.item for d in there] == [d.item for d in here], one.kind
             assert [bytes(d.payload) for d in there] == [d.payload for d in here], one.kind
     await threads.aclose()
+
+
+@pytest.mark.parametrize("module", [OURS, NO_LANDLOCK])
+async def test_the_pages_of_a_document_come_out_of_a_confined_process_as_out_of_a_thread(settings, module):
+    threads = ThreadDecoder(settings)
+    async with opened(settings, module) as decoder:
+        for seed in documents():
+            whole = DecodeJob(Modality.IMAGE, PDF, seed.data, SPEC)
+            pixels = await decoder.page_pixels(whole)
+            assert pixels == await threads.page_pixels(whole)
+            assert len(pixels) == 2
+            for number, each in enumerate(pixels):
+                one = replace(whole, page=Page(number, each))
+                assert await decoder.measure(one) == await threads.measure(one) > 10 * each
+                [here], [there] = await threads.decode(one), await decoder.decode(one)
+                assert there.item == here.item
+                assert bytes(there.payload) == here.payload
+                assert here.item.shape[0] * here.item.shape[1] == each
+    await threads.aclose()
+
+
+async def test_a_document_is_refused_in_words_of_its_own(make_settings):
+    async with opened(make_settings(media_max_pages=1)) as decoder:
+        with pytest.raises(MediaTooLarge, match="2 pages; at most 1"):
+            await decoder.page_pixels(DecodeJob(Modality.IMAGE, PDF, pdf([b"", b""]), SPEC))
+        with pytest.raises(MediaDecodeFailed, match="damaged"):
+            await decoder.page_pixels(DecodeJob(Modality.IMAGE, PDF, b"%PDF-1.7", SPEC))
 
 
 async def test_every_format_is_read_where_no_file_can_be_opened(settings):

@@ -66,6 +66,7 @@ _TEXT_OF_DOCUMENT = {
     "properties": {"type": {"const": "text"}, "data": _STRING},
     "description": "Also `content` with texts, and texts in `base64`.",
 }
+_PDF = {**_SOURCE, "description": "A PDF, each of whose pages is an image."}
 _IMAGE = {
     "type": "object",
     "required": ["type", "source"],
@@ -74,7 +75,14 @@ _IMAGE = {
 _DOCUMENT = {
     "type": "object",
     "required": ["type", "source"],
-    "properties": {"type": {"const": "document"}, "source": _TEXT_OF_DOCUMENT},
+    "properties": {
+        "type": {"const": "document"},
+        "source": {"anyOf": [_TEXT_OF_DOCUMENT, _PDF]},
+        "title": {"type": ["string", "null"]},
+        "context": {"type": ["string", "null"]},
+        "detail": DETAIL,
+        MOST_TOKENS: TOKENS_OF_PART,
+    },
 }
 _PLAIN = _objects(tuple(kind for kind in BLOCKS if kind not in ("image", "document", "tool_result")))
 _RESULT = {
@@ -82,7 +90,9 @@ _RESULT = {
     "required": ["type"],
     "properties": {
         "type": {"const": "tool_result"},
-        "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"anyOf": [_IMAGE, _PLAIN]}}, _NULL]},
+        "content": {
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"anyOf": [_IMAGE, _DOCUMENT, _PLAIN]}}, _NULL]
+        },
     },
 }
 _BLOCKS = {

@@ -14,7 +14,7 @@ import orjson
 import structlog
 
 from tessera.errors import TesseraError
-from tessera.media.decoding import DecodeJob, Packed, decode, measure
+from tessera.media.decoding import DecodeJob, Packed, decode, measure, page_pixels
 from tessera.media.frames import CODEC_THREADS
 from tessera.media.item import Modality
 from tessera.media.limits import Deadline, max_item_bytes
@@ -87,6 +87,8 @@ class _Worker:
         try:
             if request.task is Task.MEASURE:
                 told["need_bytes"] = measure(job, self._settings, deadline)
+            elif request.task is Task.PAGES:
+                told["page_pixels"] = page_pixels(job, self._settings, deadline)
             else:
                 payloads = decode(job, self._settings, deadline)
                 told["payload_bytes"] = [sum(map(len, payload)) for payload in payloads]

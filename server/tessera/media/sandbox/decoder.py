@@ -80,7 +80,11 @@ class SandboxDecoder:
     async def measure(self, job: DecodeJob) -> int:
         """See ``Decoder``; a header that a library in C would read is read in a process."""
         in_python = job.kind.mime in _READ_IN_PYTHON
-        if job.modality is not Modality.IMAGE or (in_python and len(job.data) <= inline.INLINE_BYTES):
+        if (
+            job.modality is not Modality.IMAGE
+            or job.page is not None
+            or (in_python and len(job.data) <= inline.INLINE_BYTES)
+        ):
             return measure(job, self._settings, Deadline())
         if in_python:
             beginning = replace(job, data=job.data[: inline.INLINE_BYTES])
@@ -88,6 +92,11 @@ class SandboxDecoder:
                 return measure(beginning, self._settings, Deadline()) + len(job.data) - len(beginning.data)
         answer, _ = await self._do(Task.MEASURE, job, small=True)
         return answer.need_bytes
+
+    async def page_pixels(self, job: DecodeJob) -> list[int]:
+        """See ``Decoder``."""
+        answer, _ = await self._do(Task.PAGES, job, small=True)
+        return answer.page_pixels
 
     async def decode(self, job: DecodeJob, *, small: bool = False) -> list[Decoded]:
         """See ``Decoder``."""
@@ -102,7 +111,7 @@ class SandboxDecoder:
 
     async def _do(self, task: Task, job: DecodeJob, *, small: bool) -> tuple[Answer, list[Decoded]]:
         if await self._offenders.barred(job.data):
-            raise MediaDecodeFailed(f"The {job.modality} is not decoded: the decoder has crashed on it twice.")
+            raise MediaDecodeFailed(f"The {job.what} is not decoded: the decoder has crashed on it twice.")
         asked = time.monotonic()
         async with self._slots.take(small=small):
             child = await self._ready_child()
@@ -163,14 +172,17 @@ class SandboxDecoder:
     async def _ask(self, child: Child, task: Task, job: DecodeJob) -> tuple[Answer, list[Decoded]]:
         """Raises ValueError or OSError where the process died or says what no process of ours would."""
         timeout_s, channel = self._settings.media_decode_timeout_s, child.channel
-        request = Request(task, job.modality, job.kind, job.spec, job.with_audio, timeout_s, channel.most_bytes)
+        request = Request(
+            task, job.modality, job.kind, job.spec, job.with_audio, timeout_s, channel.most_bytes, job.page
+        )
         if len(job.data) <= channel.most_bytes:
             channel.send(request.encode(), job.data)
         else:
             with memory_file.closing(await inline.run(lambda: memory_file.create(job.data), len(job.data))) as file:
                 channel.send(request.encode(), files=[file])
         answer, payloads = Answer.decode(await channel.receive())
-        if answer.error is not None or task is Task.MEASURE:
+        if answer.error is not None or task is not Task.DECODE:
+            _check_pages(answer.page_pixels, self._settings)
             return answer, []
         if answer.payload_bytes and not payloads:
             payloads = await self._fetch(channel, answer.payload_bytes)
@@ -200,7 +212,12 @@ class SandboxDecoder:
         await self._offenders.note(job.data)
         if status == -signal.SIGXCPU:
             return timed_out(self._settings.media_decode_timeout_s)
-        return MediaDecodeFailed(f"The {job.modality} cannot be decoded: the decoder crashed on it.")
+        return MediaDecodeFailed(f"The {job.what} cannot be decoded: the decoder crashed on it.")
+
+
+def _check_pages(pixels: Sequence[int], settings: Settings) -> None:
+    if len(pixels) > settings.media_max_pages or max(pixels, default=0) > settings.media_max_page_pixels:
+        raise ValueError("no pages of a decoding process")
 
 
 def _name(status: int | None) -> str:

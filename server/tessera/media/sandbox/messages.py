@@ -25,7 +25,7 @@ from tessera.errors import (
     MediaTypeMismatch,
     TesseraError,
 )
-from tessera.media.decoding import DecodeJob
+from tessera.media.decoding import DecodeJob, Page
 from tessera.media.inline import INLINE_BYTES
 from tessera.media.item import MediaSpec, Modality
 from tessera.media.sniff import Kind
@@ -58,6 +58,7 @@ class Task(StrEnum):
     """What is asked for."""
 
     MEASURE = "measure"
+    PAGES = "pages"
     DECODE = "decode"
 
 
@@ -77,6 +78,7 @@ class Request:
     with_audio: bool
     timeout_s: float
     most_bytes: int
+    page: Page | None = None
 
     def encode(self) -> bytes:
         """As sent. Only the gateway is believed, which is why only its messages are pickled."""
@@ -91,7 +93,7 @@ class Request:
 
     def job(self, data: bytes) -> DecodeJob:
         """The task with its data."""
-        return DecodeJob(self.modality, self.kind, data, self.spec, self.with_audio)
+        return DecodeJob(self.modality, self.kind, data, self.spec, self.with_audio, self.page)
 
 
 # Requests for media of one kind are alike, and to pickle one takes longer than to send it.
@@ -119,6 +121,7 @@ class Answer:
     Attributes:
         payload_bytes: sizes of the payloads, which follow, or are to be asked for with files to put them into.
         need_bytes: memory that a decoding is going to need.
+        page_pixels: of a document, of each page.
         error: what was wrong with the media, as ``(class, message)``.
         undecodable: what a codec library gave up over, for the log.
         seconds: time that it took.
@@ -129,6 +132,7 @@ class Answer:
 
     payload_bytes: list[int] = field(default_factory=list)
     need_bytes: int = 0
+    page_pixels: list[int] = field(default_factory=list)
     error: tuple[str, str] | None = None
     undecodable: dict[str, str] | None = None
     seconds: float = 0.0
@@ -175,6 +179,7 @@ class Answer:
         return cls(
             payload_bytes=sizes,
             need_bytes=_whole(sent["need_bytes"]),
+            page_pixels=[_whole(pixels) for pixels in sent["page_pixels"]],
             error=None if sent["error"] is None else (str(sent["error"][0]), str(sent["error"][1])),
             undecodable=None if undecodable is None else _bounded(undecodable),
             seconds=max(float(sent["seconds"]), 0.0),

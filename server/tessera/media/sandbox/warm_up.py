@@ -13,12 +13,24 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from tessera.media.decoding import DecodeJob, decode
+from tessera.media.decoding import DecodeJob, Page, decode, page_pixels
 from tessera.media.item import MediaSpec, Modality
 from tessera.media.limits import Deadline
-from tessera.media.sniff import sniff
+from tessera.media.sniff import PDF, sniff
 from tessera.settings import Settings
 
+# One page, and letters in no font of its own.
+_DOCUMENT = b"""%PDF-1.4
+1 0 obj <</Type/Catalog/Pages 2 0 R>> endobj
+2 0 obj <</Type/Pages/Kids[3 0 R]/Count 1>> endobj
+3 0 obj <</Type/Page/Parent 2 0 R/MediaBox[0 0 8 8]/Contents 4 0 R/Resources<</Font<</F 5 0 R>>>>>> endobj
+4 0 obj <</Length 27>> stream
+BT /F 8 Tf 1 1 Td (a) Tj ET
+endstream endobj
+5 0 obj <</Type/Font/Subtype/Type1/BaseFont/Helvetica>> endobj
+trailer <</Root 1 0 R>>
+%%EOF
+"""
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "ICO")
 # A quarter of a second, at a rate that has to be converted.
 _SOUND = np.zeros(2000, np.float32)
@@ -48,6 +60,9 @@ def warm_up() -> None:
         soundfile.write(file, _SOUND, _SOUND_RATE_HZ, format=name, subtype=subtype)
         _decode(Modality.AUDIO, file.getvalue(), settings)
     _decode(Modality.VIDEO, _clip(), settings)
+    page = DecodeJob(Modality.IMAGE, PDF, _DOCUMENT, MediaSpec(), page=Page(0, 1))
+    page_pixels(page, settings, Deadline())
+    decode(page, settings, Deadline())
 
 
 def _decode(modality: Modality, data: bytes, settings: Settings) -> None:
