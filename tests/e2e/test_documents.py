@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from typing import Any
 
 import anthropic
 import openai
 import pytest
+from PIL import Image
 
 from loadtests.fuzz.pdf import pdf, square, words
 from models.nano.example import words as said
@@ -23,9 +25,21 @@ COLOURS = {"red": (1, 0, 0), "blue": (0, 0, 1)}
 BOX = (0, 0, 112, 112)
 
 
+STORY = "Tell me a story of a boat."
+TEXT = data_url("text/plain", STORY.encode())
+
+
 def book(*colours: str) -> bytes:
     """A page for each colour, with a square of it."""
     return pdf([square(*COLOURS[colour], side=72) for colour in colours], box=BOX)
+
+
+def square_of(colour: str) -> bytes:
+    pixels = Image.new("RGB", (224, 224), "white")
+    pixels.paste(colour, (40, 40, 184, 184))
+    buffer = io.BytesIO()
+    pixels.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def question(ordinal: str) -> str:
@@ -78,6 +92,28 @@ def test_a_document_of_anthropics(claude: anthropic.Anthropic) -> None:
         [block] = answer.content
         assert block.type == "text"
         assert colour in said(block.text)
+
+
+@pytest.mark.parametrize("colours", [("red", "blue"), ("blue", "red")])
+def test_images_of_markdown_keep_their_order(client: openai.OpenAI, colours: tuple[str, str]) -> None:
+    first, second = (data_url("image/png", square_of(colour)) for colour in colours)
+    text = f"The first image: ![one]({first}) The second image: ![two]({second})"
+    url = data_url("text/markdown", text.encode())
+    part = {"type": "file", "file": {"filename": "a.md", "file_data": url}}
+    for ordinal, colour in zip(ORDINALS, colours, strict=True):
+        told = answered(client, part, text_part(question(ordinal)))
+        assert [word for word in told if word in COLOURS] == [colour]
+
+
+def test_a_text_is_what_it_says(client: openai.OpenAI) -> None:
+    as_file: Any = user({"type": "file", "file": {"filename": "a.txt", "file_data": TEXT}})
+    as_text: Any = user(text_part(STORY))
+    asked: dict[str, Any] = {"model": MODEL, "temperature": 0, "max_tokens": 16}
+    told, same = (client.chat.completions.create(messages=each, **asked) for each in (as_file, as_text))
+    assert told.choices[0].message.content == same.choices[0].message.content
+    assert told.usage is not None
+    assert same.usage is not None
+    assert told.usage.prompt_tokens == same.usage.prompt_tokens
 
 
 def test_usage_counts_the_pages_as_was_planned(client: openai.OpenAI, stack: RunningStack) -> None:

@@ -11,7 +11,7 @@ import pytest
 from loadtests.fuzz.pdf import pdf, square
 from tessera.local.samples import audio, image
 from tessera.media import RedisMediaStore, digest_of, unpack
-from tests.gateway.files import create
+from tests.gateway.files import create, post_form, usual
 from tests.gateway.prompts import announce
 from tests.gateway.scripted import chat, sent
 from tests.gateway.test_messages import MESSAGES, asking, error_of, passed
@@ -263,3 +263,99 @@ async def test_documents_of_responses_in_the_background(gateway, worker, seen):
     lease = await worker.take()
     assert await seen.of(sent(lease)["input"][0]["content"]) == ["red", "green", "blue"]
     await answer(worker, lease)
+
+
+PNG = url_of(image(), "image/png")
+BADGE = "![a badge](./badge.svg)"
+MARKDOWN = (
+    f"# Title\r\n\r\nFirst ![a square]({PNG}) second `![no]({PNG})`\r\n\r\n> ![b][b]\r\n\r\n{BADGE}\n\n[b]: {PNG}\n"
+)
+TOLD = [
+    "# Title\n\nFirst ",
+    "picture",
+    f" second `![no]({PNG})`\n\n> ",
+    "picture",
+    f"\n\n{BADGE}\n\n[b]: \n",
+]
+
+
+@pytest.mark.parametrize("name", ["mime", "filename", "id"])
+async def test_markdown_is_its_text_and_its_images_in_their_order(gateway, worker, seen, name):
+    data = MARKDOWN.encode()
+    file = {
+        "mime": {"file_data": url_of(data, "text/markdown")},
+        "filename": {"file_data": encoded(data), "filename": "README.md"},
+        "id": {"file_id": (await post_form(gateway, usual(data, filename="a.MD"))).json["id"]},
+    }[name]
+    content = await queued(gateway, worker, "Before", {"type": "file", "file": file}, PICTURE, "After")
+    assert await seen.of(content) == ["Before", *TOLD, "picture", "After"]
+
+
+async def test_other_texts_stay_as_they_are(gateway, worker):
+    text = MARKDOWN.replace("\r\n", "\n")
+    for kind in ("text/plain", "text/csv", "application/octet-stream"):
+        part = {"type": "file", "file": {"file_data": url_of(text.encode(), kind), "filename": "a.txt"}}
+        [content] = await queued(gateway, worker, part)
+        assert content == {"type": "text", "text": text}
+    part = {"type": "file", "file": {"file_data": url_of(b"\xef\xbb\xbfA,B\n1,2"), "filename": "a.csv"}}
+    assert await queued(gateway, worker, part) == [{"type": "text", "text": "A,B\n1,2"}]
+
+
+async def test_markdown_by_its_address_and_its_images_by_theirs(gateway, worker, media_server, seen):
+    picture = media_server.serve("/a.png", image())
+    text = f"One ![a]({picture}) two"
+    part = {"type": "input_file", "file_url": media_server.serve("/a.md", text.encode())}
+    _, body = await responded(gateway, worker, input=[{"role": "user", "content": [part]}])
+    content = body["input"][0]["content"]
+    assert [part["type"] for part in content] == ["input_text", "input_image", "input_text"]
+    assert await seen.of(content) == ["One ", "picture", " two"]
+
+
+@pytest.mark.parametrize("kind", ["text", "base64", "url", "file"])
+async def test_markdown_of_anthropics(gateway, worker, media_server, seen, kind):
+    data = MARKDOWN.encode()
+    source = {
+        "text": {"media_type": "text/markdown", "data": MARKDOWN},
+        "base64": {"media_type": "text/markdown", "data": encoded(data)},
+        "url": {"url": media_server.serve("/a.md", data)},
+        "file": {"file_id": (await post_form(gateway, usual(data, filename="a.md"))).json["id"]},
+    }[kind]
+    block = {"type": "document", "source": {"type": kind, **source}, "title": "Title"}
+    content = (await passed(gateway, worker, asking(worker, block)))["messages"][0]["content"]
+    assert await seen.of(content) == [f"Title\n\n{TOLD[0]}", *TOLD[1:]]
+
+
+async def test_a_model_without_eyes_reads_texts(gateway, worker):
+    await of_model(gateway, worker, NANO.to_json(), limits={})
+    part = {"type": "file", "file": {"file_data": encoded(b"A story."), "filename": "a.md"}}
+    assert await queued(gateway, worker, part, "What?") == [{"type": "text", "text": "A story."}, "What?"]
+    part = {"type": "file", "file": {"file_data": encoded(MARKDOWN.encode()), "filename": "a.md"}}
+    assert (await refused(gateway, worker, "x", part))["code"] == "unsupported_modality"
+
+
+async def test_what_is_wrong_with_an_image_in_markdown_is_named(gateway, worker, start_gateway, settings):
+    def part(text):
+        return {"type": "file", "file": {"file_data": encoded(text.encode()), "filename": "a.md"}}
+
+    for url, code in (
+        ("data:image/svg+xml;base64,PHN2Zz48L3N2Zz4=", "media_type_mismatch"),
+        ("data:image/png;base64,AAAA", "media_type_mismatch"),
+        ("data:image/png,AAAA", "invalid_media"),
+        ("http://169.254.169.254/a.png", "media_fetch_blocked"),
+    ):
+        strict = await start_gateway(settings.model_copy(update={"media_allow_private_networks": False}))
+        error = await refused(strict, worker, "x", part(f"![a]({PNG}) ![b]({url})"))
+        assert (error["code"], error["param"]) == (code, PATH)
+        assert error["message"].startswith("Image 2 of the document: ")
+    error = await refused(gateway, worker, "x", part(f"![a]({PNG}) " * 7))
+    assert (error["code"], error["param"]) == ("too_many_media_parts", PATH)
+    small = await start_gateway(settings.model_copy(update={"media_max_text_bytes": 10}))
+    assert (await refused(small, worker, "x", part("A long story.")))["code"] == "media_too_large"
+
+
+async def test_an_estimate_counts_the_text_and_the_images_of_markdown(gateway, worker):
+    part = {"type": "file", "file": {"file_data": encoded(MARKDOWN.encode()), "filename": "a.md"}}
+    found = (await gateway.post(chat(worker.card.model, part), "/v1/estimate")).json
+    assert found["exact"]
+    assert [part["path"] for part in found["parts"]] == ["messages[0].content[0]"] * 2
+    assert found["text"]["tokens"] > 20

@@ -23,7 +23,7 @@ from tessera.errors import (
 from tessera.gateway.body import Document, Endpoint, Path, written
 from tessera.gateway.conversation import conversations_of
 from tessera.gateway.media_options import MediaOptions, tell
-from tessera.gateway.media_part import SUBTITLES, FilePart, MediaPart, counted, naming, read_part
+from tessera.gateway.media_part import SUBTITLES, FilePart, MediaPart, counted, naming, of_image, read_part
 from tessera.gateway.part import FILES, MEDIA, TEXT, check_text, kind_of
 from tessera.gateway.visual_budget import BUDGET, MOST_TOKENS, PartLimit, VisualLimits
 from tessera.media import MediaItem, MediaStage, Modality, Reduction
@@ -137,7 +137,7 @@ async def _prepare(
     holder: str,
     arrived: Arrived | None,
 ) -> MediaItem:
-    with naming(p.path):
+    with naming(p.path), of_image(p.nth):
         with_audio = options.sound_of_videos and p.modality is Modality.VIDEO
         if p.item is None:
             spec = options.spec

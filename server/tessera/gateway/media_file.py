@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from tessera.errors import FileMissing, FilesNotConfigured, MediaTooLarge, MediaTypeMismatch, TooManyParts
+from tessera.errors import FileMissing, FilesNotConfigured, MediaTooLarge, TooManyParts
 from tessera.files import File, Files
-from tessera.gateway.media_part import DocumentPart, FilePart, MediaPart, counted
+from tessera.gateway.media_part import DocumentPart, FilePart, MediaPart, counted, is_markdown
 from tessera.media import PDF, MediaSource, Modality, sniff
 from tessera.queue import ModelCard
 
@@ -25,7 +25,7 @@ async def find_files(
 
     Raises:
         TooManyParts: more files than the model takes parts.
-        FilesNotConfigured, FileMissing, MediaTypeMismatch: naming the part.
+        FilesNotConfigured, FileMissing: naming the part.
         QueueUnavailable
     """
     wanted = [p for p in parts if isinstance(p, FilePart)]
@@ -56,19 +56,18 @@ def _counted(p: FilePart, found: dict[str, File], files: Files | None) -> MediaP
 def _of_file(p: FilePart, found: dict[str, File], files: Files | None) -> MediaPart | DocumentPart:
     wishes = (p.detail, p.most_tokens, p.refer, p.subtitles)
     if isinstance(p.file, MediaSource):
-        if p.modality is None and (p.document or p.file.remote or sniff(p.file.head()) == PDF):
-            return DocumentPart(p.at, p.file, *wishes, p.about, p.document)
-        return MediaPart(p.at, p.modality or _modality_of(p, p.file), p.file, *wishes)
+        # Of what is to be fetched, nothing is known yet.
+        kind = None if p.modality or p.document or p.file.remote else sniff(p.file.head())
+        if p.modality is None and kind in (None, PDF):
+            return DocumentPart(p.at, p.file, *wishes, p.about, p.document, p.markdown)
+        return MediaPart(p.at, p.modality or (kind.modality if kind else Modality.IMAGE), p.file, *wishes)
     file = found.get(p.file)
     if file is None or files is None:
         raise FileMissing("There is no file of this `file_id`, or no longer.", param=p.path)
     source = MediaSource.from_store(bytes.fromhex(file.sha256), file.nbytes, partial(_read, files, file))
-    if p.modality is None and (p.document or file.mime == PDF.mime):
-        return DocumentPart(p.at, source, *wishes, p.about, p.document)
-    modality = p.modality or (Modality(file.modality) if file.modality else None)
-    if modality is None:
-        raise _of_no_format(p)
-    return MediaPart(p.at, modality, source, *wishes)
+    if p.modality is None and (p.document or file.mime in ("", PDF.mime)):
+        return DocumentPart(p.at, source, *wishes, p.about, p.document, p.markdown or is_markdown(file.filename))
+    return MediaPart(p.at, p.modality or Modality(file.modality), source, *wishes)
 
 
 async def _read(files: Files, file: File, max_bytes: int) -> bytes:
@@ -76,16 +75,3 @@ async def _read(files: Files, file: File, max_bytes: int) -> bytes:
     if file.nbytes > max_bytes:
         raise MediaTooLarge(f"The file has {file.nbytes} bytes; at most {max_bytes} are allowed for media.")
     return b"".join([piece async for piece in files.read(file)])
-
-
-def _modality_of(p: FilePart, source: MediaSource) -> Modality:
-    kind = sniff(source.head())
-    if kind is None:
-        raise _of_no_format(p)
-    return kind.modality
-
-
-def _of_no_format(p: FilePart) -> MediaTypeMismatch:
-    return MediaTypeMismatch(
-        "The file is no PDF, and in no image, video or audio format that this server reads.", param=p.path
-    )

@@ -16,6 +16,9 @@ from tessera.telemetry import media as metrics
 # Of a video: a file of them, as text.
 SUBTITLES = "subtitles"
 
+_MARKDOWN = (".md", ".markdown", ".mdown", ".mdx")
+_MOST_LOOKED_AT = 8192
+
 Refer = Callable[["MediaPart", MediaItem], Any]
 
 
@@ -38,6 +41,7 @@ class MediaPart:
         subtitles: of a video, as the client sends them (see ``video_parts``).
         item: what it is, where it was prepared already.
         named: where its client knows it, if that is elsewhere.
+        nth: of the images in a text.
     """
 
     at: Path
@@ -49,6 +53,7 @@ class MediaPart:
     subtitles: Any = None
     item: MediaItem | None = None
     named: str | None = None
+    nth: int | None = None
 
     @property
     def path(self) -> str:
@@ -71,6 +76,7 @@ class DocumentPart:
     Attributes:
         about: texts that stand in front of it.
         only: it is a document, and no other medium will do.
+        markdown: if it is a text, it is Markdown.
     """
 
     at: Path
@@ -81,6 +87,7 @@ class DocumentPart:
     subtitles: Any = None
     about: tuple[str, ...] = ()
     only: bool = False
+    markdown: bool = False
 
     @property
     def path(self) -> str:
@@ -97,6 +104,7 @@ class FilePart:
         file: the id of a file, or what it is.
         about: of a document, texts that stand in front of it.
         document: it has to be one.
+        markdown: it is said to be Markdown.
     """
 
     at: Path
@@ -108,6 +116,7 @@ class FilePart:
     subtitles: Any = None
     about: tuple[str, ...] = ()
     document: bool = False
+    markdown: bool = False
 
     @property
     def path(self) -> str:
@@ -159,6 +168,17 @@ def naming(path: str) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def of_image(nth: int | None) -> Iterator[None]:
+    """Have errors tell which image of a text they are about; None: of no text."""
+    try:
+        yield
+    except InvalidRequest as error:
+        if nth is not None:
+            error.message = f"Image {nth} of the document: {error.message}"
+        raise
+
+
 def _file_part(document: Document, at: Path, kind: str, part: dict[str, Any]) -> MediaPart | FilePart:
     modality, detail = FILES[kind], part.get("detail")
     holder = part.get("file") if kind == "file" else part
@@ -180,7 +200,15 @@ def _file_part(document: Document, at: Path, kind: str, part: dict[str, Any]) ->
         return MediaPart(at, modality, _by_url(document, name, value), detail)
     text = _string(document, kind, holder, name)
     source = MediaSource.from_url(text) if name == "file_url" else MediaSource.from_file_data(text)
-    return FilePart(at, modality, source, detail)
+    called = holder.get("filename")
+    markdown = is_markdown(document.string(called) if isinstance(called, str) else "", text)
+    return FilePart(at, modality, source, detail, markdown=markdown)
+
+
+def is_markdown(name: str, url: str = "") -> bool:
+    """Whether a file's name, or the URL where it is, says that it is Markdown."""
+    start, path = url[:_MOST_LOOKED_AT].lower(), url.partition("?")[0] if len(url) <= _MOST_LOOKED_AT else ""
+    return start.startswith("data:text/markdown") or any(each.lower().endswith(_MARKDOWN) for each in (name, path))
 
 
 def _by_url(document: Document, name: str, value: Any) -> MediaSource:

@@ -12,7 +12,7 @@ from typing import Any
 from tessera.errors import InvalidRequest, MissingField, UnsupportedPart
 from tessera.gateway.body import Document, Path, written
 from tessera.gateway.kind import shown
-from tessera.gateway.media_part import FilePart, MediaPart, naming
+from tessera.gateway.media_part import FilePart, MediaPart, is_markdown, naming
 from tessera.gateway.visual_budget import MOST_TOKENS
 from tessera.media import MediaItem, MediaSource, Modality
 from tessera.prompt import MediaAt, PromptCounter, Translated, chat_of_messages
@@ -21,7 +21,7 @@ ROLES = ("user", "assistant", "system")
 # Passed through.
 _OTHERS = ("text", "tool_use", "thinking", "redacted_thinking", "tool_reference", "tool_addition", "tool_removal")
 BLOCKS = ("text", "image", "document", "tool_use", "tool_result", "thinking", "redacted_thinking")
-_TEXT_TYPE = "text/"
+_TEXT_TYPE, _MARKDOWN = "text/", "text/markdown"
 
 
 def read_messages(document: Document) -> list[MediaPart | FilePart]:
@@ -107,17 +107,22 @@ def _image(document: Document, at: Path, source: dict[str, Any]) -> MediaPart | 
 def _document(document: Document, at: Path, block: dict[str, Any]) -> FilePart | None:
     source = _source(block)
     kind, string = source.get("type"), partial(_string, document, source)
+    title, url = block.get("title"), source.get("url")
+    called = is_markdown(title if isinstance(title, str) else "", url if isinstance(url, str) else "")
+    markdown = called or source.get("media_type") == _MARKDOWN
     if kind == "url":
         file: str | MediaSource = MediaSource.from_url(string("url"))
     elif kind == "file":
         file = string("file_id")
-    elif kind == "base64" and not str(source.get("media_type", "")).startswith(_TEXT_TYPE):
+    elif kind == "base64" and (markdown or not str(source.get("media_type", "")).startswith(_TEXT_TYPE)):
         file = MediaSource.from_file_data(string("data"))
+    elif kind == "text" and markdown:
+        file = MediaSource.from_text(string("data"))
     else:
         document.set(at, {"type": "text", "text": _text_of(document, block)})
         return None
     about, wishes = _about(document, block), (block.get("detail"), block.get(MOST_TOKENS))
-    return FilePart(at, None, file, *wishes, refer=as_block, about=about, document=True)
+    return FilePart(at, None, file, *wishes, refer=as_block, about=about, document=True, markdown=markdown)
 
 
 def _about(document: Document, block: dict[str, Any]) -> tuple[str, ...]:

@@ -29,7 +29,10 @@ def _part(own: str, value: dict[str, Any], kinds: Collection[str], *, typed: boo
 
 
 _FILE_ID = {**_STRING, "description": "The id of a file that was uploaded before."}
-_FILE_DATA = {**_STRING, "description": "The file in base64, or as a data URL; each page of a PDF is an image."}
+_FILE_DATA = {
+    **_STRING,
+    "description": "A medium, a PDF or a text, in base64 or as a data URL; each page of a PDF is an image.",
+}
 _FILE_URL = {**_STRING, "description": "The file by an http(s) URL, or as a data URL."}
 _NULL = {"type": "null"}
 DETAIL = {"enum": [*DETAILS, None]}

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from tessera.media.decoding import DecodeJob, decode, measure, page_pixels
+from tessera.media.decoding import DecodeJob, decode, find_links, measure, page_pixels
 from tessera.media.inline import INLINE_BYTES
 from tessera.media.item import MediaItem, Modality, describe
 from tessera.media.lanes import Lanes
 from tessera.media.limits import Deadline
+from tessera.media.markdown import Link
 from tessera.settings import MIB, Settings
 from tessera.telemetry import media as metrics
 
@@ -61,6 +62,10 @@ class Decoder(Protocol):
         """Of a document, how many pixels each page is going to have."""
         ...
 
+    async def links(self, job: DecodeJob) -> list[Link]:
+        """Of a Markdown text, its images."""
+        ...
+
     async def decode(self, job: DecodeJob, *, small: bool = False) -> list[Decoded]:
         """The item first; with ``with_audio`` the audio track second, if there is one.
 
@@ -103,6 +108,10 @@ class ThreadDecoder:
     async def page_pixels(self, job: DecodeJob) -> list[int]:
         """See ``Decoder``."""
         return await self._run(lambda deadline: page_pixels(job, self._settings, deadline), small=True)
+
+    async def links(self, job: DecodeJob) -> list[Link]:
+        """See ``Decoder``."""
+        return await self._run(lambda _: find_links(job), small=False)
 
     async def decode(self, job: DecodeJob, *, small: bool = False) -> list[Decoded]:
         """See ``Decoder``."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from tessera.media import audio, frame_list, image, pdf, video
 from tessera.media.item import MediaSpec, Modality, head, lay_out
-from tessera.media.limits import Deadline, max_item_bytes
+from tessera.media.limits import Deadline, max_item_bytes, media_errors
+from tessera.media.markdown import Link, links
 from tessera.media.pixels import Pixels
-from tessera.media.sniff import Kind
+from tessera.media.sniff import MARKDOWN, Kind
 from tessera.settings import Settings
 
 # Bytes held for one pixel of an image in decode: Pillow's 4, 3 of what it is made from or into, and 3 in the file by
@@ -65,6 +66,8 @@ class DecodeJob:
     @property
     def what(self) -> str:
         """As messages name it."""
+        if self.kind == MARKDOWN:
+            return "text"
         return self.modality.value if self.page is None else "page"
 
 
@@ -99,6 +102,12 @@ def page_pixels(job: DecodeJob, settings: Settings, deadline: Deadline) -> list[
         MediaTooLarge: too many pages.
     """
     return [math.prod(size) for size in pdf.sizes(job.data, settings, deadline, job.spec.image_resize)]
+
+
+def find_links(job: DecodeJob) -> list[Link]:
+    """Of a Markdown text, its images. Raises ``MediaTooLarge``: too many."""
+    with media_errors("text"):
+        return links(job.data.decode())
 
 
 def decode(job: DecodeJob, settings: Settings, deadline: Deadline) -> list[Packed]:

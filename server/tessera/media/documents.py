@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from tessera.errors import TesseraError
+from tessera.errors import MediaTooLarge, TesseraError
 from tessera.media import inline
 from tessera.media.decoder import Decoder
 from tessera.media.decoding import DecodeJob, Page
 from tessera.media.fetch import Fetcher
 from tessera.media.item import MediaItem, MediaSpec, Modality
 from tessera.media.known_items import KnownItems
+from tessera.media.markdown import Link
 from tessera.media.memory import MediaMemory
 from tessera.media.pdf import naming_page
-from tessera.media.sniff import PDF, Kind, sniff
+from tessera.media.sniff import MARKDOWN, PDF, Kind, sniff
 from tessera.media.source import MediaSource
 from tessera.settings import Settings
 from tessera.telemetry import media as metrics
@@ -26,6 +28,9 @@ Keep = Callable[[DecodeJob, str], Awaitable[MediaItem]]
 Touch = Callable[[str, str], Awaitable[bool]]
 
 _MOST_KNOWN = 256
+# No text has them.
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_LOOKED_AT = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,22 @@ class OpenedFile:
         """Whether it has pages."""
         return self.kind == PDF
 
+    def text(self, most_bytes: int) -> str | None:
+        """The text that it is, in UTF-8, with line feeds at the ends of its lines; None: it is none.
+
+        Raises:
+            MediaTooLarge: more than so many bytes.
+        """
+        if self.kind is not None or not self.data or _CONTROL.search(self.data, 0, _LOOKED_AT):
+            return None
+        try:
+            text = self.data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            return None
+        if len(self.data) > most_bytes:
+            raise MediaTooLarge(f"The text has {len(self.data)} bytes; at most {most_bytes} are allowed.")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
+
 
 class Documents:
     """Makes images of pages.
@@ -55,12 +76,16 @@ class Documents:
         decoder: what paints them.
         keep: what becomes of each.
         touch: whether one that is known is still there.
+
+    Attributes:
+        most_text_bytes: of a text that comes as a file.
     """
 
     def __init__(
         self, settings: Settings, fetcher: Fetcher, memory: MediaMemory, decoder: Decoder, keep: Keep, touch: Touch
     ):
         self._max_bytes = settings.media_max_bytes
+        self.most_text_bytes = settings.media_max_text_bytes
         self._fetcher = fetcher
         self._memory = memory
         self._decoder = decoder
@@ -120,6 +145,15 @@ class Documents:
         metrics.pages.inc(len(items))
         self._known.keep(key, items)
         return items
+
+    async def links(self, text: str) -> list[Link]:
+        """The images of a Markdown text (see ``markdown``).
+
+        Raises:
+            MediaTooLarge: too many.
+            MediaDecodeTimeout: it takes longer to find them than the server allows.
+        """
+        return await self._decoder.links(DecodeJob(Modality.IMAGE, MARKDOWN, text.encode(), MediaSpec()))
 
     async def _recall(
         self, key: tuple[object, ...], holder: str, counted: Callable[[int], None]

@@ -34,6 +34,9 @@ _QUICKTIME = Kind(_VIDEO, "video/quicktime", "mov")
 PDF = Kind(_IMAGE, "application/pdf")
 """A document: no image part holds it, but each of its pages is an image."""
 
+MARKDOWN = Kind(_IMAGE, "text/markdown")
+"""A text, whose images are looked for: bytes do not tell it from other texts."""
+
 _MAGIC: tuple[tuple[bytes, Kind], ...] = (
     (b"\x89PNG\r\n\x1a\n", Kind(_IMAGE, "image/png")),
     (b"\xff\xd8\xff", Kind(_IMAGE, "image/jpeg")),

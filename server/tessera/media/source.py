@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
-from tessera.errors import InvalidMedia
+from tessera.errors import InvalidMedia, MediaTooLarge
 from tessera.media import base64_text
 from tessera.media.buckets import SCHEMES
 from tessera.media.sniff import SNIFF_BYTES
@@ -103,6 +103,18 @@ class MediaSource:
             read: gives them, up to a limit, or raises ``MediaTooLarge``.
         """
         return cls("", remote=False, stored=Stored(sha256, nbytes, read))
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """A source from a text."""
+        data = text.encode("utf-8", "replace")
+
+        async def read(max_bytes: int) -> bytes:
+            if len(data) > max_bytes:
+                raise MediaTooLarge(f"The text has {len(data)} bytes; at most {max_bytes} are allowed.")
+            return data
+
+        return cls.from_store(hashlib.sha256(data).digest(), len(data), read)
 
     @classmethod
     def _from_data_url(cls, url: str) -> Self:

@@ -18,6 +18,7 @@ class MediaSettings(BaseSettings):
     media_max_video_s: float = Field(3600.0, gt=0, description="Longest video.")
     media_max_frame_pixels: int = Field(602_112, gt=0, description="Video frames above this are scaled down to it.")
     media_max_audio_s: float = Field(3600.0, gt=0, description="Longest audio.")
+    media_max_text_bytes: int = Field(4 * MIB, gt=0, description="Largest text that comes as a file.")
     media_max_pages: int = Field(100, gt=0, le=4096, description="Most pages of a PDF document.")
     media_page_dpi: int = Field(
         144, gt=0, le=1200, description="Pixels an inch of a page; fewer where the model sees fewer."

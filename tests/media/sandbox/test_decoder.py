@@ -18,8 +18,9 @@ from loadtests.fuzz.pdf import pdf
 from tessera.errors import InvalidMedia, MediaDecodeFailed, MediaDecoderUnavailable, MediaDecodeTimeout, MediaTooLarge
 from tessera.media import PDF, DecodeJob, MediaSpec, Modality, SandboxDecoder, SandboxIncomplete, ThreadDecoder, unpack
 from tessera.media.decoding import Page
+from tessera.media.markdown import links
 from tessera.media.sandbox.processes import Processes
-from tessera.media.sniff import Kind, identify, sniff
+from tessera.media.sniff import MARKDOWN, Kind, identify, sniff
 
 ROOT = Path(__file__).parents[3]
 SPEC = MediaSpec(video_max_frames=8)
@@ -100,6 +101,29 @@ async def test_a_document_is_refused_in_words_of_its_own(make_settings):
             await decoder.page_pixels(DecodeJob(Modality.IMAGE, PDF, pdf([b"", b""]), SPEC))
         with pytest.raises(MediaDecodeFailed, match="damaged"):
             await decoder.page_pixels(DecodeJob(Modality.IMAGE, PDF, b"%PDF-1.7", SPEC))
+
+
+async def test_what_is_large_comes_and_goes_where_no_file_can_be_opened(settings, samples):
+    data = samples.image("PNG", width=700, height=500) + bytes(300_000)
+    async with opened(settings, NO_LANDLOCK) as decoder:
+        [there] = await decoder.decode(job(Modality.IMAGE, data))
+        assert there.item.shape == (500, 700, 3)
+
+
+@pytest.mark.parametrize("module", [OURS, NO_LANDLOCK])
+async def test_the_images_of_a_text_are_found_in_a_confined_process(settings, module):
+    text = f"é ![a](http://x/a) and ![b](data:image/png;base64,{'A' * 500_000})\n" + "words\n" * 1000
+    one = DecodeJob(Modality.IMAGE, MARKDOWN, text.encode(), SPEC)
+    async with opened(settings, module) as decoder:
+        assert await decoder.links(one) == links(text)
+        with pytest.raises(MediaTooLarge, match="images"):
+            await decoder.links(replace(one, data=b"![a](http://x/) " * 200))
+
+
+async def test_a_text_that_takes_for_ever_is_ended(make_settings):
+    async with opened(make_settings(media_decode_timeout_s=0.5)) as decoder:
+        with pytest.raises(MediaDecodeTimeout):
+            await decoder.links(DecodeJob(Modality.IMAGE, MARKDOWN, b"![" * 1_000_000, SPEC))
 
 
 async def test_every_format_is_read_where_no_file_can_be_opened(settings):

@@ -66,7 +66,7 @@ _TEXT_OF_DOCUMENT = {
     "properties": {"type": {"const": "text"}, "data": _STRING},
     "description": "Also `content` with texts, and texts in `base64`.",
 }
-_PDF = {**_SOURCE, "description": "A PDF, each of whose pages is an image."}
+_PDF = {**_SOURCE, "description": "A PDF, each of whose pages is an image, or a text."}
 _IMAGE = {
     "type": "object",
     "required": ["type", "source"],

@@ -14,7 +14,7 @@ import orjson
 import structlog
 
 from tessera.errors import TesseraError
-from tessera.media.decoding import DecodeJob, Packed, decode, measure, page_pixels
+from tessera.media.decoding import DecodeJob, Packed, decode, find_links, measure, page_pixels
 from tessera.media.frames import CODEC_THREADS
 from tessera.media.item import Modality
 from tessera.media.limits import Deadline, max_item_bytes
@@ -89,6 +89,8 @@ class _Worker:
                 told["need_bytes"] = measure(job, self._settings, deadline)
             elif request.task is Task.PAGES:
                 told["page_pixels"] = page_pixels(job, self._settings, deadline)
+            elif request.task is Task.LINKS:
+                told["links"] = find_links(job)
             else:
                 payloads = decode(job, self._settings, deadline)
                 told["payload_bytes"] = [sum(map(len, payload)) for payload in payloads]

@@ -17,6 +17,7 @@ from tessera.media.decoder import Decoded, SandboxIncomplete, thread_count
 from tessera.media.decoding import DecodeJob, measure
 from tessera.media.item import Modality
 from tessera.media.limits import Deadline, timed_out
+from tessera.media.markdown import MOST_IMAGES, Link
 from tessera.media.sandbox import memory_file
 from tessera.media.sandbox.child import cpu_seconds
 from tessera.media.sandbox.inspection import inspect
@@ -97,6 +98,11 @@ class SandboxDecoder:
         """See ``Decoder``."""
         answer, _ = await self._do(Task.PAGES, job, small=True)
         return answer.page_pixels
+
+    async def links(self, job: DecodeJob) -> list[Link]:
+        """See ``Decoder``."""
+        answer, _ = await self._do(Task.LINKS, job, small=False)
+        return answer.links
 
     async def decode(self, job: DecodeJob, *, small: bool = False) -> list[Decoded]:
         """See ``Decoder``."""
@@ -182,7 +188,7 @@ class SandboxDecoder:
                 channel.send(request.encode(), files=[file])
         answer, payloads = Answer.decode(await channel.receive())
         if answer.error is not None or task is not Task.DECODE:
-            _check_pages(answer.page_pixels, self._settings)
+            _check(answer, self._settings)
             return answer, []
         if answer.payload_bytes and not payloads:
             payloads = await self._fetch(channel, answer.payload_bytes)
@@ -215,9 +221,17 @@ class SandboxDecoder:
         return MediaDecodeFailed(f"The {job.what} cannot be decoded: the decoder crashed on it.")
 
 
-def _check_pages(pixels: Sequence[int], settings: Settings) -> None:
+def _check(answer: Answer, settings: Settings) -> None:
+    """Raises ValueError where an answer says of a document what is beyond what is allowed."""
+    pixels, at = answer.page_pixels, 0
     if len(pixels) > settings.media_max_pages or max(pixels, default=0) > settings.media_max_page_pixels:
         raise ValueError("no pages of a decoding process")
+    if len(answer.links) > MOST_IMAGES:
+        raise ValueError("no links of a decoding process")
+    for link in answer.links:
+        if not at <= link.start <= link.end:
+            raise ValueError("links that overlap")
+        at = link.end
 
 
 def _name(status: int | None) -> str:

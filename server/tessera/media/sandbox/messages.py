@@ -28,6 +28,7 @@ from tessera.errors import (
 from tessera.media.decoding import DecodeJob, Page
 from tessera.media.inline import INLINE_BYTES
 from tessera.media.item import MediaSpec, Modality
+from tessera.media.markdown import Link
 from tessera.media.sniff import Kind
 from tessera.settings import MIB
 
@@ -59,6 +60,7 @@ class Task(StrEnum):
 
     MEASURE = "measure"
     PAGES = "pages"
+    LINKS = "links"
     DECODE = "decode"
 
 
@@ -122,6 +124,7 @@ class Answer:
         payload_bytes: sizes of the payloads, which follow, or are to be asked for with files to put them into.
         need_bytes: memory that a decoding is going to need.
         page_pixels: of a document, of each page.
+        links: of a Markdown text, its images, each as ``(start, end, url, data)``.
         error: what was wrong with the media, as ``(class, message)``.
         undecodable: what a codec library gave up over, for the log.
         seconds: time that it took.
@@ -133,6 +136,7 @@ class Answer:
     payload_bytes: list[int] = field(default_factory=list)
     need_bytes: int = 0
     page_pixels: list[int] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
     error: tuple[str, str] | None = None
     undecodable: dict[str, str] | None = None
     seconds: float = 0.0
@@ -180,6 +184,7 @@ class Answer:
             payload_bytes=sizes,
             need_bytes=_whole(sent["need_bytes"]),
             page_pixels=[_whole(pixels) for pixels in sent["page_pixels"]],
+            links=[_link(**link) for link in sent["links"]],
             error=None if sent["error"] is None else (str(sent["error"][0]), str(sent["error"][1])),
             undecodable=None if undecodable is None else _bounded(undecodable),
             seconds=max(float(sent["seconds"]), 0.0),
@@ -205,6 +210,11 @@ def _whole(value: Any) -> int:
     if type(value) is not int or value < 0:
         raise ValueError("no number of a decoding process")
     return value
+
+
+def _link(start: Any, end: Any, url: Any, data: Any) -> Link:
+    first, last = data
+    return Link(_whole(start), _whole(end), str(url), (_whole(first), _whole(last)))
 
 
 def _bounded(fields: dict[str, Any]) -> dict[str, str]:

@@ -13,10 +13,10 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from tessera.media.decoding import DecodeJob, Page, decode, page_pixels
+from tessera.media.decoding import DecodeJob, Page, decode, find_links, page_pixels
 from tessera.media.item import MediaSpec, Modality
 from tessera.media.limits import Deadline
-from tessera.media.sniff import PDF, sniff
+from tessera.media.sniff import MARKDOWN, PDF, sniff
 from tessera.settings import Settings
 
 # One page, and letters in no font of its own.
@@ -62,6 +62,7 @@ def warm_up() -> None:
     _decode(Modality.VIDEO, _clip(), settings)
     page = DecodeJob(Modality.IMAGE, PDF, _DOCUMENT, MediaSpec(), page=Page(0, 1))
     page_pixels(page, settings, Deadline())
+    find_links(DecodeJob(Modality.IMAGE, MARKDOWN, b"![a](http://a/)", MediaSpec()))
     decode(page, settings, Deadline())
 
 
