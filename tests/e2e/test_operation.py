@@ -55,6 +55,7 @@ def test_metrics_move(stack: RunningStack, client: openai.OpenAI) -> None:
         assert f'tessera_tokens_total{{kind="{kind}",model="{stack.model}"}}' in text
     assert stack.metric("tessera_queue_depth") == 0
     assert stack.metric("tessera_workers") == 1
+    eventually_sync(lambda: stack.metric("tessera_workers_wanted") == 1, "the worker has asked its Ray")
 
 
 def test_a_worker_tells_where_its_media_came_from_beside_what_vllm_tells(
