@@ -95,6 +95,9 @@ OF_SEER: dict[str, tuple[str, dict[str, Any]]] = {
     "pooled": ("/pooling", {"messages": user(RED, TEAL)}),
     "images as Cohere has it": ("/v2/embed", {"images": URLS}),
     "mixtures as Cohere has it": ("/v2/embed", {"inputs": [{"content": [text_part("Look."), TEAL]}]}),
+    "scored images": ("/score", {"queries": "Red.", "documents": [{"content": [RED]}, {"content": [TEAL]}]}),
+    "pairs of images": ("/v1/score", {"data_1": {"content": [RED]}, "data_2": {"content": [text_part("It is"), TEAL]}}),
+    "ranked images": ("/rerank", {"query": {"content": [RED]}, "documents": [{"content": [TEAL]}, {"content": [RED]}]}),
 }
 RERANKER, CLASSIFIER, SEER = "tiny-reranker", "tiny-classifier", "tiny-seer"
 LABELS = ("pets", "money", "other")
@@ -152,6 +155,11 @@ def answer(url: str, body: dict[str, Any]) -> Any:
     answered = json.loads(content)
     # What this server says beyond vLLM, and what the cache had.
     (answered.get("usage") or {}).pop("prompt_tokens_details", None)
+    # Documents are said again, media by its reference.
+    for result in answered.get("results") or ():
+        for part in result["document"].get("multi_modal") or ():
+            assert part.pop("image_url")["url"].startswith(("tessera-media:", "data:"))
+            part.pop("uuid", None)
     return {name: value for name, value in answered.items() if name not in ("id", "created")}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from prometheus_client import REGISTRY
 
@@ -13,6 +14,7 @@ from tessera.errors import InvalidMedia, MediaStoreUnavailable, Unavailable, Uns
 from tessera.media import URL_SCHEME, MemoryMediaStore, Modality, RedisMediaStore, pack
 from tessera.worker import connector
 from tessera.worker.connector import MediaReader
+from tessera.worker.scored_media import ScoredMedia
 
 
 class Store(MemoryMediaStore):
@@ -210,3 +212,37 @@ async def test_threads_of_vllm_get_what_its_loop_gets(monkeypatch: pytest.Monkey
         await asyncio.to_thread(getattr(installed, f"fetch_{modality}"), URL_SCHEME + "0" * 64)
     with pytest.raises(UnsupportedPart):
         getattr(installed, f"fetch_{modality}")(url)
+
+
+async def test_what_is_at_hand_is_read_in_vllms_loop_without_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, registry = Store(), Registry()
+    names = {"MediaConnector": object, "MEDIA_CONNECTOR_REGISTRY": registry}
+    monkeypatch.setattr(connector, "vllm_name", names.__getitem__)
+    reader = MediaReader(store, cache_bytes=0)
+    connector.install_connector(reader, allow_urls=False)
+    installed = registry.kept[connector.NAME]()
+    url, other, gone = await store.add(image(7)), await store.add(image(8)), URL_SCHEME + "0" * 64
+    answers: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def within() -> None:
+            answers.append(int(np.asarray(installed.fetch_image(url))[0, 0, 0]))
+            with pytest.raises(Unavailable):
+                installed.fetch_image(gone)
+            with pytest.raises(UnsupportedPart):
+                installed.fetch_image(other)
+
+        await asyncio.gather(within(), within())
+
+    parts = [{"type": "image_url", "image_url": {"url": each}} for each in (url, gone)]
+    body = orjson.dumps({"model": "m", "query": "x", "documents": ["y", {"content": parts}, {"content": "z"}]})
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    scope = {"type": "http", "path": "/rerank", "method": "POST", "headers": [(b"content-type", b"application/json")]}
+    await ScoredMedia(app, reader)(scope, receive, receive)
+    assert answers == [7, 7]
+    assert store.asked.count(url.removeprefix(URL_SCHEME)) == 1
+    with pytest.raises(UnsupportedPart):
+        installed.fetch_image(url)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import Coroutine
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import structlog
 
-from tessera.errors import InvalidMedia, Unavailable, UnsupportedPart
+from tessera.errors import InvalidMedia, TesseraError, Unavailable, UnsupportedPart
 from tessera.media import URL_SCHEME, Flights, MediaStore, Modality, digest_of, unpack
 from tessera.telemetry import worker_media as metrics
 from tessera.worker.bridge import vllm_name
@@ -22,6 +24,11 @@ log = structlog.get_logger()
 NAME = "tessera"
 # Of a thread for its media. The store gives up much sooner; what is left is a loop that ends, as the worker does.
 _MOST_WAIT_S = 60
+
+
+# By digest; None: it has left the store.
+_Payload = bytes | memoryview
+_AT_HAND: ContextVar[Mapping[str, _Payload | TesseraError | None]] = ContextVar("at_hand", default=MappingProxyType({}))
 
 
 class MediaReader:
@@ -59,7 +66,32 @@ class MediaReader:
             return await self.read(URL_SCHEME + track, modality)  # vLLM asks for a video's sound by the video's URL
         raise InvalidMedia(f"This reference is to {header.modality}, not {modality}.")
 
+    @asynccontextmanager
+    async def at_hand(self, urls: Iterable[str]) -> AsyncIterator[None]:
+        """Until the block ends, what is read of these in its context is there at once, or the error that came."""
+        found: dict[str, _Payload | TesseraError | None] = {}
+        for digest in dict.fromkeys(map(digest_of, urls)):
+            if digest is not None:
+                try:
+                    found[digest] = await self._find(digest)
+                except TesseraError as error:
+                    found[digest] = error
+        before = _AT_HAND.set(found)
+        try:
+            yield
+        finally:
+            _AT_HAND.reset(before)
+
+    def has(self, url: str) -> bool:
+        """Whether to read it is no wait."""
+        return digest_of(url) in _AT_HAND.get()
+
     async def _find(self, digest: str) -> bytes | memoryview | None:
+        if digest in (at_hand := _AT_HAND.get()):
+            found = at_hand[digest]
+            if isinstance(found, TesseraError):
+                raise found
+            return found
         payload = self._cache.get(digest)
         if payload is not None:
             self._cache.move_to_end(digest)
@@ -93,7 +125,8 @@ class MediaReader:
 def install_connector(reader: MediaReader, *, allow_urls: bool) -> None:
     """Register the connector under ``NAME``, for ``VLLM_MEDIA_CONNECTOR``; called in the loop that reads the store.
 
-    Chats are awaited in that loop. What models for pooling read vLLM renders in threads, which wait for the loop.
+    Chats are awaited in that loop. What models for pooling read vLLM renders in threads, which wait for the loop; but
+    where they score, it may be in the loop itself, and what is not at hand then cannot be read.
 
     Args:
         allow_urls: hand other URLs to vLLM's own loader (for an engine that is also called directly).
@@ -102,9 +135,14 @@ def install_connector(reader: MediaReader, *, allow_urls: bool) -> None:
 
     loop, its_thread = asyncio.get_running_loop(), threading.get_ident()
 
-    def waited(reading: Coroutine[Any, Any, Any]) -> Any:
+    def waited(url: str, reading: Coroutine[Any, Any, Any]) -> Any:
         if threading.get_ident() == its_thread:
-            # It would wait for itself. vLLM does so where it scores with a model that embeds.
+            if reader.has(url):
+                try:
+                    reading.send(None)
+                except StopIteration as done:
+                    return done.value
+            # It would wait for itself.
             reading.close()
             raise UnsupportedPart("vLLM reads no media here with this model. Embed it, and compare the vectors.")
         try:
@@ -137,16 +175,16 @@ def install_connector(reader: MediaReader, *, allow_urls: bool) -> None:
         def fetch_image(self, image_url: str, **options: Any) -> Any:
             if allow_urls and digest_of(image_url) is None:
                 return super().fetch_image(image_url, **options)
-            return waited(self.fetch_image_async(image_url, **options))
+            return waited(image_url, self.fetch_image_async(image_url, **options))
 
         def fetch_audio(self, audio_url: str) -> Any:
             if allow_urls and digest_of(audio_url) is None:
                 return super().fetch_audio(audio_url)
-            return waited(self.fetch_audio_async(audio_url))
+            return waited(audio_url, self.fetch_audio_async(audio_url))
 
         def fetch_video(self, video_url: str, **options: Any) -> Any:
             if allow_urls and digest_of(video_url) is None:
                 return super().fetch_video(video_url, **options)
-            return waited(self.fetch_video_async(video_url, **options))
+            return waited(video_url, self.fetch_video_async(video_url, **options))
 
     vllm_name("MEDIA_CONNECTOR_REGISTRY").register(NAME)(TesseraConnector)

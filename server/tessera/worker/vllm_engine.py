@@ -27,6 +27,7 @@ from tessera.worker.counted_items import CountedItems
 from tessera.worker.prompt_files import announce_prompts
 from tessera.worker.recorder import Recorder
 from tessera.worker.response_media import restore_media
+from tessera.worker.scored_media import ScoredMedia
 from tessera.worker.speech_chat import SpeechChats
 from tessera.worker.steps import StepCodec
 from tessera.worker.transcript import Codec
@@ -86,7 +87,7 @@ class VllmEngine:
             card = replace(card, most_rank=self.adapters.most_rank)
         self.prompts = announce_prompts(self.app, card.limits)
         self.card = replace(card, prompts=PromptFiles.digest_of(self.prompts) if self.prompts else "")
-        self.app = CountedItems(app, self._client, self._reader)
+        self.app = CountedItems(ScoredMedia(app, self._reader), self._client, self._reader)
         log.info("engine_ready", model=name, seconds=round(time.monotonic() - started, 1), limits=self.card.limits)
 
     @property
