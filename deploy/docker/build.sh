@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 # Every node that may run a gateway pulls it.
-GATEWAY_MB=360
+GATEWAY_MB=350
 python=${PYTHON:-.venv/bin/python}
 work=${WORK:-$(mktemp -d /tmp/tessera-images-XXXXXX)}
 name=${1:-gateway}
