@@ -513,7 +513,7 @@ async def test_a_redis_that_cannot_write_is_unavailable(own_redis: RedisProcess,
 async def test_a_worker_of_many_jobs_writes_and_renews_all_of_them(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tessera.queue.broker.HELD_AT_ONCE", 3)
+    monkeypatch.setattr("tessera.queue.reply_logs.HELD_AT_ONCE", 3)
     for number in range(8):
         await broker.enqueue(Job(f"j{number}", MODEL, "/p", b"{}"), reply_to="g")
     leases = await broker.lease(MODEL, "w", free=8, capacity=8, most=8)

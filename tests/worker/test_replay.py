@@ -49,7 +49,7 @@ def writer(broker: Broker) -> ReplyWriter:
 
 
 async def run(app: ASGIApp, lease: Lease, writer: ReplyWriter, *, dead: Callable[[], bool] = lambda: False) -> None:
-    await Replay(app, lease, writer, Journal(writer._broker, None), dead).run()
+    await Replay(app, lease, writer, Journal(writer._logs, None), dead).run()
     await writer.drain()
 
 
@@ -175,7 +175,7 @@ async def test_the_last_chunk_has_the_engines_fingerprint_where_the_usage_is_hid
 ) -> None:
     lease = await leased(broker, hide_usage=True)
     app = events(b'data: {"choices":[{"finish_reason":"stop"}]}\n\n', USAGE_EVENT)
-    await Replay(app, lease, writer, Journal(writer._broker, None), lambda: False, fingerprint="f").run()
+    await Replay(app, lease, writer, Journal(writer._logs, None), lambda: False, fingerprint="f").run()
     await writer.drain()
     expected = b'data: {"choices":[{"finish_reason":"stop"}],"system_fingerprint":"f"}\n\n'
     assert await text_of(broker, lease.job) == expected
@@ -300,7 +300,7 @@ async def test_an_abort_reaches_the_application_at_once(broker: Broker, writer: 
 
     stream = application(lambda _: StreamingResponse(body(), media_type="text/event-stream"))
     lease = await leased(broker)
-    replay = Replay(stream if streaming else documents, lease, writer, Journal(writer._broker, None), lambda: False)
+    replay = Replay(stream if streaming else documents, lease, writer, Journal(writer._logs, None), lambda: False)
     running = asyncio.create_task(replay.run())
     await begun.wait()
     await writer.drain()
@@ -354,7 +354,7 @@ async def test_an_answer_that_was_complete_before_the_engine_died_counts(broker:
 
 async def test_a_cancelled_replay_drops_what_is_not_written(broker: Broker, writer: ReplyWriter) -> None:
     lease = await leased(broker)
-    running = asyncio.create_task(Replay(_never, lease, writer, Journal(writer._broker, None), lambda: False).run())
+    running = asyncio.create_task(Replay(_never, lease, writer, Journal(writer._logs, None), lambda: False).run())
     await asyncio.sleep(0)
     running.cancel()
     await asyncio.wait([running])

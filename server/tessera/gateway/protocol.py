@@ -23,6 +23,7 @@ from tessera.gateway.direct import ShortWay, offer_direct
 from tessera.gateway.lingering import Lingering
 from tessera.gateway.refusal import refusal
 from tessera.gateway.unchunked import unchunked
+from tessera.gateway.upgrade import head_without_upgrade
 from tessera.gateway.uptake import Uptake
 from tessera.settings import Settings
 from tessera.telemetry import http
@@ -141,14 +142,8 @@ class GatewayProtocol(HttpToolsProtocol):
             # The client offers another protocol (Java's sends `Upgrade: h2c` unasked), for whose words the parser takes
             # the body. Whoever does not speak it answers as if nothing had been offered.
             rest = data[offered.args[0] :]
-            self._feed(self._head_without_upgrade() + rest)
-
-    def _head_without_upgrade(self) -> bytes:
-        self._offered_upgrade = False
-        version = self.parser.get_http_version().encode()
-        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
-        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
-        return b"\r\n".join([*lines, b"", b""])
+            self._offered_upgrade = False
+            self._feed(head_without_upgrade(self.parser, self.url, self.headers) + rest)
 
     # --- Parser --------------------------------------------------------------------------------------------
 

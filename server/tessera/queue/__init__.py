@@ -31,6 +31,7 @@ from tessera.queue.prompt_store import PromptStore
 from tessera.queue.reaped import Reaped
 from tessera.queue.record import Record, Records
 from tessera.queue.replies import ReplyHub
+from tessera.queue.reply_logs import ReplyLogs
 from tessera.queue.scripts import Script
 from tessera.queue.stream import ReplyStream
 from tessera.queue.wakeup import Wakeup
@@ -81,6 +82,7 @@ __all__ = [
     "Record",
     "Records",
     "ReplyHub",
+    "ReplyLogs",
     "ReplyStream",
     "Script",
     "ServedModel",

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
-from itertools import islice
-from typing import Any, TypeVar
 
 import redis.asyncio as aioredis
-from redis.exceptions import ResponseError
 
 from tessera.errors import Overloaded, QueueBytesFull, QueueUnavailable
 from tessera.queue.census import Census, number_of, take_census
@@ -18,41 +15,32 @@ from tessera.queue.connection import reach
 from tessera.queue.damage import sound, tell_damaged
 from tessera.queue.dead_letters import tell_set_aside
 from tessera.queue.job import Job, Lease, Leases, Lost
-from tessera.queue.keys import Keys
-from tessera.queue.log import ENTRY_COST_BYTES, Append, Part, Place, Unwritten
 from tessera.queue.once import Once, earlier
 from tessera.queue.reaped import Reaped
-from tessera.queue.scripts import Script, script
+from tessera.queue.reply_logs import ReplyLogs, in_batches
+from tessera.queue.scripts import script
 from tessera.settings import Settings
 
-_T = TypeVar("_T")
-
-# Jobs of each kind, and jobs of a worker, in one call, so that nobody else waits long for Redis.
+# Jobs of each kind in one call, so that nobody else waits long for Redis.
 REAPED_AT_ONCE = 128
-HELD_AT_ONCE = 256
 # What `enqueue.lua` returns where the bodies take all the room.
 _FULL, _BYTES_FULL = -1, -2
 
 
-class Broker:
-    """The queue of every model in one Redis.
+class Broker(ReplyLogs):
+    """The queue of every model in one Redis, and its jobs' reply logs.
 
     Every method raises ``QueueUnavailable`` when Redis cannot be reached in ``TESSERA_REDIS_TIMEOUT_S``.
     """
 
     def __init__(self, redis: aioredis.Redis, settings: Settings):
-        self._redis = redis
-        self._settings = settings
-        self.keys = Keys(settings.redis_prefix)
-        self._reply_ttl_ms = settings.reply_ttl_s * 1000
-        self._lease_ms = int(settings.lease_s * 1000)
+        super().__init__(redis, settings)
         dead = (settings.max_dead_jobs, settings.max_dead_bytes, settings.dead_ttl_s * 1000)
         self._limits = (settings.max_attempts, self._reply_ttl_ms, *dead)
-        self._enqueue, self._lease, self._append = (script(redis, n) for n in ("enqueue", "lease", "append"))
+        self._enqueue, self._begun, self._lease = (script(redis, n) for n in ("enqueue", "begun", "lease"))
         self._renew, self._release = (script(redis, n) for n in ("renew", "release"))
         self._reject = script(redis, "reject")
         self._cancel, self._reap = (script(redis, n) for n in ("cancel", "reap"))
-        self._read, self._follow, self._begun = (script(redis, n) for n in ("read", "follow", "begun"))
         self._unanswered: dict[tuple[str, str], int] = {}
 
     async def ping(self) -> None:
@@ -167,26 +155,13 @@ class Broker:
         with suppress(QueueUnavailable):  # otherwise their leases run out, and somebody gets them again
             tell_set_aside(model, await self._call(self._reject, model, *self._limits, *held))
 
-    async def append(self, model: str, appends: Iterable[Append]) -> Unwritten:
-        """Write entries of several jobs. Returns the ids of those that the caller no longer holds."""
-        unwritten = Unwritten()
-        for some in _batches(appends):
-            arguments: list[Any] = [self._settings.max_reply_bytes]
-            for a in some:
-                counted = a.counted or (sum(map(len, a.entries)), len(a.steps))
-                arguments += (a.job_id, a.epoch, int(a.final), a.offset, len(a.entries), *counted, a.steps, *a.entries)
-            lost, held_back = await self._call(self._append, model, self._lease_ms, self._reply_ttl_ms, *arguments)
-            unwritten += [job_id.decode() for job_id in lost]
-            unwritten.held_back = [*unwritten.held_back, *(job_id.decode() for job_id in held_back)]
-        return unwritten
-
     async def renew(self, model: str, leases: Iterable[Lease]) -> Lost:
         """Keep leases for another ``TESSERA_LEASE_S``. Returns the ids of those that are lost.
 
         One that has run out is kept too, as long as no other worker has taken its job.
         """
         lost = Lost()
-        for some in _batches(leases):
+        for some in in_batches(leases):
             held = [part for lease in some for part in (lease.job.id, lease.epoch)]
             gone, widths = await self._call(self._renew, model, self._lease_ms, self._reply_ttl_ms, *held)
             lost += [job_id.decode() for job_id in gone]
@@ -242,40 +217,6 @@ class Broker:
                 total.next_s = math.inf if next_ms < 0 else next_ms / 1000
                 return total
 
-    async def follow(self, model: str, job_id: str, channel: str) -> None:
-        """Announce what is written of a job's reply on one more channel, for as long as the job has not ended."""
-        await self._call(self._follow, model, job_id, channel)
-
-    async def read(self, places: Sequence[Place]) -> list[Part]:
-        """What the logs of several jobs hold behind a place in each.
-
-        A log that somebody still has to read lives on for another ``TESSERA_REPLY_TTL_S``.
-        """
-        parts: dict[Place, Part] = {}
-        for model in {place.model for place in places}:
-            asked = [place for place in places if place.model == model]
-            rows = [part for place in asked for part in place[1:]]
-            found = await self._call(self._read, model, self._reply_ttl_ms, ENTRY_COST_BYTES, *rows)
-            for place, (state, length, first, entries) in zip(asked, found, strict=True):
-                parts[place] = Part(entries, length, first, state)
-        return [parts[place] for place in places]
-
-    async def recall(self, lease: Lease) -> tuple[list[bytes], list[bytes]]:
-        """What earlier workers wrote of a job's reply: its entries, and the engine's steps that led to them.
-
-        Raises:
-            ValueError: that is damaged.
-        """
-        model, job_id = lease.job.model, lease.job.id
-        async with reach(self._settings), self._redis.pipeline(transaction=True) as pipe:
-            pipe.lrange(self.keys.log(model, job_id), 0, lease.written - 1)
-            pipe.lrange(self.keys.steps(model, job_id), 0, -1)
-            try:
-                entries, steps = await pipe.execute()
-            except ResponseError as error:
-                raise ValueError(f"the record of the reply is damaged: {error}") from error
-        return entries, steps
-
     async def queued_bytes(self, models: Iterable[str]) -> dict[str, int]:
         """What the bodies of each model's waiting and running jobs take."""
         names = list(models)
@@ -289,15 +230,3 @@ class Broker:
         """What there is of a model's jobs."""
         async with reach(self._settings):
             return await take_census(self._redis, self.keys, model)
-
-    async def _call(
-        self, script: Script, model: str, *arguments: Any, behind: tuple[Any, ...] = (), blocking_s: float = 0.0
-    ) -> Any:
-        async with reach(self._settings, blocking_s=blocking_s):
-            return await script([self.keys.queue(model)], [self.keys.model(model), *arguments], behind=behind)
-
-
-def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:
-    left = iter(items)
-    while some := list(islice(left, HELD_AT_ONCE)):
-        yield some

@@ -20,11 +20,11 @@ import structlog
 
 from tessera.errors import QueueUnavailable, ReplyDropped, ReplyLost, RequestCancelled, TesseraError, WorkerLost
 from tessera.queue import channel
-from tessera.queue.broker import Broker
 from tessera.queue.entry import is_last
 from tessera.queue.job import Named
 from tessera.queue.log import Place
 from tessera.queue.record import ENDED
+from tessera.queue.reply_logs import ReplyLogs
 from tessera.queue.stream import ReplyStream
 from tessera.settings import Settings
 
@@ -45,11 +45,11 @@ class ReplyHub:
         gateway_id: the ``reply_to`` of the jobs that this process enqueues.
     """
 
-    def __init__(self, redis: aioredis.Redis, broker: Broker, settings: Settings, gateway_id: str):
+    def __init__(self, redis: aioredis.Redis, logs: ReplyLogs, settings: Settings, gateway_id: str):
         self._redis = redis
-        self._broker = broker
+        self._logs = logs
         self._settings = settings
-        self._channel = broker.keys.gateway(gateway_id)
+        self._channel = logs.keys.gateway(gateway_id)
         # Of one job there may be several: whoever picks it up reads it besides the client that sent it.
         self._streams: defaultdict[bytes, list[ReplyStream]] = defaultdict(list)
         self._unreachable_since: float | None = None
@@ -85,7 +85,7 @@ class ReplyHub:
         Raises:
             QueueUnavailable: Redis cannot be reached.
         """
-        await self._broker.follow(stream.job.model, stream.job.id, self._channel)
+        await self._logs.follow(stream.job.model, stream.job.id, self._channel)
         stream.enqueued = True
         await self._catch_up([stream])
 
@@ -157,7 +157,7 @@ class ReplyHub:
             batch = streams[i : i + CAUGHT_UP_AT_ONCE]
             places = [Place(s.job.model, s.job.id, s.offset, s.room) for s in batch]
             seen = [s.first for s in batch]
-            found = await self._broker.read(places)
+            found = await self._logs.read(places)
             for stream, place, known_first, part in zip(batch, places, seen, found, strict=True):
                 stream.last_heard = stream.last_look = time.monotonic()
                 # A failover may have lost entries that the client has: what comes now would not continue them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tessera.queue import Broker, Data, End, Failure, Head, Lease
+from tessera.queue import Data, End, Failure, Head, Lease, ReplyLogs
 from tessera.queue.entry import decode
 from tessera.worker.continuation import Continuation, Mismatch
 from tessera.worker.transcript import Codec, Transcript
@@ -32,8 +32,8 @@ class Journal:
         codec: how steps are stored; None: this engine's cannot be recorded, and its streams end with it.
     """
 
-    def __init__(self, broker: Broker, codec: Codec | None):
-        self._broker = broker
+    def __init__(self, logs: ReplyLogs, codec: Codec | None):
+        self._logs = logs
         self._codec = codec
 
     async def open(self, lease: Lease) -> Record:
@@ -49,7 +49,7 @@ class Journal:
         if codec is None:
             raise Mismatch("this worker does not record streams")
         try:
-            raw, steps = await self._broker.recall(lease)
+            raw, steps = await self._logs.recall(lease)
             head, *entries = [decode(entry) for entry in raw]
             transcript = Transcript(codec, steps)
         except ValueError as error:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from tessera.errors import QueueUnavailable
-from tessera.queue import Append, Broker, Lease, Unwritten
+from tessera.queue import Append, Lease, ReplyLogs, Unwritten
 from tessera.telemetry.outage import Outage
 from tessera.worker.pending import Pending
 
@@ -37,14 +37,14 @@ class ReplyWriter:
 
     def __init__(
         self,
-        broker: Broker,
+        logs: ReplyLogs,
         model: str,
         on_lost: Callable[[list[str]], None],
         outage: Outage,
         *,
         high_water_bytes: int = 8 << 20,
     ):
-        self._broker = broker
+        self._logs = logs
         self._model = model
         self._on_lost = on_lost
         self._outage = outage
@@ -182,7 +182,7 @@ class ReplyWriter:
     async def _written(self, appends: list[Append]) -> Unwritten:
         while True:
             try:
-                lost = await self._broker.append(self._model, appends)
+                lost = await self._logs.append(self._model, appends)
             except QueueUnavailable as error:
                 # Tokens wait here until Redis is back; `high_water_bytes` bounds them.
                 self._outage.failed("append", error)
