@@ -80,6 +80,11 @@ OVERVIEW: Rows = {
             {"{{model}}": f"max by (model) (tessera_oldest_waiting_job_seconds{{{MODEL}}})"},
         ),
         (
+            "Tokens of prompts that wait",
+            "none",
+            {"{{model}} {{class}}": f"sum by (model, class) (tessera_backlog_tokens{{{MODEL}}})"},
+        ),
+        (
             "Workers",
             "none",
             {

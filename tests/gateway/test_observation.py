@@ -128,3 +128,18 @@ def test_a_good_request_has_one_line_or_none(model, share, lines):
             "endpoint": "/x", "status": 200, "code": "", "attempts": 2, "resumed": True,
             "tokens": {"prompt": 3, "completion": 2, "audio": 1},
         }  # fmt: skip
+
+
+@pytest.mark.parametrize(("timed", "kind"), [(True, "interactive"), (False, "batch")])
+def test_a_prompt_waits_until_its_answer_begins(model, timed, kind):
+    def waiting():
+        return value("tessera_backlog_tokens", **{"model": model, "class": kind})
+
+    with observe("/x", timed=timed) as first, observe("/x", timed=timed) as second:
+        first.model = second.model = model
+        first.queued(1000)
+        second.queued(20)
+        assert waiting() == 1020
+        first.head(Head(200, "application/json"))
+        assert waiting() == 20
+    assert waiting() == 0  # nobody waits for the second any more

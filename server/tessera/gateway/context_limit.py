@@ -5,6 +5,7 @@ What is not known exactly does not count: the engine has the last word. Requests
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from tessera.errors import ContextLengthExceeded
@@ -13,7 +14,7 @@ from tessera.gateway.media_options import MediaOptions
 from tessera.gateway.media_part import MediaPart
 from tessera.gateway.planning import Planner
 from tessera.gateway.prompt_counters import PromptCounters
-from tessera.gateway.text_count import TextCount, count_text, text_bound
+from tessera.gateway.text_count import TextCount, count_text, text_bound, text_bytes
 from tessera.media import MediaItem
 from tessera.queue import ModelCard, PartTokens
 
@@ -47,6 +48,8 @@ class ContextLimit:
         self._most = card.max_model_len
         self._parts = parts
         self._bound = text_bound(document, endpoint, parts)
+        self._text_bytes = text_bytes(document, parts)
+        self._planned = 0
         self._text: TextCount | None = None
         self._media: dict[Path, PartTokens] = {}
         self._off = _is_cut(document, endpoint)
@@ -62,9 +65,17 @@ class ContextLimit:
         """What each part of its media is, of those that are there."""
         return tuple(self._media[part.at] for part in self._parts if part.at in self._media)
 
+    @property
+    def about(self) -> int:
+        """Tokens of all prompts together, about: media as far as it is planned, text by its length if not counted."""
+        per_token = self._counters.ratios.bytes_per_token(self._card.model)
+        text = self._text.tokens if self._text is not None else math.ceil(self._text_bytes / per_token)
+        return text + self._planned
+
     def add(self, part: MediaPart, item: MediaItem, options: MediaOptions) -> None:
         """An item is there. Raises ``ContextLengthExceeded``: no more of them need to come."""
         planned = self._planner.item(self._card, item, options, self._counters.loaded(self._card))
+        self._planned += planned.tokens or 0
         tokens = planned.tokens if planned.exact else None
         self._media[part.at] = PartTokens(part.path, part.modality.value, tokens)
         self._check()

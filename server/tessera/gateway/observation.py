@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
+from prometheus_client import Gauge
 
 from tessera.errors import Cancelled, StreamNotResumed, TesseraError
 from tessera.gateway.planning import Expectation
@@ -90,6 +91,7 @@ class Observation:
         self._started = self._last = self._stage_began = time.perf_counter()
         self._first: float | None = None
         self._itl: Any = None
+        self._backlog: tuple[Gauge, int] | None = None
         self._error: dict[str, str | None] = {}
 
     def stage(self, name: str) -> None:
@@ -102,8 +104,21 @@ class Observation:
             self._tracer.end(part)
         self._stage_began = now
 
+    def queued(self, prompt_tokens: int) -> None:
+        """The request waits for a worker, with a prompt of about so many tokens."""
+        gauge = metrics.BACKLOG_TOKENS.labels(self.model, "interactive" if self._timed else "batch")
+        gauge.inc(prompt_tokens)
+        self._backlog = gauge, prompt_tokens
+
+    def _waits_no_more(self) -> None:
+        if self._backlog is not None:
+            gauge, tokens = self._backlog
+            gauge.dec(tokens)
+            self._backlog = None
+
     def head(self, head: Head) -> None:
         """The answer begins."""
+        self._waits_no_more()
         self.status, self._attempts = head.status, head.attempts
         self.stages_s["queue"] = head.wait_ms / 1000
         if self._timed:
@@ -149,6 +164,7 @@ class Observation:
         self._error = {"param": error.param, "message": error.message}
 
     def _conclude(self) -> None:
+        self._waits_no_more()
         elapsed = time.perf_counter() - self._started
         metrics.REQUESTS.labels(self.model, self.endpoint, str(self.status), self.code).inc()
         metrics.TENANT_REQUESTS.labels(tenant_label(self.tenant), str(self.status)).inc()

@@ -80,6 +80,7 @@ class Relay:
         # By what an alias is to mean the same target as before.
         self._key = once.name if once is not None else key_of(document)
         self._previous = ""
+        self._prompt_tokens = 0
         self._target: Target
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -182,6 +183,7 @@ class Relay:
                 await limit.check()
             if self._options.by_part:
                 told = limit.parts
+        self._prompt_tokens = limit.about
         self._seen.stage("media")
         # Of these APIs usage does not say what of it was media.
         if endpoint.counted and not card.prompts and not (media and endpoint.translate):
@@ -220,6 +222,7 @@ class Relay:
         elif earlier := await services.broker.enqueue_once(job, self._once, reply_to=gateway_id, lasting=lasting):
             return earlier
         services.queued.add(job)
+        self._seen.queued(self._prompt_tokens)
         self._seen.stage("enqueue")
         self._proceed()
         return None

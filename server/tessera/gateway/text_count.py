@@ -79,8 +79,16 @@ def text_bound(document: Document, endpoint: Endpoint, parts: Sequence[MediaPart
         written += _MESSAGE_BYTES * len(messages)
     if endpoint.translate is not None and isinstance(tools := body.get("tools"), list):
         written += _TOOL_BYTES * len(tools)
-    media = sum(len(part.source.text) for part in parts)
-    return document.nbytes - media + written
+    return text_bytes(document, parts) + written
+
+
+def text_bytes(document: Document, parts: Sequence[MediaPart]) -> int:
+    """What a request takes without its media.
+
+    Args:
+        parts: all of its media.
+    """
+    return document.nbytes - sum(len(part.source.text) for part in parts)
 
 
 def token_prompts(prompt: Any) -> list[list[int]]:

@@ -51,6 +51,12 @@ PLANS = Counter(
 )
 QUEUE_DEPTH = Gauge("tessera_queue_depth", "Jobs waiting but those of batches, over all gateways.", ["model"])
 BATCH_QUEUE_DEPTH = Gauge("tessera_batch_queue_depth", "Jobs of batches waiting, over all gateways.", ["model"])
+BACKLOG_TOKENS = Gauge(
+    "tessera_backlog_tokens",
+    "Prompt tokens, about, of requests that this gateway has queued and whose answers have not begun, by class: "
+    "interactive, batch.",
+    ["model", "class"],
+)
 OLDEST_WAITING = Gauge(
     "tessera_oldest_waiting_job_seconds", "How long the job that is next has waited, over all gateways.", ["model"]
 )
