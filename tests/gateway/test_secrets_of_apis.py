@@ -109,6 +109,10 @@ class Client:
         form.add_field("file", io.BytesIO(content), filename=f"{PROMPT}.wav")
         return (await self.post("/v1/audio/transcriptions", form))[0]
 
+    async def ready(self) -> bool:
+        async with self._http.get(f"{self._url}/readyz") as response:
+            return response.status == 200
+
     async def get(self, path: str) -> Any:
         async with self._http.get(f"{self._url}{path}", headers={"Authorization": f"Bearer {self._key}"}) as response:
             return await (response.json() if "json" in response.content_type else response.text())
@@ -125,6 +129,7 @@ def operate(settings: Settings, *arguments: str) -> str:
 async def set_aside(client: Client, worker: ScriptedWorker) -> str:
     """Have a request end as many engines as it may. Returns its id."""
     await worker.announce()
+    await eventually(client.ready, "the gateway knows of the worker")
     asked = asyncio.create_task(client.post(CHAT, chat(text_part(LATER))))
     for _ in range(Settings().max_attempts):
         lease = await worker.take()
@@ -152,12 +157,7 @@ async def test_nothing_that_an_api_is_given_is_told(
             url = f"http://127.0.0.1:{gateway.port}"
             client = Client(http, url, KEY)
             with worker_process(common, tmp_path / "worker.log") as worker:
-
-                async def ready() -> bool:
-                    async with http.get(f"{url}/readyz") as response:
-                        return response.status == 200
-
-                await eventually(ready, "a worker serves", within_s=30)
+                await eventually(client.ready, "a worker serves")
                 for path, body, expected in calls(media_server.serve("/x.png", b"no picture")):
                     status, raw = await client.post(path, body)
                     assert status == expected if expected else 400 <= status < 600, (path, body, status, raw)
