@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 import orjson
+import redis.asyncio as aioredis
 import typer
 
-from tessera.errors import TesseraError
-from tessera.flags import RedisUrl, read_settings, refusal, require_redis
+from tessera.flags import RedisUrl, refusal, with_redis
 from tessera.gateway.alias_check import check_name, check_targets
 from tessera.gateway.catalogue import Catalogue
-from tessera.queue import REDIS_UNAVAILABLE, Alias, Aliases, AliasesFull, Directory, connect
+from tessera.queue import Alias, Aliases, AliasesFull, Directory
 from tessera.queue.keys import Keys
 from tessera.settings import Settings
 
@@ -84,23 +82,12 @@ def remove(name: Name, redis_url: RedisUrl = None) -> None:
 
 
 def _with_redis(redis_url: str | None, work: Callable[[Aliases, Catalogue, Settings], Awaitable[_T]]) -> _T:
-    settings = read_settings(redis_url=redis_url)
-    require_redis(settings)
+    def begin(redis: aioredis.Redis, settings: Settings) -> Awaitable[_T]:
+        keys = Keys(settings.redis_prefix)
+        aliases = Aliases(redis, keys)
+        return work(aliases, Catalogue(Directory(redis, keys), aliases, settings), settings)
 
-    async def run() -> _T:
-        async with AsyncExitStack() as stack:
-            redis = connect(settings, name="alias")
-            stack.push_async_callback(redis.aclose)
-            keys = Keys(settings.redis_prefix)
-            aliases = Aliases(redis, keys)
-            return await work(aliases, Catalogue(Directory(redis, keys), aliases, settings), settings)
-
-    try:
-        return asyncio.run(run())
-    except REDIS_UNAVAILABLE as error:
-        raise refusal(f"The Redis of TESSERA_REDIS_URL cannot be reached: {error}", code=1) from None
-    except TesseraError as error:
-        raise refusal(error.message, code=1) from None
+    return with_redis(redis_url, "alias", begin)
 
 
 def _weight(target: str) -> tuple[str, int]:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import orjson
+import redis.asyncio as aioredis
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from tessera.errors import TesseraError
-from tessera.flags import RedisUrl, read_settings, refusal, require_redis
-from tessera.queue import REDIS_UNAVAILABLE, Broker, DeadLetter, DeadLetters, Directory, connect
+from tessera.flags import RedisUrl, refusal, with_redis
+from tessera.queue import Broker, DeadLetter, DeadLetters, Directory
+from tessera.settings import Settings
 
 _T = TypeVar("_T")
 
@@ -122,24 +121,13 @@ def drop(job_id: Id, model: Model = None, redis_url: RedisUrl = None) -> None:
 
 
 def _at_desk(model: str | None, redis_url: str | None, work: Callable[[_Desk], Awaitable[_T]]) -> _T:
-    settings = read_settings(redis_url=redis_url)
-    require_redis(settings)
+    async def begin(redis: aioredis.Redis, settings: Settings) -> _T:
+        broker = Broker(redis, settings)
+        served = await Directory(redis, broker.keys).models() if model is None else []
+        models = [model] if model is not None else [served_model.card.model for served_model in served]
+        return await work(_Desk(broker, DeadLetters(redis, broker.keys), models))
 
-    async def run() -> _T:
-        async with AsyncExitStack() as stack:
-            redis = connect(settings, name="dead-letters")
-            stack.push_async_callback(redis.aclose)
-            broker = Broker(redis, settings)
-            served = await Directory(redis, broker.keys).models() if model is None else []
-            models = [model] if model is not None else [served_model.card.model for served_model in served]
-            return await work(_Desk(broker, DeadLetters(redis, broker.keys), models))
-
-    try:
-        return asyncio.run(run())
-    except REDIS_UNAVAILABLE as error:
-        raise refusal(f"The Redis of TESSERA_REDIS_URL cannot be reached: {error}", code=1) from None
-    except TesseraError as error:
-        raise refusal(error.message, code=1) from None
+    return with_redis(redis_url, "dead-letters", begin)
 
 
 def _not_kept(letter: DeadLetter) -> typer.Exit:

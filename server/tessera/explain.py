@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import AsyncExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
 import orjson
+import redis.asyncio as aioredis
 import typer
 
-from tessera.errors import TesseraError
-from tessera.flags import RedisUrl, read_settings, refusal, require_redis
-from tessera.queue import REDIS_UNAVAILABLE, Directory, Explanation, Explanations, connect, spellings_of
+from tessera.flags import RedisUrl, refusal, with_redis
+from tessera.queue import Directory, Explanation, Explanations, spellings_of
 from tessera.queue.keys import Keys
 from tessera.settings import Settings
 
@@ -27,14 +25,7 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Tell what became of a request: every state with its time and worker, its media, tokens and errors."""
-    settings = read_settings(redis_url=redis_url)
-    require_redis(settings)
-    try:
-        found = asyncio.run(_find(settings, request_id, model))
-    except REDIS_UNAVAILABLE as error:
-        raise refusal(f"The Redis of TESSERA_REDIS_URL cannot be reached: {error}", code=1) from None
-    except TesseraError as error:
-        raise refusal(error.message, code=1) from None
+    found = with_redis(redis_url, "explain", lambda redis, settings: _find(redis, settings, request_id, model))
     if found is None:
         raise refusal(
             f"No request {request_id} is known. Those that were refused before they were queued are only in the "
@@ -47,14 +38,11 @@ def explain(
         typer.echo("\n".join(_lines(found)))
 
 
-async def _find(settings: Settings, request_id: str, model: str | None) -> Explanation | None:
-    async with AsyncExitStack() as stack:
-        redis = connect(settings, name="explain")
-        stack.push_async_callback(redis.aclose)
-        models = [model] if model is not None else []
-        if model is None:
-            models = [served.card.model for served in await Directory(redis, Keys(settings.redis_prefix)).models()]
-        return await Explanations(redis, settings).find(models, spellings_of(request_id))
+async def _find(redis: aioredis.Redis, settings: Settings, request_id: str, model: str | None) -> Explanation | None:
+    models = [model] if model is not None else []
+    if model is None:
+        models = [served.card.model for served in await Directory(redis, Keys(settings.redis_prefix)).models()]
+    return await Explanations(redis, settings).find(models, spellings_of(request_id))
 
 
 def _lines(found: Explanation) -> list[str]:
