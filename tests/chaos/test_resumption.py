@@ -194,8 +194,9 @@ def test_one_trace_tells_of_both_workers_and_of_the_engine(
     of_gateway = [span.name for span in inner if span.service == "tessera-gateway"]
     assert of_gateway == ["body", "media", "enqueue"]
     *earlier, last = spans("worker")
-    # Who is killed tells nothing of its end.
-    assert [span.error for span in earlier] == (["EngineDead"] if interrupted.victim == "engine core" else [])
+    # Who is killed tells nothing of its end. Who loses its engine does, unless its process ends in the same moment.
+    told_errors = [span.error for span in earlier]
+    assert told_errors == [] or (interrupted.victim, told_errors) == ("engine core", ["EngineDead"])
     assert (last.service, last.kind, last.error) == ("tessera-worker", "CONSUMER", None)
     assert last.attributes["tessera.worker"] not in {span.attributes["tessera.worker"] for span in earlier}
     assert last.attributes["tessera.attempt"] == spans("queue")[-1].attributes["tessera.attempt"] == 2

@@ -40,7 +40,7 @@ class Tracer:
         self._share = settings.trace_percent / 100
         self._resource = encode({"service.name": service, "service.version": __version__})
         self._waiting: deque[Span] = deque()
-        self._full = asyncio.Event()
+        self._due = asyncio.Event()
 
     def begin(self, name: str, kind: Kind, carried: Mapping[str, str]) -> Span:
         """A span that goes on with a trace, or begins one; to be ended."""
@@ -55,8 +55,9 @@ class Tracer:
             DROPPED.inc()
             return
         self._waiting.append(span)
-        if len(self._waiting) >= MOST_AT_ONCE:
-            self._full.set()
+        # What failed is sent at once: its process may be about to end.
+        if span.error or len(self._waiting) >= MOST_AT_ONCE:
+            self._due.set()
 
     async def run(self) -> None:
         """Send until cancelled; then what is left, if the collector takes it soon."""
@@ -66,7 +67,7 @@ class Tracer:
                 while True:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(PERIOD_S):
-                            await self._full.wait()
+                            await self._due.wait()
                     try:
                         await self._send(http)
                         outage.works("send")
@@ -79,7 +80,7 @@ class Tracer:
                         await self._send(http)
 
     async def _send(self, http: aiohttp.ClientSession) -> None:
-        self._full.clear()
+        self._due.clear()
         while self._waiting:
             some = [self._waiting[i] for i in range(min(len(self._waiting), MOST_AT_ONCE))]
             scope = {"scope": {"name": "tessera"}, "spans": [span.encode() for span in some]}
