@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import itertools
 import socket
 import struct
 import tempfile
 import time
 from array import array
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-import orjson
 from rich.console import Console
 from rich.table import Table
 
-from loadtests import media_files
 from loadtests.chaos.server import Server, Size, running
 from loadtests.client import Connection
+from loadtests.media_load import MediaLoad
 from loadtests.requests import Requests, Shape, Workload
 from loadtests.summary import percentile
 from tessera.gateway.app import create_app
@@ -38,12 +34,11 @@ TOKENS = 4
 # What the event loop is asked to be woken for, and how far a text request is behind the one before.
 TICK_S = 0.005
 EVERY_S = 0.01
+# An engine that takes no time for a prompt: texts that wait for a clip's tokens would all be answered in one burst.
+_PROMPTS_AT_ONCE = {"simulated_prefill_tokens_per_s": 1e9, "simulated_encode_tokens_per_s": 1e9}
 # Requests of each kind in a row, so that what the machine does meanwhile concerns all kinds.
 _IN_A_ROW = 20
 _TICKS = "ticks.f64"
-# Large media at once, and how many different ones: none is known when it is sent.
-_AT_ONCE = 2
-_DIFFERENT = 4
 
 
 @dataclass
@@ -113,13 +108,14 @@ async def measure(requests: int, seconds: float) -> Report:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=300)) as http:
             size = Size(gateways=1, workers=1, lease_s=10.0, fsync="everysec", step_ms=0.1)
             watched = partial(run_watched_gateway, ticks)
-            async with running(size, Path(folder), http, gateway=watched, media_redis=True) as server:
+            server_runs = running(size, Path(folder), http, gateway=watched, media_redis=True, more=_PROMPTS_AT_ONCE)
+            async with server_runs as server, MediaLoad() as load:
                 paths = await _paths(server, requests)
                 quiet, loaded = Notice(), Notice()
                 async with _watching(server, ticks, quiet):
                     await asyncio.sleep(seconds)
                 async with _watching(server, ticks, loaded):
-                    loaded.decoded = await _load(server.gateways[0][0], http, seconds)
+                    loaded.decoded = await load.send(server.gateways[0][0], seconds)
                 return Report(paths, quiet, loaded)
 
 
@@ -209,42 +205,6 @@ async def _send_texts(host: str, port: int, notice: Notice) -> None:
             tasks.create_task(send(requests.build(Workload.TEXT, host, 1)[0]))
             due += EVERY_S
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-
-
-async def _load(url: str, http: aiohttp.ClientSession, seconds: float) -> int:
-    """Have pages, photographs and a clip decoded, some at once. Returns how many were."""
-    bodies = itertools.cycle(await asyncio.to_thread(lambda: list(_bodies())))
-    ends, decoded = time.perf_counter() + seconds, 0
-
-    async def work() -> None:
-        nonlocal decoded
-        while time.perf_counter() < ends:
-            # Changed a little each time, behind the end of the file: nothing has been seen before.
-            body = next(bodies).replace(b"SERIAL", b"%06d" % (decoded % 1_000_000))
-            headers = {"Content-Type": "application/json"}
-            async with http.post(f"{url}/v1/chat/completions", data=BytesIO(body), headers=headers) as response:
-                assert response.status == 200, await response.text()
-                await response.read()
-            decoded += 1
-
-    await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
-    return decoded
-
-
-def _bodies() -> Iterator[bytes]:
-    clip = media_files.clip(10)
-    for number in range(_DIFFERENT):
-        yield _body("image_url", media_files.page(number))
-        yield _body("image_url", media_files.photograph(number))
-        if number % 4 == 0:
-            yield _body("video_url", clip)
-
-
-def _body(part: str, data: bytes) -> bytes:
-    """A request with a data URL, whose media type has room for a serial number."""
-    url = f"data:{part.removesuffix('_url')}/x-SERIAL;base64,{base64.b64encode(data).decode()}"
-    content = [{"type": part, part: {"url": url}}, {"type": "text", "text": "?"}]
-    return orjson.dumps({"model": SIMULATED, "messages": [{"role": "user", "content": content}], "max_tokens": 1})
 
 
 def _percentiles(seconds: list[float]) -> dict[str, float]:
