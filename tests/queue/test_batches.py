@@ -58,6 +58,17 @@ async def test_batches_leave_a_part_of_each_worker_to_others(broker: Broker, add
     assert len(other) == 4
 
 
+async def test_a_claim_takes_so_many_of_batches_and_leaves_the_rest(broker: Broker, add: Add) -> None:
+    lines = [await add_of_batch(broker, sequences=width) for width in (3, 1, 1, 1)]
+    person = await add()
+    room = {"free": 16, "capacity": 16, "most": 16, "most_of_batches": 2}
+    first = await broker.lease(MODEL, "w", **room)
+    assert (taken(first), first.of_batches) == ([person.id, lines[0].id, lines[1].id], 2)
+    assert first.some_left
+    second = await broker.lease(MODEL, "w", **room, of_batches=4)
+    assert (taken(second), second.some_left) == ([lines[2].id, lines[3].id], False)
+
+
 async def test_a_share_of_one_is_all_of_it(redis_client: aioredis.Redis, settings: Settings, take: Take) -> None:
     broker = Broker(redis_client, with_other(settings, batch_share=1.0))
     for _ in range(4):

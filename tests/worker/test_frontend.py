@@ -96,6 +96,22 @@ async def test_the_next_of_a_batch_follows_the_end_of_another_one(
     await all_answered(broker, [*people, *lines])
 
 
+@pytest.mark.parametrize(("takes_s", "running"), [(1000.0, intake.BATCHED_AT_ONCE), (0.001, 10)])
+async def test_lines_of_a_batch_begin_a_few_at_a_time(
+    floor: Floor, broker: Broker, monkeypatch: pytest.MonkeyPatch, takes_s: float, running: int
+) -> None:
+    for module in (wakeup, intake):
+        monkeypatch.setattr(module, "LONGEST_WAIT_S", 60.0)
+    monkeypatch.setattr(intake, "LONGEST_PACE_S", 60.0)
+    app = Application()
+    lines = [await enqueue(broker, batch=True) for _ in range(10)]
+    floor.start(app, sequences=32)._seats.batch_s = takes_s
+    await eventually(lambda: app.running == running, "they begin")
+    await asyncio.sleep(0.1)
+    assert (app.running, app.begun.total()) == (running, running)
+    assert (await broker.census(MODEL)).batch_waiting == len(lines) - running
+
+
 async def test_others_join_a_suspect_once_it_has_outlived_its_deaths(
     floor: Floor, broker: Broker, redis_client: aioredis.Redis
 ) -> None:

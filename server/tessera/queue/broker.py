@@ -116,6 +116,7 @@ class Broker(ReplyLogs):
         free: int,
         capacity: int,
         most: int,
+        most_of_batches: int | None = None,
         of_batches: int = 0,
         wait_s: float = 0.0,
     ) -> Leases:
@@ -129,6 +130,7 @@ class Broker(ReplyLogs):
             free: sequences that the engine has room for now.
             capacity: sequences that it runs at once; a wider job takes up all of it.
             most: jobs to take at the most.
+            most_of_batches: jobs of batches among these; None: as many.
             of_batches: sequences that jobs of batches take up now.
             wait_s: wait for a job to be queued, so long at the most; 0: take what is there. It is taken in the same
                 trip in which the wait ends. A wait may be cancelled; what it took then, the next call returns.
@@ -137,7 +139,8 @@ class Broker(ReplyLogs):
         claim = self._unanswered.setdefault((model, worker_id), time.time_ns() // 1000)
         passing = (self._settings.max_overtakings, int(self._settings.max_overtaking_s * 1000))
         for_batches = max(1, int(capacity * self._settings.batch_share))
-        room = (free, capacity, most, self._lease_ms, *passing, for_batches - of_batches, for_batches)
+        batches = (for_batches - of_batches, for_batches, most if most_of_batches is None else most_of_batches)
+        room = (free, capacity, most, self._lease_ms, *passing, *batches)
         arguments = (*self._limits, worker_id, claim, int(again), *room)
         wait = ("BLPOP", self.keys.wake(model), wait_s) if wait_s else ()
         answer = await self._call(self._lease, model, *arguments, behind=wait, blocking_s=wait_s)

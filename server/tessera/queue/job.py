@@ -178,6 +178,11 @@ class Leases(list[Lease]):
         self.some_left = False
         self.unreadable: list[tuple[bytes, int]] = []
 
+    @property
+    def of_batches(self) -> int:
+        """How many of them are jobs of batches."""
+        return sum(lease.job.batch for lease in self)
+
     @classmethod
     def parse_all(cls, model: str, rows: Iterable[list[Any]]) -> Leases:
         """From the rows that ``lease.lua`` returns."""

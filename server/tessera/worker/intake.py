@@ -20,6 +20,11 @@ log = structlog.get_logger()
 RETRY_S = 0.5
 # Taken in one go; small, so that idle workers share a burst.
 LEASED_AT_ONCE = 16
+# Of jobs of batches: those that begin together make everybody's next token later, and the more of them, the later.
+BATCHED_AT_ONCE = 2
+# Until the next ones of them, and as a part of the time that one takes: those that take little must not wait for it.
+LONGEST_PACE_S = 0.005
+_PACES = 16
 
 
 class Intake:
@@ -107,6 +112,8 @@ class Intake:
         if taken.kept_free:
             # Others are woken for what this worker must not take.
             await self._some_end()
+        elif taken.some_left and taken.of_batches >= BATCHED_AT_ONCE:
+            await asyncio.sleep(min(LONGEST_PACE_S, seats.batch_s / _PACES))
         elif len(taken) < LEASED_AT_ONCE and not seats.full:
             if not taken.some_left:
                 return True
@@ -141,8 +148,8 @@ class Intake:
         return leases
 
     def _claim(self, most: int, *, wait_s: float = 0.0) -> asyncio.Task[Leases]:
-        room = self._seats.room()
-        return asyncio.create_task(self._broker.lease(self._model, self._worker_id, **room, most=most, wait_s=wait_s))
+        room = {**self._seats.room(), "most": most, "most_of_batches": BATCHED_AT_ONCE}
+        return asyncio.create_task(self._broker.lease(self._model, self._worker_id, **room, wait_s=wait_s))
 
 
 async def _cancelled(call: asyncio.Task[Leases]) -> bool:

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import dataclass
 from typing import Any
 
 from tessera.queue import Lease
+
+# Weight of the newest job of a batch in what one of them takes.
+_NEWEST = 1 / 8
+
+
+@dataclass(slots=True)
+class _Seated:
+    width: int
+    batch: bool
+    since: float
 
 
 class Seats:
@@ -16,12 +28,14 @@ class Seats:
 
     Attributes:
         changed: set when some became free.
+        batch_s: how long a job of a batch takes, of late; 0: none has ended.
     """
 
     def __init__(self, capacity: int):
         self._capacity = capacity
         self._free = capacity
-        self._taken: dict[asyncio.Task[None], tuple[int, bool]] = {}
+        self._taken: dict[asyncio.Task[None], _Seated] = {}
+        self.batch_s = 0.0
         self.changed = asyncio.Event()
 
     @property
@@ -36,23 +50,26 @@ class Seats:
 
     def room(self) -> dict[str, Any]:
         """What a claim says of it; see ``Broker.lease``."""
-        of_batches = sum(width for width, batch in self._taken.values() if batch)
+        of_batches = sum(seated.width for seated in self._taken.values() if seated.batch)
         return {"free": self._free, "capacity": self._capacity, "of_batches": of_batches}
 
     def take(self, task: asyncio.Task[None], lease: Lease) -> None:
         """A job begins, in a task of its own."""
-        self._taken[task] = (lease.width, lease.job.batch)
+        self._taken[task] = _Seated(lease.width, lease.job.batch, time.monotonic())
         self._free -= lease.width
 
     def give_back(self, task: asyncio.Task[None]) -> None:
         """Its task has ended."""
-        self._free += self._taken.pop(task)[0]
+        seated = self._taken.pop(task)
+        self._free += seated.width
+        if seated.batch:
+            self.batch_s += _NEWEST * (time.monotonic() - seated.since - self.batch_s)
         self.changed.set()
 
     def narrow(self, task: asyncio.Task[None], width: int) -> None:
         """It takes up no more than so many from now on."""
-        taken, batch = self._taken.get(task, (0, False))
-        if width < taken:
-            self._taken[task] = (width, batch)
-            self._free += taken - width
+        seated = self._taken.get(task)
+        if seated is not None and width < seated.width:
+            self._free += seated.width - width
+            seated.width = width
             self.changed.set()

@@ -1,7 +1,7 @@
 -- KEYS: any key of the model
 -- ARGV: prefix, 5 limits (see `limits_from`), worker, claim, 1 if the claim was made before, free sequences, sequences
 -- that the engine runs at once, max jobs, lease ms, most overtakings of a job, longest time in which it is overtaken (ms), free sequences
--- for jobs of batches, sequences that all of these may take up here
+-- for jobs of batches, sequences that all of these may take up here, max jobs of batches
 -- Returns an array of {id, epoch, attempts, wait ms, sequences, meta, body, entries that its log holds already,
 -- sequences that it takes up here}, whether the worker is kept free, what `keep_letter` returns for each that is
 -- set aside, since its record is damaged, and whether the queue holds more. Who wants none (most: 0) only has an earlier
@@ -20,7 +20,7 @@ local prefix, limits, worker, claim, again = ARGV[1], limits_from(2), ARGV[7], t
 local free, capacity, most = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 local lease_ms, reply_ttl_ms = tonumber(ARGV[13]), tonumber(limits.reply_ttl_ms)
 local most_passed, longest_ms = tonumber(ARGV[14]), tonumber(ARGV[15])
-local batch_free, batch_room = tonumber(ARGV[16]), tonumber(ARGV[17])
+local batch_free, batch_room, batch_most = tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[18])
 local queue, leases, record = prefix .. 'queue', prefix .. 'leases', prefix .. 'claim:' .. worker
 local reserved = prefix .. 'reserved'
 local now, jobs, given, letters, kept_free = now_ms(), {}, {claim}, {}, false
@@ -88,7 +88,10 @@ local function take(id, job)
     width >= capacity and 1 or 0, string.format('taken:%.0f', epoch), string.format('%.0f %s', now, worker))
   give(id, epoch, redis.call('HINCRBY', key, 'attempts', 1), width, content, job)
   free = free - width
-  if job.batch then batch_free = batch_free - width end
+  if job.batch then
+    batch_free = batch_free - width
+    batch_most = batch_most - 1
+  end
 end
 
 -- A job that can be taken, or nil.
@@ -170,7 +173,7 @@ local function take_what_fits()
     local job = waiting(id, score)
     if job and job.batch and not job.suspect then
       if front and not front_of_batch then break end
-      if batch_free <= 0 then break end
+      if batch_free <= 0 or batch_most <= 0 then break end
     end
     if job and fits(job) then
       if job.epoch ~= '0' then resumed = resumed + 1 end
