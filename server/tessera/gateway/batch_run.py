@@ -15,6 +15,7 @@ from tessera.errors import FileMissing, FilesQuotaExceeded, FilesUnavailable, Fi
 from tessera.files import File
 from tessera.gateway.batch_input import Line, look_over, read_lines
 from tessera.gateway.batch_line import Answer, BatchLine, expired
+from tessera.gateway.batch_pace import Pace
 from tessera.gateway.services import Services
 from tessera.telemetry import batches as metrics
 
@@ -25,8 +26,6 @@ PART_BYTES = 1024 * 1024
 # Of requests that wait or run at once; one may be larger.
 MOST_BYTES_AT_ONCE = 64 * 1024 * 1024
 _EXPIRED_AT_ONCE = 500
-# Between the beginnings of two requests: what they cost this process comes in pieces, and people's in between.
-PAUSE_S = 0.001
 
 
 class BatchRun:
@@ -111,6 +110,7 @@ class BatchRun:
     ) -> bool:
         """Answer lines in their order, some at once. Returns False where time is up, or the batch is to end."""
         most, nbytes, more = self._services.settings.batch_lines_at_once, 0, True
+        pace = Pace(most)
         while True:
             while more and len(window) < most and (not window or nbytes < MOST_BYTES_AT_ONCE):
                 line = await anext(lines, None)
@@ -118,9 +118,11 @@ class BatchRun:
                     more = False
                     break
                 request = BatchLine(self._services, batch, line)
-                window.append((line, request, asyncio.create_task(request.run())))
+                task = asyncio.create_task(request.run())
+                pace.begin(task)
+                window.append((line, request, task))
                 nbytes += len(line.raw)
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(pace.pause_s)
             if not window:
                 return True
             left_s = batch.expires_s - time.time()
