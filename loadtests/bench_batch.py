@@ -43,7 +43,6 @@ POLL_S = 0.5
 # People's time to first token beside a batch, as a multiple of that without one.
 MOST_LONGER = 1.1
 _ENDPOINT = "/v1/completions"
-_FLAT = {"simulated_prefill_tokens_per_s": 1e9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,6 @@ class Plan:
         every_s: a person's request is so far behind the one before, however long that takes.
         seconds: of people alone, before the batch and after it.
         step_ms: the engine's time of a token.
-        flat: its steps take no longer for what else is in them, such as lines' prompts.
         harm: kill and restart the worker, the gateways and Redis when a third of the lines is answered.
     """
 
@@ -63,7 +61,6 @@ class Plan:
     every_s: float
     seconds: float
     step_ms: float
-    flat: bool
     harm: bool
 
 
@@ -98,8 +95,9 @@ def main(
     every_ms: Annotated[float, typer.Option(min=1.0, help="A person's request comes so often.")] = 100.0,
     seconds: Annotated[float, typer.Option(min=1.0, help="Time of people alone, before the batch and after.")] = 30.0,
     step_ms: Annotated[float, typer.Option(min=1.0, help="The engine's time of a token.")] = 20.0,
-    flat: Annotated[bool, typer.Option(help="Its steps take no longer for what is in them.")] = False,
-    harm: Annotated[bool, typer.Option(help="Kill and restart all in the middle; people are not measured.")] = False,
+    harm: Annotated[
+        bool, typer.Option(help="Kill and restart everything in the middle; people are not measured.")
+    ] = False,
     json: Annotated[Path | None, typer.Option(help="Also write the report to this file.")] = None,
 ) -> None:
     """Measure, on this machine, with two gateways and a simulated engine.
@@ -108,7 +106,7 @@ def main(
     token more than a tenth longer (p99).
     """
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
-    plan = Plan(lines, every_ms / 1000, seconds, step_ms, flat, harm)
+    plan = Plan(lines, every_ms / 1000, seconds, step_ms, harm)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         outcome = runner.run(_measure(plan))
     if outcome is None:
@@ -125,7 +123,7 @@ async def _measure(plan: Plan) -> Outcome | None:
         folder = Path(name)
         async with aiohttp.ClientSession() as http:
             size = Size(gateways=2, workers=1, fsync="everysec", step_ms=plan.step_ms)
-            more = {"files_store_url": (folder / "store").as_uri(), **(_FLAT if plan.flat else {})}
+            more = {"files_store_url": (folder / "store").as_uri()}
             async with running(size, folder, http, more=more) as server:
                 return await _run(plan, server, folder)
     return None

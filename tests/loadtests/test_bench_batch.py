@@ -15,7 +15,7 @@ from loadtests import bench_batch
 from loadtests.bench_batch import Outcome, People, Plan
 from tessera.worker.simulated.speech import Voice
 
-PLAN = Plan(lines=3, every_s=0.1, seconds=1.0, step_ms=1.0, flat=False, harm=False)
+PLAN = Plan(lines=3, every_s=0.1, seconds=1.0, step_ms=1.0, harm=False)
 
 
 def verdict(outcome: Outcome) -> tuple[bool, str]:
