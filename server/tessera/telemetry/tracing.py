@@ -46,8 +46,13 @@ class Tracer:
         """A span that goes on with a trace, or begins one; to be ended."""
         return Span.behind(name, kind, carried, share=self._share)
 
-    def end(self, span: Span, *, at_ns: int = 0) -> None:
-        """It is over."""
+    def end(self, span: Span, *, at_ns: int = 0, at_once: bool = False) -> None:
+        """It is over.
+
+        Args:
+            at_ns: Unix time; 0: now.
+            at_once: send it without waiting for others: this process may be about to end.
+        """
         span.end_ns = at_ns or time.time_ns()
         if not span.sampled:
             return
@@ -55,8 +60,7 @@ class Tracer:
             DROPPED.inc()
             return
         self._waiting.append(span)
-        # What failed is sent at once: its process may be about to end.
-        if span.error or len(self._waiting) >= MOST_AT_ONCE:
+        if at_once or len(self._waiting) >= MOST_AT_ONCE:
             self._due.set()
 
     async def run(self) -> None:

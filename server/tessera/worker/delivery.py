@@ -40,4 +40,4 @@ def end_delivery(span: Span, task: asyncio.Task[None]) -> None:
     elif error := task.exception():
         span.error = type(error).__name__
     if traces := tracer():
-        traces.end(span)
+        traces.end(span, at_once=bool(span.error))
