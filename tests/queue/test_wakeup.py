@@ -7,6 +7,7 @@ import pytest
 
 from tessera.queue import Broker, Job, Wakeup, connect, wakeup
 from tessera.settings import Settings
+from tests.polling import eventually
 from tests.queue.corner import MODEL, with_other
 
 Add = Callable[..., Awaitable[Job]]
@@ -46,6 +47,47 @@ async def test_a_wait_that_was_given_up_takes_no_token_from_the_next(
     waiting = asyncio.create_task(woken.wait(ended))
     await asyncio.wait_for(waiting, 5)
     await asyncio.wait_for(woken.aclose(), 5)
+    await client.aclose()
+
+
+async def test_what_a_wait_hears_that_was_given_up_can_be_handed_on(
+    broker: Broker, settings: Settings, add: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wakeup, "LONGEST_WAIT_S", 60.0)
+    client = connect(settings, name="waiting", blocking_s=120.0)
+    woken, waits = Wakeup(client, broker.keys, MODEL), Broker(client, settings)
+    assert not await woken.wait_for(0.01)
+    claim = asyncio.create_task(waits.lease(MODEL, "w", free=1, capacity=1, most=1, wait_s=60.0))
+    woken.hand_on()
+    job = await add()
+    [lease] = await asyncio.wait_for(claim, 5)
+    assert lease.job.id == job.id
+    assert await woken.wait_for(5.0), "it has heard of it as well"
+    assert not await woken.wait_for(0.01)
+    woken.hand_on()
+    await broker._redis.rpush(broker.keys.wake(MODEL), "1")
+
+    async def goes_by_itself() -> bool:
+        return int(await broker._redis.pttl(broker.keys.wake(MODEL))) > 0
+
+    await eventually(goes_by_itself, "where nobody else waits, it is kept for a while")
+    await woken.aclose()
+    await client.aclose()
+
+
+@pytest.mark.parametrize("batch", [False, True])
+async def test_only_jobs_of_people_wake_who_has_no_room_for_others(
+    broker: Broker, settings: Settings, add: Add, batch: bool
+) -> None:
+    client = connect(settings, name="waiting", blocking_s=2.0)
+    woken, waits = Wakeup(client, broker.keys, MODEL), Broker(client, settings)
+    job = await add(batch=batch)
+    assert await woken.wait_for(0.2) is not batch
+    await woken.aclose()
+    # Who has room hears of both.
+    if batch:
+        [lease] = await waits.lease(MODEL, "w", free=2, capacity=2, most=1, wait_s=60.0)
+        assert lease.job.id == job.id
     await client.aclose()
 
 

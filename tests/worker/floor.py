@@ -61,8 +61,10 @@ class Floor:
         self.settings, self.stack = settings, stack
         self.tasks: dict[Frontend, asyncio.Task[None]] = {}
 
-    def start(self, app: Application, *, sequences: int = 4, settings: Settings | None = None) -> Frontend:
-        redis = connect(self.settings, name="worker", blocking_s=2.0)
+    def start(
+        self, app: Application, *, sequences: int = 4, settings: Settings | None = None, blocking_s: float = 2.0
+    ) -> Frontend:
+        redis = connect(self.settings, name="worker", blocking_s=blocking_s)
         self.stack.push_async_callback(redis.aclose)
         card = ModelCard(MODEL, "root", 1, sequences=sequences)
         made = Frontend(settings or self.settings, redis, app, card, lambda: app.dead, codec=PlainCodec())

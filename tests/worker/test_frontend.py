@@ -110,6 +110,30 @@ async def test_lines_of_a_batch_begin_a_few_at_a_time(
     await asyncio.sleep(0.1)
     assert (app.running, app.begun.total()) == (running, running)
     assert (await broker.census(MODEL)).batch_waiting == len(lines) - running
+    person = await enqueue(broker)
+    await eventually(lambda: app.begun[person.id] == 1, "nobody else waits for them", within_s=10.0)
+    assert app.running == running + 1
+
+
+async def test_a_job_is_heard_of_behind_a_wait_that_was_given_up(
+    floor: Floor, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (wakeup, intake):
+        monkeypatch.setattr(module, "LONGEST_WAIT_S", 60.0)
+    app = Application()
+    running, wide = await enqueue(broker), await enqueue(broker, sequences=4)
+    settings = floor.settings.model_copy(update={"lease_s": 120.0})
+    floor.start(app, sequences=4, settings=settings, blocking_s=120.0)
+    await eventually(lambda: app.begun[running.id] == 1, "it runs, and the wide one waits for its end")
+    await asyncio.sleep(0.1)
+    await broker.cancel(MODEL, running.id)
+    await eventually(lambda: app.begun[wide.id] == 1, "the wide one runs")
+    await broker.cancel(MODEL, wide.id)
+    await eventually(lambda: app.running == 0, "there is nothing to do")
+    await asyncio.sleep(0.1)
+    for _ in range(2):
+        job = await enqueue(broker)
+        await eventually(lambda job=job: app.begun[job.id] == 1, "the worker has heard of it", within_s=10.0)
 
 
 async def test_others_join_a_suspect_once_it_has_outlived_its_deaths(

@@ -12,7 +12,8 @@ All keys of one model share the hash tag ``{model}``, so that one script can tou
 ``P:{M}:replies``                     hash        bytes of each job's log and steps, and ``=``: in all
 ``P:{M}:ended``                       sorted set  ids of ended jobs with a log, by its expiry (ms)
 ``P:{M}:first``                       string      the job that goes on where replies take all the room
-``P:{M}:wake``                        list        tokens that wake idle workers
+``P:{M}:wake``                        list        tokens that wake workers with room
+``P:{M}:wake-batch``                  list        those of jobs of batches
 ``P:{M}:dead``                        sorted set  ids of jobs that were set aside, by when (ms)
 ``P:{M}:dead:ID``                     hash        what is kept of one: reason, deaths, body, …
 ``P:{M}:counts``                      hash        what all gateways count together
@@ -122,8 +123,12 @@ class Keys:
         return f"{self.model(model)}reserved"
 
     def wake(self, model: str) -> str:
-        """Tokens that wake a model's idle workers."""
+        """Tokens that wake a model's workers with room, for each job of a person."""
         return f"{self.model(model)}wake"
+
+    def wake_batch(self, model: str) -> str:
+        """Those for each job of a batch."""
+        return f"{self.model(model)}wake-batch"
 
     @property
     def workers(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -68,6 +69,10 @@ class Intake:
         self._begin = begin
         self._engine_dead = engine_dead
         self._outage = outage
+        # When the next jobs of batches may be taken, by the monotonic clock.
+        self._next_batched = 0.0
+        # In the next claim.
+        self._most_of_batches = BATCHED_AT_ONCE
         self._task: asyncio.Task[None] | None = None
         self.stopped = False
 
@@ -112,14 +117,22 @@ class Intake:
         if taken.kept_free:
             # Others are woken for what this worker must not take.
             await self._some_end()
-        elif taken.some_left and taken.of_batches >= BATCHED_AT_ONCE:
-            await asyncio.sleep(min(LONGEST_PACE_S, seats.batch_s / _PACES))
+        elif taken.some_left and taken.of_batches >= self._most_of_batches:
+            await self._let_people_in(begun=taken.of_batches > 0)
         elif len(taken) < LEASED_AT_ONCE and not seats.full:
             if not taken.some_left:
                 return True
             # There is no room yet for what is left, or it is for others to take.
             await self._wakeup.wait(seats.changed)
         return False
+
+    async def _let_people_in(self, *, begun: bool) -> None:
+        """Return when one of them may be there, or the next jobs of batches may begin: some time after those before."""
+        now = time.monotonic()
+        if begun:
+            self._next_batched = now + min(LONGEST_PACE_S, self._seats.batch_s / _PACES)
+        one_may = await self._wakeup.wait_for(max(0.0, self._next_batched - now))
+        self._most_of_batches = 0 if one_may and time.monotonic() < self._next_batched else BATCHED_AT_ONCE
 
     async def _some_end(self) -> None:
         with suppress(TimeoutError):
@@ -130,6 +143,8 @@ class Intake:
         """Take jobs; where it waits, together with the end of the wait: a trip less for the first token."""
         await self._prepare()
         self._seats.changed.clear()
+        if waits:
+            self._wakeup.hand_on()
         call = self._claim(LEASED_AT_ONCE, wait_s=self._wait_s if waits else 0.0)
         try:
             await asyncio.shield(call)
@@ -148,7 +163,7 @@ class Intake:
         return leases
 
     def _claim(self, most: int, *, wait_s: float = 0.0) -> asyncio.Task[Leases]:
-        room = {**self._seats.room(), "most": most, "most_of_batches": BATCHED_AT_ONCE}
+        room = {**self._seats.room(), "most": most, "most_of_batches": self._most_of_batches}
         return asyncio.create_task(self._broker.lease(self._model, self._worker_id, **room, wait_s=wait_s))
 
 

@@ -136,6 +136,18 @@ local function batch_length(prefix) return redis.call('ZCOUNT', prefix .. 'queue
 -- little later each time must come to an end as well.
 local OUTLIVED = 2
 
+-- Whether a job with this order is one of a batch.
+local function of_batch(order) return order % SUSPECT >= BATCH end
+
+-- Leaves so many tokens for workers that wait, where there are fewer than `most`: they are hints, and are not to pile up.
+local function wake(prefix, order, tokens, most, ttl_ms)
+  local key = prefix .. (of_batch(order) and 'wake-batch' or 'wake')
+  if redis.call('LLEN', key) < most then
+    for _ = 1, tokens do redis.call('RPUSH', key, '1') end
+  end
+  keep(key, ttl_ms)
+end
+
 -- Whether a job's last chance has come: all but one of the workers that may die under it have.
 local function has_last_chance(deaths, in_all, most)
   return (deaths > 0 and deaths == most - 1) or (in_all > 0 and in_all >= OUTLIVED * most - 1)

@@ -127,9 +127,8 @@ local function give_back(prefix, id, how, limits, letters)
   end
   redis.call('PEXPIRE', key, ttl_ms)
   redis.call('ZADD', prefix .. 'queue', job[2] + (last_chance and SUSPECT or 0), id)
-  -- Two: the worker that has waited longest may be one that stands still.
-  redis.call('RPUSH', prefix .. 'wake', '1', '1')
   keep(prefix .. 'queue', ttl_ms)
-  keep(prefix .. 'wake', ttl_ms)
+  -- Two: the worker that has waited longest may be one that stands still.
+  wake(prefix, job[2], 2, math.huge, ttl_ms)
   return 'requeued'
 end

@@ -49,7 +49,5 @@ if ARGV[7] ~= '' then
   keep(prefix .. 'gateways', ttl_ms)
 end
 if ARGV[14] then remember(prefix, ARGV[14], ARGV[15], ARGV[16], id, ARGV[17], tonumber(ARGV[18])) end
--- One token wakes one waiting worker; tokens are hints, so their number is bounded by the queue's length.
-if redis.call('LLEN', prefix .. 'wake') <= length then redis.call('RPUSH', prefix .. 'wake', '1') end
-keep(prefix .. 'wake', ttl_ms)
+wake(prefix, order, 1, length + 1, ttl_ms)
 return length + 1

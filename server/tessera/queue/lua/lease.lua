@@ -34,7 +34,7 @@ local function look(id, score)
     'front_ms', 'width')
   return {epoch = job[1], state = job[2], attempts = int(job[3]), enqueued_ms = int(job[4]),
     sequences = int(job[5]), deadline_ms = int(job[6]), reply_to = job[7], front_ms = job[8],
-    width = int(job[9]), suspect = score >= SUSPECT, batch = score % SUSPECT >= BATCH}
+    width = int(job[9]), suspect = score >= SUSPECT, batch = of_batch(score)}
 end
 
 local function whole(job)
@@ -133,12 +133,6 @@ local function keep_free_for(id)
   kept_free = true
 end
 
-local function wake_one()
-  local wake = prefix .. 'wake'
-  if redis.call('LLEN', wake) == 0 then redis.call('RPUSH', wake, '1') end
-  keep(wake, lease_ms + reply_ttl_ms)
-end
-
 local function take_what_fits()
   local holder = redis.call('HMGET', reserved, 'worker', 'job')
   if holder[1] == worker and holder[2] then
@@ -167,7 +161,7 @@ local function take_what_fits()
     if #jobs >= most or free <= 0 then break end
     local id, score = unpack(redis.call('ZRANGE', queue, skipped, skipped, 'WITHSCORES'))
     if not id then
-      if skipped == 0 then redis.call('DEL', prefix .. 'wake') end
+      if skipped == 0 then redis.call('DEL', prefix .. 'wake', prefix .. 'wake-batch') end
       break
     end
     local job = waiting(id, score)
@@ -178,7 +172,7 @@ local function take_what_fits()
     if job and fits(job) then
       if job.epoch ~= '0' then resumed = resumed + 1 end
       if resumed > share then
-        wake_one()
+        wake(prefix, tonumber(score), 1, 1, lease_ms + reply_ttl_ms)
         break
       end
       take(id, job)
