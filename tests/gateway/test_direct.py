@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tessera.gateway.direct import ShortWay, direct, offer_direct
+from tessera.gateway.direct import ShortWay, direct, direct_offered
 from tessera.queue import Data, End
 from tests.gateway.scripted import STREAM, USAGE, chat, event
 
@@ -19,8 +19,9 @@ def test_the_servers_own_send_is_found_behind_what_wraps_it():
     scope = {"type": "http"}
     assert not direct(scope, theirs).open  # another server offers nothing
     servers_way = ShortWay(servers)
-    offer_direct(scope, servers_way)
-    assert direct(scope, theirs) is servers_way
+    with direct_offered(scope, servers_way):
+        assert direct(scope, theirs) is servers_way
+    assert direct(scope, theirs) is not servers_way
 
 
 async def test_middleware_sees_the_head_of_a_stream_and_none_of_its_pieces(gateway, worker):

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from tessera.local.samples import image as sample_image
 from tessera.memory import keep_for_good
 from tessera.settings.units import MIB
+from tests.circles import circles
 from tests.gateway.process import gateway_process
 from tests.gateway.raw import connected, post
 from tests.gateway.scripted import chat
@@ -46,6 +48,26 @@ def test_what_threads_free_goes_back_to_the_system():
     grown = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
     # Without it 66 MiB: 33 in each of two arenas.
     assert grown < 36 * MIB
+
+
+async def test_requests_leave_nothing_to_pythons_collector(gateway, worker):
+    pixels = base64.b64encode(sample_image()).decode()
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{pixels}"}}
+    requests = [
+        chat(worker.card.model),
+        chat(worker.card.model, stream=True),
+        chat(worker.card.model, image),
+        chat(worker.card.model, {"type": "made_up"}),
+        chat("another-model"),
+    ]
+    async with worker.serving(worker.echo):
+        # What is made once, and what is remembered.
+        assert [(await gateway.post(request)).status for request in requests] == [200, 200, 200, 400, 404]
+        with circles() as found:
+            for request in requests:
+                for _ in range(3):
+                    await gateway.post(request)
+    assert not found
 
 
 async def test_a_gateway_does_not_stay_large_after_large_sounds(settings, worker, tmp_path):

@@ -16,6 +16,7 @@ from tessera.queue import Broker, Directory, End, Failure, Lease, wakeup
 from tessera.settings import Settings
 from tessera.worker import frontend as frontends
 from tessera.worker import intake
+from tests.circles import circles
 from tests.polling import eventually
 from tests.queue.corner import depth_of
 from tests.worker.floor import Application, Floor, all_answered
@@ -37,6 +38,17 @@ async def test_jobs_are_answered(floor: Floor, broker: Broker) -> None:
         assert app.begun[job.id] == 1
     assert app.most_running <= 4
     assert await depth_of(broker, MODEL) == (0, 0)
+
+
+async def test_jobs_leave_nothing_to_pythons_collector(floor: Floor, broker: Broker) -> None:
+    app = Application()
+    app.go.set()
+    floor.start(app)
+    await all_answered(broker, [await enqueue(broker)])
+    with circles() as found:
+        await all_answered(broker, [await enqueue(broker, batch=n % 2 == 0) for n in range(10)])
+        await eventually(lambda: app.running == 0, "all have ended")
+    assert not found
 
 
 async def test_no_more_sequences_than_the_engine_has_room_for(floor: Floor, broker: Broker) -> None:

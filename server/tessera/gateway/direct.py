@@ -6,6 +6,9 @@ while the client takes what comes, a piece needs no task to be woken for it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from starlette.types import Message, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
@@ -45,9 +48,19 @@ class ShortWay:
         self._cycle.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
 
 
-def offer_direct(scope: Scope, way: ShortWay) -> None:
-    """Have a request's handler find the server's own way out, before anything wraps its ``send``."""
-    scope.setdefault("extensions", {})[_EXTENSION] = way
+@contextmanager
+def direct_offered(scope: Scope, way: ShortWay) -> Iterator[None]:
+    """Have a request's handler find the server's own way out, before anything wraps its ``send``.
+
+    It is gone with the context: the server's side of a request has its scope, and in a circle both would wait for
+    Python's collector, which holds up every stream.
+    """
+    extensions = scope.setdefault("extensions", {})
+    extensions[_EXTENSION] = way
+    try:
+        yield
+    finally:
+        del extensions[_EXTENSION]
 
 
 def direct(scope: Scope, send: Send) -> ShortWay:

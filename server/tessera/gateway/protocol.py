@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from tessera.errors import ClientStalled, HeadTooLarge, InvalidHTTP, RequestTimeout, TesseraError, TooManyConnections
 from tessera.gateway.connections import Connections
-from tessera.gateway.direct import ShortWay, offer_direct
+from tessera.gateway.direct import ShortWay, direct_offered
 from tessera.gateway.lingering import Lingering
 from tessera.gateway.refusal import refusal
 from tessera.gateway.unchunked import unchunked
@@ -223,8 +223,8 @@ class GatewayProtocol(HttpToolsProtocol):
 
         try:
             send = unchunked(cycle) if scope["http_version"] == "1.0" else send
-            offer_direct(scope, ShortWay(send, cycle))
-            await app(scope, receive_or_raise, send)
+            with direct_offered(scope, ShortWay(send, cycle)):
+                await app(scope, receive_or_raise, send)
         except asyncio.CancelledError:
             # By the server, which has cut the connection; to uvicorn it would be an error with a traceback.
             if not cycle.disconnected:

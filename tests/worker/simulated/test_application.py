@@ -14,6 +14,7 @@ from tessera.settings import Settings
 from tessera.worker.simulated.codec import SimulatedCodec
 from tessera.worker.simulated.scheduler import Scheduler
 from tessera.worker.transcript import Transcript, current
+from tests.circles import circles
 from tests.polling import eventually
 from tests.worker.simulated.conftest import CHAT, Client
 
@@ -245,3 +246,17 @@ async def test_functions_are_called_there_too(client: Client) -> None:
     message = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 500}
     used = await client.document("/v1/messages", tools=[tool], tool_choice={"type": "any"}, **message)
     assert (used["stop_reason"], used["content"][0]["name"]) == ("tool_use", "look")
+
+
+async def test_requests_leave_nothing_to_pythons_collector(client: Client) -> None:
+    async def ask() -> None:
+        await client.document(n=2, max_tokens=3)
+        await client.document(COMPLETIONS, prompt="a", max_tokens=3)
+        await client.events(max_tokens=3)
+        assert (await client.post(max_tokens=-1)).status_code == 400
+
+    await ask()
+    with circles() as found:
+        for _ in range(3):
+            await ask()
+    assert not found

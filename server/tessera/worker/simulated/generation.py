@@ -15,6 +15,30 @@ from tessera.worker.steps import Step
 from tessera.worker.transcript import current
 
 
+class _Told:
+    """The choices that have a new token, in the order in which they got it.
+
+    Apart from the generation, which has the sequences that tell it: in a circle they would all wait for Python's
+    collector, which holds up every stream.
+    """
+
+    def __init__(self) -> None:
+        self._indices: list[int] = []
+        self._news = asyncio.Event()
+
+    def add(self, index: int) -> None:
+        """One has."""
+        self._indices.append(index)
+        self._news.set()
+
+    async def take(self) -> list[int]:
+        """All there are, and one at the least."""
+        await self._news.wait()
+        self._news.clear()
+        told, self._indices = self._indices, []
+        return told
+
+
 class Generation:
     """All choices of a request, as the engine makes them.
 
@@ -29,8 +53,7 @@ class Generation:
         self._choices = choices
         self._transcript = current.get()
         self._sequences: dict[int, scheduler.Sequence] = {}
-        self._told: list[int] = []
-        self._news = asyncio.Event()
+        self._told = _Told()
 
     async def run(self) -> AsyncIterator[Piece]:
         """What each token brings. Raises ``RequestFailed`` where the request asks for it."""
@@ -76,24 +99,17 @@ class Generation:
                 sequence = scheduler.Sequence(
                     choice.prompt,
                     choice.most,
-                    partial(self._hear, choice.index),
+                    partial(self._told.add, choice.index),
                     made=choice.tokens,
                     slowness=self._request.simulate.slowness,
                 )
                 self._sequences[choice.index] = sequence
                 self._core.add(sequence)
 
-    def _hear(self, index: int) -> None:
-        self._told.append(index)
-        self._news.set()
-
     async def _tokens(self) -> AsyncIterator[int]:
         """The choice to which each new token belongs, until all have ended."""
         while any(choice.finish is None for choice in self._choices):
-            await self._news.wait()
-            self._news.clear()
-            told, self._told = self._told, []
-            for index in told:
+            for index in await self._told.take():
                 # It may have found its stop string when this one was on its way.
                 if self._choices[index].finish is None:
                     yield index
