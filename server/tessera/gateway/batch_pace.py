@@ -1,4 +1,4 @@
-"""When the next line of a batch begins."""
+"""When the next line of a batch begins, and when answers are kept."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ LEAST_S = 0.001
 MOST_S = 0.05
 # Of the time in which all that may run at once would begin evenly: lines that end later than most leave room unused.
 _EVENLY = 0.9
+# Of the time that a line takes, for which its answer may wait for others.
+_GATHER = 1 / 32
 # Weight of the newest line in what one takes.
 _NEWEST = 1 / 8
 
@@ -39,6 +41,11 @@ class Pace:
     def pause_s(self) -> float:
         """Between the beginnings of two lines."""
         return min(max(LEAST_S, _EVENLY * self._takes_s / self._at_once), MOST_S)
+
+    @property
+    def gather_s(self) -> float:
+        """For how long an answer waits for others: to keep many costs Redis and this process about as much as one."""
+        return min(_GATHER * self._takes_s, MOST_S)
 
     def _ended(self, began: float, _: asyncio.Task[Any]) -> None:
         self._takes_s += _NEWEST * (time.monotonic() - began - self._takes_s)

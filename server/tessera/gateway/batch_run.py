@@ -129,6 +129,8 @@ class BatchRun:
             if left_s > 0:
                 waited = [window[0][2], stop]
                 await asyncio.wait(waited, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+                if not stop.done():
+                    await asyncio.sleep(pace.gather_s)
             answered: list[tuple[Line, Answer]] = []
             while window and window[0][2].done():
                 line, _, task = window.popleft()

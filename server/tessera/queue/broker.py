@@ -138,7 +138,7 @@ class Broker(ReplyLogs):
         again = (model, worker_id) in self._unanswered
         claim = self._unanswered.setdefault((model, worker_id), time.time_ns() // 1000)
         passing = (self._settings.max_overtakings, int(self._settings.max_overtaking_s * 1000))
-        for_batches = max(1, int(capacity * self._settings.batch_share))
+        for_batches = self.places_of_batches(capacity)
         batches = (for_batches - of_batches, for_batches, most if most_of_batches is None else most_of_batches)
         room = (free, capacity, most, self._lease_ms, *passing, *batches)
         arguments = (*self._limits, worker_id, claim, int(again), *room)
@@ -152,6 +152,10 @@ class Broker(ReplyLogs):
         if leases.unreadable:
             await self._reject_all(model, leases.unreadable)
         return leases
+
+    def places_of_batches(self, capacity: int) -> int:
+        """Of the sequences that an engine runs at once, those that jobs of batches may take up."""
+        return max(1, int(capacity * self._settings.batch_share))
 
     async def _reject_all(self, model: str, jobs: Iterable[tuple[bytes, int]]) -> None:
         held = [part for job in jobs for part in job]

@@ -75,7 +75,7 @@ class Frontend:
         self._outage = Outage("queue_unreachable", "queue_reached", worker=self.worker_id)
         self._writer = ReplyWriter(self._broker, card.model, self._abort, self._outage)
         self._running: dict[str, _Running] = {}
-        self._seats = Seats(card.sequences)
+        self._seats = Seats(card.sequences, self._broker.places_of_batches(card.sequences))
         self._intake = Intake(
             self._broker,
             redis,

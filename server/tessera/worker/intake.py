@@ -128,10 +128,12 @@ class Intake:
 
     async def _let_people_in(self, *, begun: bool) -> None:
         """Return when one of them may be there, or the next jobs of batches may begin: some time after those before."""
-        now = time.monotonic()
+        seats, now = self._seats, time.monotonic()
         if begun:
-            self._next_batched = now + min(LONGEST_PACE_S, self._seats.batch_s / _PACES)
+            self._next_batched = now + min(LONGEST_PACE_S, seats.batch_s / _PACES)
         one_may = await self._wakeup.wait_for(max(0.0, self._next_batched - now))
+        if not one_may and seats.full_of_batches:
+            await self._wakeup.wait(seats.changed)
         self._most_of_batches = 0 if one_may and time.monotonic() < self._next_batched else BATCHED_AT_ONCE
 
     async def _some_end(self) -> None:

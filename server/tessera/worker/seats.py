@@ -25,15 +25,18 @@ class Seats:
 
     Args:
         capacity: sequences that the engine runs at once.
+        of_batches: those of them that jobs of batches may take up.
 
     Attributes:
         changed: set when some became free.
         batch_s: how long a job of a batch takes, of late; 0: none has ended.
     """
 
-    def __init__(self, capacity: int):
+    def __init__(self, capacity: int, of_batches: int):
         self._capacity = capacity
+        self._places_of_batches = of_batches
         self._free = capacity
+        self._of_batches = 0
         self._taken: dict[asyncio.Task[None], _Seated] = {}
         self.batch_s = 0.0
         self.changed = asyncio.Event()
@@ -44,25 +47,31 @@ class Seats:
         return self._free <= 0
 
     @property
+    def full_of_batches(self) -> bool:
+        """Whether there is room for no job of a batch."""
+        return self.full or self._of_batches >= self._places_of_batches
+
+    @property
     def tasks(self) -> list[asyncio.Task[None]]:
         """Those that run the jobs."""
         return list(self._taken)
 
     def room(self) -> dict[str, Any]:
         """What a claim says of it; see ``Broker.lease``."""
-        of_batches = sum(seated.width for seated in self._taken.values() if seated.batch)
-        return {"free": self._free, "capacity": self._capacity, "of_batches": of_batches}
+        return {"free": self._free, "capacity": self._capacity, "of_batches": self._of_batches}
 
     def take(self, task: asyncio.Task[None], lease: Lease) -> None:
         """A job begins, in a task of its own."""
         self._taken[task] = _Seated(lease.width, lease.job.batch, time.monotonic())
         self._free -= lease.width
+        self._of_batches += lease.width if lease.job.batch else 0
 
     def give_back(self, task: asyncio.Task[None]) -> None:
         """Its task has ended."""
         seated = self._taken.pop(task)
         self._free += seated.width
         if seated.batch:
+            self._of_batches -= seated.width
             self.batch_s += _NEWEST * (time.monotonic() - seated.since - self.batch_s)
         self.changed.set()
 
@@ -71,5 +80,6 @@ class Seats:
         seated = self._taken.get(task)
         if seated is not None and width < seated.width:
             self._free += seated.width - width
+            self._of_batches -= seated.width - width if seated.batch else 0
             seated.width = width
             self.changed.set()
