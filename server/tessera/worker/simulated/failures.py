@@ -33,6 +33,12 @@ class Failures(BaseModel):
     slowness: int = Field(1, ge=1, le=1000, description="The request gets a token in every so-manieth step only.")
     again: bool = Field(False, description="Not only the first worker suffers.")
 
+    @property
+    def wanted(self) -> bool:
+        """Whether something is to go wrong at all."""
+        after = (self.crash_after_tokens, self.hang_after_tokens, self.fail_after_tokens)
+        return any(tokens is not None for tokens in after)
+
     def check(self, made: int) -> None:
         """Let happen what is to happen after ``made`` tokens. Raises ``RequestFailed``."""
         self._once(self.crash_after_tokens, made, "simulated_crash", _crash)

@@ -20,19 +20,24 @@ class _Told:
 
     Apart from the generation, which has the sequences that tell it: in a circle they would all wait for Python's
     collector, which holds up every stream.
+
+    Args:
+        at_once: tokens that are waited for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int):
+        self._at_once = at_once
         self._indices: list[int] = []
         self._news = asyncio.Event()
 
     def add(self, index: int) -> None:
         """One has."""
         self._indices.append(index)
-        self._news.set()
+        if len(self._indices) >= self._at_once:
+            self._news.set()
 
     async def take(self) -> list[int]:
-        """All there are, and one at the least."""
+        """All there are, once there are enough."""
         await self._news.wait()
         self._news.clear()
         told, self._indices = self._indices, []
@@ -53,7 +58,9 @@ class Generation:
         self._choices = choices
         self._transcript = current.get()
         self._sequences: dict[int, scheduler.Sequence] = {}
-        self._told = _Told()
+        # As vLLM, which wakes nobody for a token who waits for the whole answer.
+        each = request.stream or request.stop or request.simulate.wanted
+        self._told = _Told(1 if each else sum(choice.most for choice in choices))
 
     async def run(self) -> AsyncIterator[Piece]:
         """What each token brings. Raises ``RequestFailed`` where the request asks for it."""
