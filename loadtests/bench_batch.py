@@ -122,7 +122,7 @@ async def _measure(plan: Plan) -> Outcome | None:
     with ended_by_signals(), tempfile.TemporaryDirectory(prefix="tb") as name:
         folder = Path(name)
         async with aiohttp.ClientSession() as http:
-            size = Size(gateways=2, workers=1, fsync="everysec", step_ms=plan.step_ms)
+            size = Size(gateways=2, workers=1, fsync="everysec", small=False, step_ms=plan.step_ms)
             more = {"files_store_url": (folder / "store").as_uri()}
             async with running(size, folder, http, more=more) as server:
                 return await _run(plan, server, folder)

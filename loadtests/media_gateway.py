@@ -106,7 +106,7 @@ async def measure(requests: int, seconds: float) -> Report:
     with tempfile.TemporaryDirectory(prefix="tm") as folder:
         ticks = Path(folder) / _TICKS
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=300)) as http:
-            size = Size(gateways=1, workers=1, lease_s=10.0, fsync="everysec", step_ms=0.1)
+            size = Size(gateways=1, workers=1, lease_s=10.0, fsync="everysec", small=False, step_ms=0.1)
             watched = partial(run_watched_gateway, ticks)
             server_runs = running(size, Path(folder), http, gateway=watched, media_redis=True, more=_PROMPTS_AT_ONCE)
             async with server_runs as server, MediaLoad() as load:

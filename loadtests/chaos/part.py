@@ -121,16 +121,17 @@ class RedisPart:
 
     Args:
         fsync: ``always`` or ``everysec``, as of ``appendfsync``; None: what it has is only in memory.
+        small: what it reads at each start is to stay small: it writes its file anew again and again.
         name: of its files.
     """
 
-    def __init__(self, folder: Path, fsync: str | None, *, name: str = "redis"):
+    def __init__(self, folder: Path, fsync: str | None, *, small: bool = True, name: str = "redis"):
         self.socket = folder / f"{name}.sock"
         self.struck_at = float("-inf")
         persist = ["--save", "", "--dir", str(folder)]
         if fsync is not None:
             persist += ["--appendonly", "yes", "--appendfsync", fsync]
-            # What it reads at each start is to stay small.
+        if fsync is not None and small:
             persist += ["--auto-aof-rewrite-min-size", "8mb", "--auto-aof-rewrite-percentage", "50"]
         self._argv = [str(executable()), "--port", "0", "--unixsocket", str(self.socket), *persist]
         self._log = folder / f"{name}.log"

@@ -41,6 +41,7 @@ class Size:
     Attributes:
         max_attempts: as ``TESSERA_MAX_ATTEMPTS``.
         fsync: Redis' ``appendfsync``.
+        small: Redis' file is, since it is killed often; where time is measured, it is left as Redis has it.
         step_ms: time of a token of a simulated engine.
         drain_s: that workers have to end their jobs when they are told to end themselves; others go on with the rest.
         gateway_drain_s: that gateways have.
@@ -54,6 +55,7 @@ class Size:
     lease_s: float = 2.0
     max_attempts: int = 3
     fsync: str = "always"
+    small: bool = True
     step_ms: float = 40.0
     drain_s: float = 1.0
     gateway_drain_s: float = 1.0
@@ -94,7 +96,7 @@ class Server:
         more: Mapping[str, Any] = MappingProxyType({}),
     ):
         self.size = size
-        self.redis = RedisPart(folder, size.fsync)
+        self.redis = RedisPart(folder, size.fsync, small=size.small)
         self.media_redis = RedisPart(folder, None, name="media-redis") if media_redis else None
         common = {
             "engine": size.engine,
