@@ -15,8 +15,8 @@ from tests.queue.corner import GATEWAY, HEAD, MODEL, depth_of, entries_of, lapse
 Add = Callable[..., Awaitable[Job]]
 Take = Callable[..., Awaitable[Leases]]
 STRUCTURES = (
-    *("queue", "leases", "bodies", "replies", "ended", "first", "alone", "wake", "dead", "counts", "reserved"),
-    *("order", "gateways", "watch", "damaged", f"gateway:{GATEWAY}", "keys:tenant", "once:name"),
+    *("queue", "leases", "bodies", "replies", "ended", "first", "alone", "wake", "wake-batch", "dead", "counts"),
+    *("reserved", "order", "gateways", "watch", "damaged", f"gateway:{GATEWAY}", "keys:tenant", "once:name"),
 )
 
 

@@ -401,7 +401,7 @@ class History(RuleBasedStateMachine):
         self.run(self.redis.set(f"{self.broker.keys.model(MODEL)}claim:{worker.id}", "garbage", px=60_000))
         worker.record = (0, {})
 
-    @rule(what=st.sampled_from(["queue", "leases", "wake", "order"]))
+    @rule(what=st.sampled_from(["queue", "leases", "wake", "wake-batch", "order"]))
     def a_key_is_overwritten(self, what: str) -> None:
         self.run(self.redis.set(f"{self.broker.keys.model(MODEL)}{what}", "garbage"))
 

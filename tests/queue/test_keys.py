@@ -11,7 +11,7 @@ from tessera.queue.keys import Keys
 def test_all_keys_of_a_model_are_in_one_slot_of_a_cluster(prefix: str, model: str) -> None:
     keys = Keys(prefix)
     names = [keys.job(model, "1"), keys.job(model, "2"), keys.log(model, "1"), keys.queue(model), keys.leases(model)]
-    names += [keys.wake(model), keys.model(model) + "order"]
+    names += [keys.wake(model), keys.wake_batch(model), keys.model(model) + "order"]
     assert len({key_slot(name.encode()) for name in names}) == 1
     assert len(set(names)) == len(names)
 

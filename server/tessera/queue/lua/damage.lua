@@ -6,8 +6,8 @@ local DAY_MS = 86400000
 local OWN_OF_JOBS = {job = true, log = true, steps = true}
 -- Of a model: what each of its keys is.
 local TYPES = {queue = 'zset', leases = 'zset', bodies = 'hash', replies = 'hash', ended = 'zset', first = 'string',
-  alone = 'string', wake = 'list', ['wake-batch'] = 'list', dead = 'zset', counts = 'hash', reserved = 'hash', order = 'string',
-  gateways = 'zset', watch = 'string', damaged = 'set'}
+  alone = 'string', wake = 'list', ['wake-batch'] = 'list', dead = 'zset', counts = 'hash', reserved = 'hash',
+  order = 'string', gateways = 'zset', watch = 'string', damaged = 'set'}
 -- Prefix of all keys of the model, or of the directory.
 local HOME = string.match(KEYS[1], '^(.*:)[^:]*$')
 local count, put_in_place  -- of common.lua
