@@ -26,6 +26,7 @@ from rich.table import Table
 
 from loadtests.chaos.server import Server, Size, running, until
 from loadtests.client import Connection
+from loadtests.processes import ProcessTimes
 from loadtests.requests import Requests, Shape, Workload
 from loadtests.response import BadAnswer
 from loadtests.summary import percentile
@@ -81,6 +82,7 @@ class Outcome:
         took_s: from the batch's beginning to its end.
         wrong: what is wrong with its answers; empty: each line has one, in order.
         gateway_bytes: resident, of both gateways, before the batch and at the most.
+        stolen: part of the cores' time that the machine did not get while the batch ran; it shows in the p99.
     """
 
     alone: People
@@ -88,6 +90,7 @@ class Outcome:
     took_s: float
     wrong: str
     gateway_bytes: tuple[int, int]
+    stolen: float = 0.0
 
 
 def main(
@@ -140,7 +143,7 @@ async def _run(plan: Plan, server: Server, folder: Path) -> Outcome:
     # The files of one gateway are those of the other.
     async with BatchServer.open(server.gateways[0][0], "") as batches:
         file_id = await batches.upload(path)
-        began_s = time.monotonic()
+        began_s, stolen_before_s = time.monotonic(), ProcessTimes.stolen()
         batch = await batches.begin(file_id, _ENDPOINT)
         harmed = not plan.harm
         async with _asking(server, plan, beside):
@@ -154,12 +157,12 @@ async def _run(plan: Plan, server: Server, folder: Path) -> Outcome:
                 if not harmed and batch["request_counts"]["completed"] >= plan.lines // 3:
                     harmed = True
                     await _kill_all(server)
-        took_s = time.monotonic() - began_s
+        took_s, stolen_s = time.monotonic() - began_s, ProcessTimes.stolen() - stolen_before_s
         wrong = await _wrong(batches, batch, plan.lines, folder / "out.jsonl")
     if not plan.harm:
         async with _asking(server, plan, alone):
             await asyncio.sleep(plan.seconds)
-    return Outcome(alone, beside, took_s, wrong, (before, most))
+    return Outcome(alone, beside, took_s, wrong, (before, most), stolen_s / took_s / (psutil.cpu_count() or 1))
 
 
 def _prompt(number: int) -> str:
@@ -251,11 +254,10 @@ def _show(outcome: Outcome, plan: Plan, console: Console) -> bool:
     before, most = (nbytes / MIB for nbytes in outcome.gateway_bytes)
     console.print(
         f"{plan.lines} lines in {outcome.took_s:.1f} s, {plan.lines / outcome.took_s:.0f} a second; two gateways took "
-        f"{before:.0f} MiB before, {most:.0f} MiB at the most.",
+        f"{before:.0f} MiB before, {most:.0f} MiB at the most; {outcome.stolen:.1%} of the cores' time was stolen.",
         highlight=False,
     )
-    good = not outcome.wrong
-    verdict = outcome.wrong or "each line is answered once, in the order of the input"
+    good, verdict = not outcome.wrong, outcome.wrong or "each line is answered once, in the order of the input"
     console.print(f"{'[green]PASS[/]' if good else '[red]MISS[/]'}  {verdict}", highlight=False)
     if plan.harm:
         return good
@@ -284,6 +286,7 @@ def _report(outcome: Outcome, plan: Plan) -> dict[str, Any]:
         "lines": plan.lines,
         "seconds": outcome.took_s,
         "wrong": outcome.wrong,
+        "stolen": outcome.stolen,
         "gateway_bytes": {"before": outcome.gateway_bytes[0], "most": outcome.gateway_bytes[1]},
         "people_ttft_ms": {
             name: {f"p{p}": 1000 * percentile(people.ttft_s, p) for p in (50, 99)}

@@ -57,6 +57,11 @@ class ProcessTimes:
         # Not every system has all of them; Linux counts guests as users.
         return sum(getattr(times, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq"))
 
+    @staticmethod
+    def stolen() -> float:
+        """Seconds in which a core of this machine, where it is a virtual one, was wanted and another machine had it."""
+        return getattr(psutil.cpu_times(), "steal", 0.0)
+
     def _part(self, process: psutil.Process) -> str:
         command = " ".join(process.cmdline())
         for mark, part in _PARTS.items():
