@@ -33,10 +33,8 @@ async def broker(redis_client: aioredis.Redis, settings: Settings) -> Broker:
 def add(broker: Broker) -> Callable[..., Awaitable[Job]]:
     """Enqueues a job."""
 
-    async def enqueue(
-        *, sequences: int = 1, job_id: str = "", model: str = MODEL, to: Broker = broker, batch: bool = False
-    ) -> Job:
-        job = Job(job_id or new_job_id(), model, "/v1/completions", b'{"x":1}', sequences, batch=batch)
+    async def enqueue(*, sequences: int = 1, job_id: str = "", model: str = MODEL, to: Broker = broker) -> Job:
+        job = Job(job_id or new_job_id(), model, "/v1/completions", b'{"x":1}', sequences)
         await to.enqueue(job, reply_to=GATEWAY)
         return job
 

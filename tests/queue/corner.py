@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import redis.asyncio as aioredis
 
-from tessera.queue import Append, Broker, Entry, Head, Job, Lease, Place
+from tessera.queue import Append, Broker, Entry, Head, Job, Lease, Place, new_job_id
 from tessera.queue.entry import decode
 from tessera.settings import Settings
 
@@ -22,6 +22,12 @@ def with_other(settings: Settings, **changes: object) -> Settings:
 
 def entries_of(lease: Lease, offset: int, *entries: bytes, final: bool = False) -> Append:
     return Append(lease.job.id, lease.epoch, offset, entries, final)
+
+
+async def add_of_batch(broker: Broker, *, sequences: int = 1, body: bytes = b"{}") -> Job:
+    job = Job(new_job_id(), MODEL, "/v1/completions", body, sequences, batch=True)
+    await broker.enqueue(job, reply_to=GATEWAY, lasting=True)
+    return job
 
 
 async def depth_of(broker: Broker, model: str = MODEL) -> tuple[int, int]:

@@ -13,16 +13,10 @@ from tessera.queue import Broker, Job, Leases, new_job_id
 from tessera.settings import Settings
 from tests.polling import eventually
 from tests.queue.bench import Bench
-from tests.queue.corner import GATEWAY, MODEL, lapse, overdue, state_of, with_other
+from tests.queue.corner import GATEWAY, MODEL, add_of_batch, lapse, overdue, state_of, with_other
 
 Add = Callable[..., Awaitable[Job]]
 Take = Callable[..., Awaitable[Leases]]
-
-
-async def add_of_batch(broker: Broker, *, sequences: int = 1, body: bytes = b"{}") -> Job:
-    job = Job(new_job_id(), MODEL, "/v1/completions", body, sequences, batch=True)
-    await broker.enqueue(job, reply_to=GATEWAY, lasting=True)
-    return job
 
 
 def taken(leases: Leases) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from tessera.queue import Broker, Job, Wakeup, connect, wakeup
 from tessera.settings import Settings
 from tests.polling import eventually
-from tests.queue.corner import MODEL, with_other
+from tests.queue.corner import MODEL, add_of_batch, with_other
 
 Add = Callable[..., Awaitable[Job]]
 
@@ -81,7 +81,7 @@ async def test_only_jobs_of_people_wake_who_has_no_room_for_others(
 ) -> None:
     client = connect(settings, name="waiting", blocking_s=2.0)
     woken, waits = Wakeup(client, broker.keys, MODEL), Broker(client, settings)
-    job = await add(batch=batch)
+    job = await (add_of_batch(broker) if batch else add())
     assert await woken.wait_for(0.2) is not batch
     await woken.aclose()
     # Who has room hears of both.

@@ -148,6 +148,25 @@ async def test_a_job_is_heard_of_behind_a_wait_that_was_given_up(
         await eventually(lambda job=job: app.begun[job.id] == 1, "the worker has heard of it", within_s=10.0)
 
 
+async def test_a_worker_that_is_full_leaves_it_to_others_to_hear_of_jobs(
+    floor: Floor, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (wakeup, intake):
+        monkeypatch.setattr(module, "LONGEST_WAIT_S", 60.0)
+    settings = floor.settings.model_copy(update={"lease_s": 120.0})
+    app, other = Application(), Application()
+    running, wide = await enqueue(broker), await enqueue(broker, sequences=4)
+    floor.start(app, sequences=4, settings=settings, blocking_s=120.0)
+    await eventually(lambda: app.begun[running.id] == 1, "it runs, and the wide one waits for its end")
+    await asyncio.sleep(0.1)
+    await broker.cancel(MODEL, running.id)
+    await eventually(lambda: app.begun[wide.id] == 1, "the wide one takes up all of the worker")
+    floor.start(other, sequences=4, settings=settings, blocking_s=120.0)
+    await asyncio.sleep(0.1)
+    job = await enqueue(broker)
+    await eventually(lambda: other.begun[job.id] == 1, "the other worker has heard of it", within_s=10.0)
+
+
 async def test_others_join_a_suspect_once_it_has_outlived_its_deaths(
     floor: Floor, broker: Broker, redis_client: aioredis.Redis
 ) -> None:

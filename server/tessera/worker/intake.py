@@ -109,6 +109,8 @@ class Intake:
     async def _turn(self, *, waits: bool) -> bool:
         """Take what there is room for. Returns whether the next turn is to wait for a job."""
         seats = self._seats
+        # Whatever else this turn waits for: a job that this worker does not come for is for others to hear of.
+        self._wakeup.hand_on()
         if seats.full:
             seats.changed.clear()
             await seats.changed.wait()
@@ -145,8 +147,6 @@ class Intake:
         """Take jobs; where it waits, together with the end of the wait: a trip less for the first token."""
         await self._prepare()
         self._seats.changed.clear()
-        if waits:
-            self._wakeup.hand_on()
         call = self._claim(LEASED_AT_ONCE, wait_s=self._wait_s if waits else 0.0)
         try:
             await asyncio.shield(call)

@@ -36,7 +36,6 @@ class Seats:
         self._capacity = capacity
         self._places_of_batches = of_batches
         self._free = capacity
-        self._of_batches = 0
         self._taken: dict[asyncio.Task[None], _Seated] = {}
         self.batch_s = 0.0
         self.changed = asyncio.Event()
@@ -52,6 +51,10 @@ class Seats:
         return self.full or self._of_batches >= self._places_of_batches
 
     @property
+    def _of_batches(self) -> int:
+        return sum(seated.width for seated in self._taken.values() if seated.batch)
+
+    @property
     def tasks(self) -> list[asyncio.Task[None]]:
         """Those that run the jobs."""
         return list(self._taken)
@@ -64,14 +67,12 @@ class Seats:
         """A job begins, in a task of its own."""
         self._taken[task] = _Seated(lease.width, lease.job.batch, time.monotonic())
         self._free -= lease.width
-        self._of_batches += lease.width if lease.job.batch else 0
 
     def give_back(self, task: asyncio.Task[None]) -> None:
         """Its task has ended."""
         seated = self._taken.pop(task)
         self._free += seated.width
         if seated.batch:
-            self._of_batches -= seated.width
             self.batch_s += _NEWEST * (time.monotonic() - seated.since - self.batch_s)
         self.changed.set()
 
@@ -80,6 +81,5 @@ class Seats:
         seated = self._taken.get(task)
         if seated is not None and width < seated.width:
             self._free += seated.width - width
-            self._of_batches -= seated.width - width if seated.batch else 0
             seated.width = width
             self.changed.set()
