@@ -2,14 +2,23 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tessera.errors import InvalidRequest
-from tessera.gateway.body.spans import refuse_twins, splice
+from tessera.gateway.body import spans
+from tessera.gateway.body.changes import nested, write
+from tessera.gateway.body.path import Path
+from tessera.gateway.body.spans import refuse_twins
 from tests.gateway.body.texts import exactly, texts
+
+
+def splice(text: bytes, changes: Mapping[Path, bytes | None]) -> bytes:
+    return spans.splice(text, nested(changes))
 
 
 @given(texts(), st.data())
@@ -53,6 +62,22 @@ def test_commas_are_right_whatever_is_taken_out(names, added):
 def test_what_is_new_is_added_in_front():
     assert splice(b'{"a": 1}', {("b",): b"2", ("c",): b"[]"}) == b'{"b":2,"c":[],"a": 1}'
     assert splice(b' { "a":{}}', {("a", "b"): b"2"}) == b' { "a":{"b":2}}'
+
+
+@given(texts(), st.data())
+def test_a_text_as_this_server_writes_it_is_changed_alike_in_both_ways(text, data):
+    value = orjson.loads(text.text)
+    usual = orjson.dumps(value)
+    within = [path for path in text.places if path]
+    changes = dict.fromkeys(data.draw(st.lists(st.sampled_from(within), max_size=3)) if within else [], b'{"new":1e5}')
+    members = [path for path in within if isinstance(path[-1], str)]
+    changes |= dict.fromkeys(data.draw(st.lists(st.sampled_from(members), max_size=2)) if members else [])
+    objects = [path for path in text.places if text.text[text.places[path][0]] == "{"]
+    added = data.draw(st.lists(st.sampled_from(objects), max_size=2)) if isinstance(value, dict) else []
+    changes |= {(*path, "new"): b"[ 1 ]" for path in added}
+    changes = {p: new for p, new in changes.items() if not any(p != q and p[: len(q)] == q for q in changes)}
+    if isinstance(value, dict):
+        assert write(value, nested(changes)) == splice(usual, changes)
 
 
 @pytest.mark.parametrize(

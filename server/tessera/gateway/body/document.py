@@ -14,6 +14,7 @@ import orjson
 from tessera.compression import looks_like_gzip
 from tessera.errors import InvalidJSON
 from tessera.gateway.body import spans
+from tessera.gateway.body.changes import nested, write
 from tessera.gateway.body.path import Path
 from tessera.gateway.body.skeleton import Skeleton
 from tessera.gateway.body.syntax import invalid, locate
@@ -120,8 +121,15 @@ class Document:
         Raises:
             InvalidRequest: one of two members of the same name was to be changed.
         """
-        text = spans.splice(self._text, self._changes) if self._changes else self._text
+        text = self._changed() if self._changes else self._text
         return text if self._skeleton is None else self._skeleton.restore(text)
+
+    def _changed(self) -> bytes:
+        changes = nested(self._changes)
+        # As most clients' libraries write JSON: then it need not be found where in the text each value stands.
+        if orjson.dumps(self.value) == self._text:
+            return write(self.value, changes)
+        return spans.splice(self._text, changes)
 
 
 def _parse(text: bytes, skeleton: Skeleton | None) -> dict[str, Any]:

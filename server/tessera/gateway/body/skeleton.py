@@ -233,8 +233,9 @@ def _name(key: str, index: int) -> bytes:
 def _is_plain(raw: bytes | bytearray, start: int, end: int) -> bool:
     if raw.find(_BACKSLASH, start, end) >= 0:
         return False
-    codes = np.frombuffer(raw, np.uint8, end - start, start)
-    return bool(codes.min() >= ord(" ") and codes.max() < 0x80)
+    # As signed numbers, bytes from 0x80 on are below all others.
+    codes = np.frombuffer(raw, np.int8, end - start, start)
+    return bool(codes.min() >= ord(" "))
 
 
 def _end_of_string(raw: bytes | bytearray, start: int) -> int:

@@ -12,10 +12,8 @@ from collections.abc import Collection, Iterator, Mapping
 import orjson
 
 from tessera.errors import InvalidRequest
+from tessera.gateway.body.changes import Change
 from tessera.gateway.body.path import Path, written
-
-# What a value is replaced by; None: it is taken out. Or what is to be changed within it.
-_Change = bytes | None | Mapping[str | int, "_Change"]
 
 _QUOTE, _BACKSLASH = b'"\\'
 _OPENING = b"{["
@@ -31,26 +29,20 @@ _SCALAR = re.compile(rb"[^,\]}\s]++")
 _MARK = re.compile(rb'[^"\[\]{}]*+(?:"[^"\\]{0,32}+"[^"\[\]{}]*+){0,64}(["\[\]{}])')
 
 
-def splice(text: bytes, changes: Mapping[Path, bytes | None]) -> bytes:
+def splice(text: bytes, changes: Mapping[str | int, Change]) -> bytes:
     """The text with some values replaced, taken out, or added.
 
     Args:
         text: a JSON object.
-        changes: path to the new text of a value, or None to take a member out. A member that its object does not have
-            is added in front of the others; everything else on a path must be there.
+        changes: of its members. One that its object does not have is added in front of the others; everything else
+            on a path must be there.
 
     Raises:
         InvalidRequest: a member on one of the paths stands twice in its object: which one was meant?
     """
-    tree: dict[str | int, _Change] = {}
-    for path, new in changes.items():
-        node = tree
-        for step in path[:-1]:
-            node = node.setdefault(step, {})  # type: ignore[assignment]
-        node[path[-1]] = new
     pieces: list[bytes] = []
     done = 0
-    for start, end, piece in _cuts(text, _start(text), tree, ()):
+    for start, end, piece in _cuts(text, _start(text), changes, ()):
         pieces += text[done:start], piece
         done = end
     return b"".join([*pieces, text[done:]])
@@ -80,7 +72,7 @@ def _start(text: bytes) -> int:
     return _matched(_BETWEEN, text, 0).end()
 
 
-def _cuts(text: bytes, start: int, node: Mapping[str | int, _Change], path: Path) -> Iterator[tuple[int, int, bytes]]:
+def _cuts(text: bytes, start: int, node: Mapping[str | int, Change], path: Path) -> Iterator[tuple[int, int, bytes]]:
     """Start, end and replacement of each piece that changes in the value at ``start``, in their order."""
     if text[start] not in _OPENING:
         raise ValueError(f"{written(path)} is neither an object nor an array")
@@ -109,7 +101,7 @@ def _cuts(text: bytes, start: int, node: Mapping[str | int, _Change], path: Path
         yield members[behind - 1][3] if kept else members[0][1], members[-1][3], b""
 
 
-def _cut(text: bytes, start: int, end: int, change: _Change, path: Path) -> Iterator[tuple[int, int, bytes]]:
+def _cut(text: bytes, start: int, end: int, change: Change, path: Path) -> Iterator[tuple[int, int, bytes]]:
     if isinstance(change, Mapping):
         yield from _cuts(text, start, change, path)
     else:
