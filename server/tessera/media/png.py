@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import deflate
 
 from tessera.errors import MediaDecodeFailed
+from tessera.media import png_lines
 from tessera.media.limits import Deadline
 
-# Behind the signature: length and name of the first chunk, width, height, bit depth and colour type.
-_HEADER = struct.Struct(">8xI4sIIBB")
+# Behind the signature: length and name of the first chunk, width, height, bit depth, colour type, and whether the lines
+# come in another order than from the top.
+_HEADER = struct.Struct(">8x4x4sIIBBxxB")
 _SIGNATURE_BYTES = 8
 _CHUNK = struct.Struct(">I4s")
+_LENGTH_BYTES = 4
 _CRC = struct.Struct(">I")
 _GREY, _RGB = 0, 2
 
@@ -36,33 +41,43 @@ def size(data: bytes) -> tuple[int, int]:
     Raises:
         MediaDecodeFailed: it does not begin as a PNG has to.
     """
-    width, height, _, _ = _header(data)
+    _, width, height, *_ = _header(data)
     return width, height
 
 
 def reduce(data: bytes, deadline: Deadline) -> bytes:
-    """The same picture, of only the chunks that make it; an animation's first frame.
+    """The same picture, of only the chunks that make it, and ready to be read; an animation's first frame.
 
     Raises:
         MediaDecodeFailed: cut short, or one of these chunks is damaged.
     """
-    _, _, depth, colour = _header(data)
+    _, width, height, depth, colour, interlaced = _header(data)
     view = memoryview(data)
     kept: list[bytes | memoryview] = [view[:_SIGNATURE_BYTES]]
+    # Where the pixels stand among these.
+    first, last = 0, 0
     profile: memoryview | None = None
     for name, start, end in _chunks(data, deadline):
         if name in _PIXELS:
             _check(view, name, start, end)
             chunk = view[start:end]
+            if name == b"IDAT":
+                first, last = first or len(kept), len(kept) + 1
             kept.append(_transparent_colour(chunk, depth, colour) if name == b"tRNS" else chunk)
-        elif data.startswith(_EXIF, start + 4) and end - start <= _MAX_EXIF_BYTES and _is_whole(view, start, end):
+        elif (
+            data.startswith(_EXIF, start + _LENGTH_BYTES)
+            and end - start <= _MAX_EXIF_BYTES
+            and _is_whole(view, start, end)
+        ):
             kept.append(view[start:end])
         elif name == b"iCCP" and profile is None:
             profile = view[start:end]
             if _is_whole(view, start, end) and _is_small(profile[_CHUNK.size :]):
                 kept.append(profile)
-    kept.append(_chunk(b"IEND", b""))
-    return b"".join(kept)
+    nbytes = 0 if interlaced else png_lines.count_bytes(width, height, depth, colour)
+    if 0 < nbytes <= png_lines.MOST_BYTES:
+        kept[first:last] = _inflated(kept[first:last], nbytes)
+    return b"".join((*kept, *_chunk(b"IEND")))
 
 
 def chunk(data: bytes, name: bytes, deadline: Deadline) -> bytes:
@@ -79,11 +94,18 @@ def chunk(data: bytes, name: bytes, deadline: Deadline) -> bytes:
     return b""
 
 
-def _header(data: bytes) -> tuple[int, int, int, int]:
+def _header(data: bytes) -> tuple[bytes, int, int, int, int, int]:
     if data[12:16] != b"IHDR" or len(data) < _HEADER.size:
         raise MediaDecodeFailed("The PNG is damaged: it does not begin with its header.")
-    _, _, width, height, depth, colour = _HEADER.unpack_from(data)
-    return width, height, depth, colour
+    return _HEADER.unpack_from(data)
+
+
+def _inflated(chunks: list[bytes | memoryview], nbytes: int) -> list[bytes | memoryview]:
+    """The chunks with the pixels, so that there is nothing left to inflate; as they are where something is wrong."""
+    if any(chunk[_LENGTH_BYTES : _CHUNK.size] != b"IDAT" for chunk in chunks):
+        return chunks
+    lines = png_lines.stored([chunk[_CHUNK.size : -_CRC.size] for chunk in chunks], nbytes)
+    return chunks if lines is None else _chunk(b"IDAT", lines)
 
 
 def _chunks(data: bytes, deadline: Deadline) -> Iterator[tuple[bytes, int, int]]:
@@ -110,7 +132,7 @@ def _is_whole(view: memoryview, start: int, end: int) -> bool:
     if end > len(view):
         return False
     (crc,) = _CRC.unpack_from(view, end - _CRC.size)
-    return bool(zlib.crc32(view[start + 4 : end - _CRC.size]) == crc)
+    return bool(deflate.crc32(view[start + _LENGTH_BYTES : end - _CRC.size]) == crc)
 
 
 def _is_small(body: memoryview) -> bool:
@@ -132,8 +154,12 @@ def _transparent_colour(chunk: memoryview, depth: int, colour: int) -> bytes:
         body = memoryview(struct.pack(">H", (body[1] & most) * 255 // most))
     elif colour == _RGB and depth == 16 and len(body) == 6:
         body = memoryview(struct.pack(">HHH", body[0], body[2], body[4]))
-    return _chunk(b"tRNS", body)
+    return b"".join(_chunk(b"tRNS", [body]))
 
 
-def _chunk(name: bytes, body: bytes | memoryview) -> bytes:
-    return _CHUNK.pack(len(body), name) + body + _CRC.pack(zlib.crc32(body, zlib.crc32(name)))
+def _chunk(name: bytes, body: Sequence[bytes | memoryview] = ()) -> list[bytes | memoryview]:
+    """A chunk, in pieces."""
+    crc = deflate.crc32(name)
+    for piece in body:
+        crc = deflate.crc32(piece, crc)
+    return [_CHUNK.pack(sum(map(len, body)), name), *body, _CRC.pack(crc)]
