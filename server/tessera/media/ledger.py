@@ -200,7 +200,8 @@ class Ledger:
             asked, self._asked = self._asked, {verb: [] for verb in _VERBS}
             try:
                 for verb in _VERBS:
-                    await self._make(verb, [(items, answer) for items, answer in asked[verb] if not answer.done()])
+                    if waiting := [(items, answer) for items, answer in asked[verb] if not answer.done()]:
+                        await self._make(verb, waiting)
             finally:
                 for _, answer in chain.from_iterable(asked.values()):
                     if not answer.done():

@@ -14,6 +14,7 @@ from tessera.media.decoder import SMALL_BYTES, Decoded, Decoder, ThreadDecoder
 from tessera.media.decoding import DecodeJob
 from tessera.media.documents import Documents
 from tessera.media.fetch import Fetcher
+from tessera.media.fingerprints import Fingerprints
 from tessera.media.item import MediaItem, MediaSpec, Modality, describe
 from tessera.media.known_items import KnownItems
 from tessera.media.memory import MediaMemory
@@ -47,6 +48,7 @@ class MediaStage:
         self._decoder = decoder or ThreadDecoder(settings)
         self.memory = MediaMemory(settings)
         self._fetcher = Fetcher(settings, self.memory.encoded)
+        self._fingerprints = Fingerprints()
         self._known: KnownItems[MediaItem] = KnownItems()
         self.documents = Documents(settings, self._fetcher, self.memory, self._decoder, self._keep_page, store.touch)
 
@@ -187,14 +189,14 @@ class MediaStage:
                 return item
         glance = source.glance()
         if glance is None or self._known.may_have(glance):
-            fingerprint = await inline.run(source.fingerprint, len(source.text))
+            fingerprint = await self._fingerprints.of(source)
             if (item := await self._recall(modality, (fingerprint, *wanted), holder)) is not None:
                 return item
             item = await self._take(modality, source, spec, holder, with_audio, fit)
         else:
             metrics.cache_misses.labels(modality.value).inc()
             # It is not waited for where it tells nothing: its turn comes while the item is being decoded.
-            hashing = asyncio.create_task(inline.run(source.fingerprint, len(source.text)))
+            hashing = asyncio.create_task(self._fingerprints.of(source))
             try:
                 item = await self._take(modality, source, spec, holder, with_audio, fit)
                 fingerprint = await hashing

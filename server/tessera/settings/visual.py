@@ -20,6 +20,9 @@ class VisualDefaults(BaseModel):
     visual_token_budget: int | None = Field(None, ge=1)
 
 
+_USUAL = VisualDefaults()
+
+
 class VisualSettings(BaseSettings):
     """Detail and budgets."""
 
@@ -31,4 +34,4 @@ class VisualSettings(BaseSettings):
 
     def visual_defaults_of(self, model: str) -> VisualDefaults:
         """Those of a model."""
-        return self.visual_defaults.get(model) or self.visual_defaults.get(ANY_MODEL) or VisualDefaults()
+        return self.visual_defaults.get(model) or self.visual_defaults.get(ANY_MODEL) or _USUAL
