@@ -29,6 +29,7 @@ class GatewayProcess:
         self._process = subprocess.Popen(argv, env=env, stderr=subprocess.DEVNULL)
 
     async def ready(self) -> bool:
+        assert self._process.poll() is None, "the gateway has ended"
         try:
             async with self.http.get(f"{self.url}/readyz") as response:
                 return response.status == 200

@@ -196,3 +196,13 @@ def test_a_port_in_use_names_the_setting():
 def test_the_address_for_clients(host, url, tmp_path):
     stack = Stack(Settings(host=host, port=8123, served_model_name="m"), tmp_path, verbose=False, tell=print)
     assert (stack.url, stack.model) == (url, "m")
+
+
+def test_a_free_port_is_given_to_nobody_else_until_it_is_taken():
+    port = free_port()
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", port))
+    with socket.socket() as client, pytest.raises(ConnectionRefusedError):
+        client.connect(("127.0.0.1", port))
+    with socket.create_server(("", port)) as server, socket.create_connection(("127.0.0.1", port)):
+        server.accept()[0].close()

@@ -165,10 +165,20 @@ async def open_stack(settings: Settings, *, verbose: bool, tell: Callable[[str],
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A loopback port that nobody listens on, and that the system gives to nobody else in the next minute.
+
+    It is left as the end of a connection that was closed here: only who asks for this very port gets it, as servers do
+    that start again (``SO_REUSEADDR``).
+    """
+    with socket.socket() as listening, socket.socket() as calling:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(1)
+        calling.connect(listening.getsockname())
+        answering, _ = listening.accept()
+        # First, so that it is this end that the system keeps.
+        answering.close()
+        port: int = listening.getsockname()[1]
         return port
 
 
