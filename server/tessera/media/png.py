@@ -16,9 +16,9 @@ from tessera.errors import MediaDecodeFailed
 from tessera.media import png_lines
 from tessera.media.limits import Deadline
 
-# Behind the signature: length and name of the first chunk, width, height, bit depth, colour type, and whether the lines
-# come in another order than from the top.
-_HEADER = struct.Struct(">8x4x4sIIBBxxB")
+# Behind the signature, and length and name of the first chunk: width, height, bit depth, colour type, and whether the
+# lines come in another order than from the top.
+_HEADER = struct.Struct(">16xIIBBxxB")
 _SIGNATURE_BYTES = 8
 _CHUNK = struct.Struct(">I4s")
 _LENGTH_BYTES = 4
@@ -41,7 +41,7 @@ def size(data: bytes) -> tuple[int, int]:
     Raises:
         MediaDecodeFailed: it does not begin as a PNG has to.
     """
-    _, width, height, *_ = _header(data)
+    width, height, *_ = _header(data)
     return width, height
 
 
@@ -51,7 +51,7 @@ def reduce(data: bytes, deadline: Deadline) -> bytes:
     Raises:
         MediaDecodeFailed: cut short, or one of these chunks is damaged.
     """
-    _, width, height, depth, colour, interlaced = _header(data)
+    width, height, depth, colour, interlaced = _header(data)
     view = memoryview(data)
     kept: list[bytes | memoryview] = [view[:_SIGNATURE_BYTES]]
     # Where the pixels stand among these.
@@ -94,7 +94,7 @@ def chunk(data: bytes, name: bytes, deadline: Deadline) -> bytes:
     return b""
 
 
-def _header(data: bytes) -> tuple[bytes, int, int, int, int, int]:
+def _header(data: bytes) -> tuple[int, int, int, int, int]:
     if data[12:16] != b"IHDR" or len(data) < _HEADER.size:
         raise MediaDecodeFailed("The PNG is damaged: it does not begin with its header.")
     return _HEADER.unpack_from(data)

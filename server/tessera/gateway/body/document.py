@@ -126,8 +126,9 @@ class Document:
 
     def _changed(self) -> bytes:
         changes = nested(self._changes)
-        # As most clients' libraries write JSON: then it need not be found where in the text each value stands.
-        if orjson.dumps(self.value) == self._text:
+        # As most clients' libraries write JSON: then it need not be found where in the text each value stands. Only a
+        # short one, since to write a long one would hold up others.
+        if len(self._text) <= INLINE_BYTES and orjson.dumps(self.value) == self._text:
             return write(self.value, changes)
         return spans.splice(self._text, changes)
 
