@@ -78,7 +78,7 @@ def main(
             "fleets": [asdict(fleet) for fleet in measured.fleets],
         }
         json.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
-    if any(part.errors for part in [*measured.paces, *measured.fleets]):
+    if any(pace.errors for pace in measured.paces) or any(fleet.errors for fleet in measured.fleets):
         raise typer.Exit(1)
 
 

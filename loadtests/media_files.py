@@ -40,17 +40,18 @@ def photograph(number: int, width: int = 4032, height: int = 3024) -> bytes:
 def clip(minutes: int, width: int = 640, height: int = 360) -> bytes:
     """A moving picture: MP4, H.264, 25 frames a second, a keyframe each 10 s."""
     file = BytesIO()
-    with av.open(BytesIO(_scene(width, height))) as scene, av.open(file, "w", format="mp4") as output:
+    with av.open(BytesIO(_scene(width, height)), "r") as scene, av.open(file, "w", format="mp4") as output:
         source = scene.streams.video[0]
         stream: Any = output.add_stream_from_template(source)
         packets = [packet for packet in scene.demux(source) if packet.size]
-        ticks = round(_GOP_FRAMES / _CLIP_FPS / float(source.time_base or 1))
+        tick_s = source.time_base or Fraction(1)
+        ticks = round(_GOP_FRAMES / _CLIP_FPS / tick_s)
         contents = [(bytes(p), p.pts or 0, p.dts or 0, p.duration, p.is_keyframe) for p in packets]
         for scene_number in range(minutes * 60 * _CLIP_FPS // _GOP_FRAMES):
             for content, pts, dts, duration, key in contents:
                 packet = av.Packet(content)
                 packet.pts, packet.dts = pts + scene_number * ticks, dts + scene_number * ticks
-                packet.duration, packet.time_base, packet.is_keyframe = duration, source.time_base, key
+                packet.duration, packet.time_base, packet.is_keyframe = duration, tick_s, key
                 packet.stream = stream
                 output.mux(packet)
     return file.getvalue()

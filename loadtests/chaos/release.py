@@ -13,7 +13,7 @@ from typing import Any
 from loadtests.chaos.part import Part, Run, run_gateway, run_worker
 from tessera.processes import end_with_parent
 
-_COMMANDS = {run_gateway: "gateway", run_worker: "worker"}
+_COMMANDS: dict[Run, str] = {run_gateway: "gateway", run_worker: "worker"}
 
 
 def root() -> Path:

@@ -30,7 +30,7 @@ def damage(data: bytes, others: Sequence[bytes], chance: random.Random) -> bytes
     return _with_checksums(data) if data.startswith(_PNG) and chance.random() < 0.8 else data
 
 
-def _flip(data: bytes, _: Sequence[bytes], chance: random.Random) -> bytes:
+def _flip(data: bytes, _others: Sequence[bytes], chance: random.Random) -> bytes:
     damaged = bytearray(data)
     for _ in range(chance.choice((1, 1, 2, 4, 16))):
         damaged[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
