@@ -25,9 +25,12 @@ end
 -- and again and again, in the sorted sets of which one has every id that holds something. A job that waits or runs and is
 -- in none of them was lost there.
 local function audit(prefix, what, sets)
-  for _, id in ipairs(on(prefix, what, 'HRANDFIELD', AUDITED_AT_ONCE)) do
-    local found = id == SUM
-    for _, set in ipairs(sets) do found = found or redis.call('ZSCORE', prefix .. set, id) end
-    if not found and not put_in_place(prefix, id) then let_go(prefix, what, id) end
+  local ids, found = on(prefix, what, 'HRANDFIELD', AUDITED_AT_ONCE), {}
+  if #ids == 0 then return end
+  for _, set in ipairs(sets) do
+    for i, score in ipairs(on(prefix, set, 'ZMSCORE', unpack(ids))) do found[i] = found[i] or score end
+  end
+  for i, id in ipairs(ids) do
+    if not (found[i] or id == SUM or put_in_place(prefix, id)) then let_go(prefix, what, id) end
   end
 end

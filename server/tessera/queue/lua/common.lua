@@ -1,9 +1,14 @@
 -- Prepended to every script, after `damage.lua` and `bytes.lua`. All keys of one model share a hash tag, so they live in one cluster slot;
 -- job keys that a script meets only in a sorted set are built from that same prefix.
 
+-- A script is one moment, of which it asks once.
+local moment_ms
 local function now_ms()
-  local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
+  if not moment_ms then
+    local t = redis.call('TIME')
+    moment_ms = t[1] * 1000 + math.floor(t[2] / 1000)
+  end
+  return moment_ms
 end
 
 local function job_key(prefix, id) return prefix .. 'job:' .. id end
@@ -77,21 +82,17 @@ local function gateway_key(prefix, gateway) return prefix .. 'gateway:' .. gatew
 -- Ends a job: its body and its steps are no longer needed, its log stays readable for a while, if there is room for it.
 local function conclude(prefix, id, state, reply_ttl_ms)
   local key = job_key(prefix, id)
+  local steps_bytes, gateway = unpack(redis.call('HMGET', key, 'steps_bytes', 'gateway'))
   redis.call('HSET', key, 'state', state, 'ended_ms', now_ms())
-  redis.call('HDEL', key, 'body')
+  redis.call('HDEL', key, 'body', 'steps_bytes')
   let_go(prefix, 'bodies', id)
   redis.call('DEL', steps_key(prefix, id))
-  local steps_bytes = redis.call('HGET', key, 'steps_bytes')
-  if steps_bytes then
-    hold(prefix, 'replies', id, 0 - steps_bytes)
-    redis.call('HDEL', key, 'steps_bytes')
-  end
+  if steps_bytes then hold(prefix, 'replies', id, 0 - steps_bytes) end
   if on(prefix, 'replies', 'HEXISTS', id) == 1 then
     on(prefix, 'ended', 'ZADD', now_ms() + reply_ttl_ms, id)
     keep(prefix .. 'ended', tonumber(reply_ttl_ms))
     keep(prefix .. 'replies', tonumber(reply_ttl_ms))
   end
-  local gateway = redis.call('HGET', key, 'gateway')
   if gateway then redis.call('SREM', gateway_key(prefix, gateway), id) end
   redis.call('PEXPIRE', key, reply_ttl_ms)
   redis.call('PEXPIRE', log_key(prefix, id), reply_ttl_ms)
