@@ -62,11 +62,7 @@ def read_wishes(body: Mapping[str, Any]) -> Wishes:
 
 def _conversation(given: Any) -> str:
     """Its id, which may be told as an object's."""
-    if not isinstance(given, dict):
-        return given or ""
-    if not isinstance(given.get("id"), str):
-        raise InvalidRequest("`conversation.id` must be the id of a conversation.", param="conversation.id")
-    return str(given["id"])
+    return str(given["id"]) if isinstance(given, dict) else given or ""
 
 
 def _check_tools(tools: Any) -> None:

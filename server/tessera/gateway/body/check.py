@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tessera.errors import InvalidRequest
@@ -24,9 +24,11 @@ class Rule:
     """
 
     def __init__(self, schema: Schema):
-        self._right = _words(schema)
-        self._test = _any([_test(each) for each in schema.get("anyOf", [schema])])
-        self._members = rules_of(schema.get("properties", {}))
+        kinds = schema.get("anyOf", [schema])
+        self._right = _words(kinds)
+        self._test = _any([_test(each) for each in kinds])
+        # No value may be an object of more than one kind.
+        self._members = rules_of({name: rule for each in kinds for name, rule in each.get("properties", {}).items()})
 
     def check(self, value: Any, path: Path) -> None:
         """Check a value.
@@ -39,7 +41,7 @@ class Rule:
         """
         if not self._test(value):
             raise InvalidRequest(f"`{written(path)}` must be {self._right}.", param=written(path))
-        if self._members and value:
+        if self._members and isinstance(value, dict):
             check_members(self._members, value, path)
 
 
@@ -139,6 +141,11 @@ def _array(schema: Schema) -> _Test:
     return test
 
 
+def _object(schema: Schema) -> _Test:
+    required = schema.get("required", ())
+    return lambda value: all(name in value for name in required)
+
+
 # By JSON Schema's name of a type: Python's types of such values, and the test of one of these.
 _TYPES: Mapping[str, Callable[[Schema], tuple[frozenset[type], _Test]]] = {
     "null": lambda _: (frozenset([type(None)]), _anything),
@@ -147,14 +154,14 @@ _TYPES: Mapping[str, Callable[[Schema], tuple[frozenset[type], _Test]]] = {
     "number": lambda schema: (frozenset([int, float]), _number(schema)),
     "string": lambda schema: (frozenset([str]), _string(schema)),
     "array": lambda schema: (frozenset([list]), _array(schema)),
-    "object": lambda _: (frozenset([dict]), _anything),
+    "object": lambda schema: (frozenset([dict]), _object(schema)),
 }
 
 
-def _words(schema: Schema) -> str:
+def _words(kinds: Sequence[Schema]) -> str:
     """What a value has to be, such as "an integer of at least 1 or null"."""
     words: list[str] = []
-    for each in schema.get("anyOf", [schema]):
+    for each in kinds:
         for name in _types(each):
             words += ["true", "false"] if name == "boolean" else [_typed(name, each)]
     return " or ".join(words) if len(words) < 3 else f"{', '.join(words[:-1])}, or {words[-1]}"
@@ -171,6 +178,8 @@ def _typed(name: str, schema: Schema, *, several: bool = False) -> str:
         return "one of " + ", ".join(f"`{choice}`" for choice in schema["enum"])
     if name == "string" and schema.get("minLength"):
         return words + (" that are not empty" if several else " that is not empty")
+    if name == "object" and not several and (required := schema.get("required")):
+        return f"{words} with " + " and ".join(f"`{member}`" for member in required)
     if name == "array":
         most = f"at most {schema['maxItems']} " if "maxItems" in schema else ""
         items = (_typed(each, schema["items"], several=True) for each in _types(schema["items"]))
