@@ -206,4 +206,7 @@ def _media_part(document: Document, at: Path, part: Any) -> MediaPart | FilePart
         return None
     with naming(written(at)), counted(MEDIA.get(kind, FILES.get(kind))):
         found = read_part(document, at, kind, part)
-        return replace(found, most_tokens=part.get(MOST_TOKENS), subtitles=part.get(SUBTITLES))
+        most_tokens, subtitles = part.get(MOST_TOKENS), part.get(SUBTITLES)
+        if most_tokens is None and subtitles is None:
+            return found
+        return replace(found, most_tokens=most_tokens, subtitles=subtitles)

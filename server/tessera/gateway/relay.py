@@ -192,14 +192,13 @@ class Relay:
         width = min(self._sequences(card, items), card.sequences)
         body = await document.run(Document.encode)
         self._document = None  # it may be large, and the answer may take long
-        options = self._options
-        self._seen.job_id = name.id
-        of_client = (options.hide_usage, options.stream, self._seen.tenant, told, bool(self._batch_job))
-        job = Job(name.id, name.model, endpoint.path, body, width, *of_client)
-        adapter = self._target.adapter
+        options, seen, adapter = self._options, self._seen, self._target.adapter
+        seen.job_id = name.id
         if adapter:
             metrics.ADAPTER_REQUESTS.labels(card.model, adapter).inc()
-        return replace(job, about=self._about(items), trace=self._seen.carried, adapter=adapter)
+        of_client = (options.hide_usage, options.stream, seen.tenant, told, bool(self._batch_job))
+        known: dict[str, Any] = {"about": self._about(items), "trace": seen.carried, "adapter": adapter}
+        return Job(name.id, name.model, endpoint.path, body, width, *of_client, **known)
 
     def _sequences(self, card: ModelCard, items: list[MediaItem]) -> int:
         """How many of them the job takes up."""
