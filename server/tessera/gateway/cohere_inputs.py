@@ -34,7 +34,7 @@ def as_url(part: MediaPart, item: MediaItem) -> str:
 def _images(document: Document) -> Iterator[MediaPart]:
     for i, url in enumerate(document.value.get("images") or ()):
         at: Path = ("images", i)
-        with naming(written(at)), counted(Modality.IMAGE):
+        with naming(at), counted(Modality.IMAGE):
             yield MediaPart(at, Modality.IMAGE, MediaSource.from_url(document.string(url)), refer=as_url)
 
 
@@ -60,5 +60,5 @@ def _read(document: Document, at: Path, part: Any) -> MediaPart | FilePart | Non
         if part.get("type") is None:
             document.set((*at, "type"), kind)
         return None
-    with naming(written(at)), counted(Modality.IMAGE):
+    with naming(at), counted(Modality.IMAGE):
         return replace(read_part(document, at, kind, part), most_tokens=part.get(MOST_TOKENS))

@@ -69,7 +69,7 @@ def check_media(parts: list[MediaPart], card: ModelCard, endpoint: Endpoint, *, 
             modalities.append(Modality.AUDIO)
         for modality in modalities:
             seen[prompt, modality] += 1
-            with naming(p.path), counted(modality):
+            with naming(p), counted(modality):
                 scope = "prompt" if endpoint.several_prompts else "request"
                 _check_number(modality, seen[prompt, modality], card, scope)
 
@@ -137,7 +137,7 @@ async def _prepare(
     holder: str,
     arrived: Arrived | None,
 ) -> MediaItem:
-    with naming(p.path), of_image(p.nth):
+    with naming(p), of_image(p.nth):
         with_audio = options.sound_of_videos and p.modality is Modality.VIDEO
         if p.item is None:
             spec = options.spec
@@ -153,7 +153,7 @@ async def _prepare(
 
 
 async def _reduce(p: MediaPart, item: MediaItem, reduction: Reduction, stage: MediaStage, holder: str) -> MediaItem:
-    with naming(p.path):
+    with naming(p):
         return await stage.reduce(item, reduction, holder)
 
 
@@ -204,7 +204,7 @@ def _media_part(document: Document, at: Path, part: Any) -> MediaPart | FilePart
         if "uuid" in part:
             document.remove((*at, "uuid"))
         return None
-    with naming(written(at)), counted(MEDIA.get(kind, FILES.get(kind))):
+    with naming(at), counted(MEDIA.get(kind, FILES.get(kind))):
         found = read_part(document, at, kind, part)
         most_tokens, subtitles = part.get(MOST_TOKENS), part.get(SUBTITLES)
         if most_tokens is None and subtitles is None:

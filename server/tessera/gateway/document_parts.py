@@ -47,7 +47,7 @@ async def expand_documents(
         if not isinstance(p, DocumentPart):
             continue
         expansion = _Expansion(endpoint, card, options, stage, holder, shown, stage.documents.most_text_bytes)
-        with naming(p.path):
+        with naming(p):
             pieces[p.at] = await expansion.pieces(p)
         shown += [piece.part for piece in pieces[p.at] if piece.part is not None]
     return await spread(document, endpoint, parts, pieces, most_values)

@@ -159,12 +159,12 @@ def counted(modality: Modality | None) -> Iterator[None]:
 
 
 @contextmanager
-def naming(path: str) -> Iterator[None]:
-    """Errors of the media stage do not know which part they are about."""
+def naming(part: MediaPart | DocumentPart | FilePart | Path) -> Iterator[None]:
+    """Errors of the media stage do not know which part they are about, by itself or by where it stands."""
     try:
         yield
     except TesseraError as error:
-        error.param = path
+        error.param = written(part) if isinstance(part, tuple) else part.path
         raise
 
 

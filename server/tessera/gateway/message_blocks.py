@@ -79,18 +79,18 @@ def _content(holder: dict[str, Any], at: Path) -> Iterator[tuple[Path, Any]]:
 
 
 def _read(document: Document, at: Path, block: dict[str, Any]) -> MediaPart | FilePart | None:
-    kind, param = block.get("type"), written(at)
+    kind = block.get("type")
     if kind == "image":
-        with naming(param):
+        with naming(at):
             image = _image(document, at, _source(block))
             return replace(image, detail=block.get("detail"), most_tokens=block.get(MOST_TOKENS))
     if kind == "document":
-        with naming(param):
+        with naming(at):
             return _document(document, at, block)
     if kind == "tool_result" or kind in _OTHERS:
         return None
     known = ", ".join(BLOCKS)
-    raise UnsupportedPart(f"Blocks of type {shown(kind)} are not supported. Supported: {known}.", param=param)
+    raise UnsupportedPart(f"Blocks of type {shown(kind)} are not supported. Supported: {known}.", param=written(at))
 
 
 def _image(document: Document, at: Path, source: dict[str, Any]) -> MediaPart | FilePart:

@@ -109,7 +109,7 @@ def _read(document: Document, at: Path, role: str, part: Any) -> MediaPart | Fil
         if kind == "text" or part.get("type") is None:
             document.set((*at, "type"), "output_text" if role == "assistant" else "input_text")
         return None
-    with naming(written(at)):
+    with naming(at):
         found = read_part(document, at, kind, part)
         most, subtitles = part.get(MOST_TOKENS), part.get(SUBTITLES)
         return replace(found, most_tokens=most, refer=as_part_of_input, subtitles=subtitles)

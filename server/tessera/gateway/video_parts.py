@@ -84,7 +84,7 @@ class _Expansion:
 
     async def pieces(self, p: MediaPart, frames: int | None) -> AsyncIterator[Piece]:
         """What a video becomes. ``frames``: as so many images at most; None: it stays a video."""
-        with naming(p.path):
+        with naming(p):
             said = self._subtitles(p)
             spec, sound = self.options.spec, self.options.sound_of_videos
             if frames is not None:

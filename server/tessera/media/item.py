@@ -81,9 +81,11 @@ class MediaSpec:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """The spec from a JSON object; unknown keys are left out, so that a newer worker can announce more."""
-        names = {field.name for field in fields(cls)}
-        known = {name: value[name] for name in names & value.keys()}
+        known = {name: value[name] for name in _SPEC_FIELDS & value.keys()}
         return cls(**{**known, "image_resize": ImageResize.from_json(value.get("image_resize"))})
+
+
+_SPEC_FIELDS = frozenset(field.name for field in fields(MediaSpec))
 
 
 @dataclass(frozen=True, slots=True)
