@@ -11,6 +11,7 @@ import pytest
 from tessera.gateway import conversation_keeper, response_keeper
 from tessera.local.samples import image
 from tessera.queue import Data, End
+from tessera.responses import Shelf
 from tests.gateway.scripted import DOCUMENT, STREAM, USAGE
 from tests.gateway.test_responses import RESPONSES, answer, asked, delete, events_of, message
 from tests.polling import eventually
@@ -165,6 +166,26 @@ async def test_what_fails_is_not_added(gateway, worker):
     await task
     await asked(gateway, worker, "B", input="C", conversation=name)
     assert await texts(gateway, name) == ["C", "B"]
+
+
+async def test_it_is_free_before_a_response_that_failed_is_gone(gateway, worker, monkeypatch):
+    name = await make(gateway)
+    shelf, remove_from, turns = gateway.app.state.services.conversations.shelf, Shelf.remove, []
+
+    async def remove_later(self, tenant, response_id):
+        turns.append((await shelf.find(tenant, name)).turn)
+        await remove_from(self, tenant, response_id)
+
+    monkeypatch.setattr(Shelf, "remove", remove_later)
+    task = asyncio.create_task(
+        gateway.post({"model": worker.card.model, "input": "A", "conversation": name}, RESPONSES)
+    )
+    await worker.say(
+        await worker.take(), DOCUMENT, Data(b'{"error":{"message":"No."}}'), End(error=(400, "invalid_value"))
+    )
+    await task
+    await eventually(lambda: turns, "it is removed")
+    assert not any(turns)
 
 
 async def test_what_is_refused_before_it_is_queued_leaves_it_free(gateway, worker):
