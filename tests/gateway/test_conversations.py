@@ -170,13 +170,13 @@ async def test_what_fails_is_not_added(gateway, worker):
 
 async def test_it_is_free_before_a_response_that_failed_is_gone(gateway, worker, monkeypatch):
     name = await make(gateway)
-    shelf, remove_from, turns = gateway.app.state.services.conversations.shelf, Shelf.remove, []
+    shelf, removed, turns = gateway.app.state.services.conversations.shelf, Shelf.remove, []
 
-    async def remove_later(self, tenant, response_id):
+    async def remove(self, tenant, response_id):
         turns.append((await shelf.find(tenant, name)).turn)
-        await remove_from(self, tenant, response_id)
+        await removed(self, tenant, response_id)
 
-    monkeypatch.setattr(Shelf, "remove", remove_later)
+    monkeypatch.setattr(Shelf, "remove", remove)
     task = asyncio.create_task(
         gateway.post({"model": worker.card.model, "input": "A", "conversation": name}, RESPONSES)
     )

@@ -95,7 +95,7 @@ async def test_a_gateway_does_not_stay_large_after_large_sounds(settings, worker
 
 
 def test_what_is_there_at_the_start_is_not_looked_at_again():
-    # In a process of its own: in this one other tests' threads make objects meanwhile.
+    # In a process of its own: this one has what other tests have left.
     code = textwrap.dedent("""
         import gc
         import tessera.gateway.app

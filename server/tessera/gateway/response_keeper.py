@@ -58,8 +58,11 @@ class ResponseKeeper:
         await self._shelf.add(tenant, response, look_at_ms=_now_ms() + self._again_ms)
 
     async def forget(self, tenant: str, stored: StoredResponse) -> None:
-        """Its job was not queued."""
-        await self._let_go(tenant, stored)
+        """Nothing comes of it: its job was not queued, failed, or is of no interest any more."""
+        # In this order: of a turn whose response is gone nobody can tell whether that is still on its way to the shelf.
+        if stored.final is None:
+            await self._turns.leave(tenant, stored)
+        await self._shelf.remove(tenant, stored.id)
 
     async def look_at(self, tenant: str, response_id: str) -> bool:
         """Keep its end, if it has ended. Returns whether it is there."""
@@ -140,7 +143,7 @@ class ResponseKeeper:
         stored, _ = await self.find(tenant, response_id)
         if stored.final is None and stored.background:
             await self._broker.cancel(stored.model, stored.job_id)
-        await self._let_go(tenant, stored)
+        await self.forget(tenant, stored)
 
     async def record(self, stored: StoredResponse) -> Record:
         """The record of a response's job.
@@ -189,19 +192,13 @@ class ResponseKeeper:
             return stored, standing(stored, "queued" if record.state == "queued" else "in_progress")
         final = await self._end_of(stored, record)
         if final["status"] in ("failed", "cancelled") and not stored.background:
-            await self._let_go(tenant, stored)
+            await self.forget(tenant, stored)
             return None
         ended = stored.ended(final)
         await (self._turns.add if ended.usable else self._turns.leave)(tenant, ended)
         await self._shelf.end(tenant, ended)
         metrics.ENDED.labels(final["status"]).inc()
         return ended, final
-
-    async def _let_go(self, tenant: str, stored: StoredResponse) -> None:
-        # In this order: of a turn whose response is gone nobody can tell whether that is still on its way to the shelf.
-        if stored.final is None:
-            await self._turns.leave(tenant, stored)
-        await self._shelf.remove(tenant, stored.id)
 
     async def _end_of(self, stored: StoredResponse, record: Record | None) -> dict[str, Any]:
         """What became of a response whose job has ended."""
