@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tessera.media import png, png_lines
+from tessera.errors import MediaDecodeFailed
+from tessera.media import image, png, png_lines
+from tessera.media.item import Modality
 from tessera.media.limits import Deadline
+from tessera.media.sniff import Kind
 from tests.media.pictures import chunk, encoded, scene
 from tests.media.pictures import png as write
 
@@ -34,7 +37,7 @@ def body(data):
 
 
 def is_inflated(data):
-    reduced = body(png.reduce(data, Deadline()))
+    reduced = body(png.reduce(data, Deadline()).file())
     return reduced[2] in _STORED and zlib.decompress(reduced) == zlib.decompress(body(data))
 
 
@@ -53,7 +56,7 @@ def test_the_pixels_are_inflated_whatever_they_are(mode, size):
         picture = Image.fromarray(np.asarray(picture, np.uint16) * 257)
     data = encoded(picture, "PNG")
     assert is_inflated(data)
-    with Image.open(io.BytesIO(png.reduce(data, Deadline()))) as reduced, Image.open(io.BytesIO(data)) as whole:
+    with Image.open(io.BytesIO(png.reduce(data, Deadline()).file())) as reduced, Image.open(io.BytesIO(data)) as whole:
         assert reduced.mode == whole.mode
         assert reduced.tobytes() == whole.tobytes()
 
@@ -69,7 +72,7 @@ class TestWhatIsNotInflatedGoesOnAsItIs:
     """And is refused, or read, as the decoder does it."""
 
     def unchanged(self, data):
-        assert body(png.reduce(data, Deadline())) == body(data)
+        assert body(png.reduce(data, Deadline()).file()) == body(data)
 
     def test_a_stream_whose_sum_is_wrong(self):
         data = encoded(scene(), "PNG")
@@ -98,7 +101,7 @@ class TestWhatIsNotInflatedGoesOnAsItIs:
 
     def test_no_pixels(self):
         data = encoded(scene(), "PNG")
-        reduced = png.reduce(with_bodies(data), Deadline())
+        reduced = png.reduce(with_bodies(data), Deadline()).file()
         assert [name for name, _ in chunks(reduced)] == [b"IHDR", b"IEND"]
 
     def test_a_picture_above_the_limit(self, monkeypatch):
@@ -108,6 +111,58 @@ class TestWhatIsNotInflatedGoesOnAsItIs:
         self.unchanged(data)
         monkeypatch.setattr(png_lines, "MOST_BYTES", nbytes)
         assert is_inflated(data)
+
+
+class TestAPictureOfNothingButPixels:
+    """It is decoded without a look for more; every other one is left to Pillow."""
+
+    @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+    @pytest.mark.parametrize("size", [(1, 1), (7, 3), (61, 43), (500, 300)])
+    def test_it_is_as_pillow_reads_it(self, mode, size):
+        data = encoded(Image.fromarray(scene(*size)).convert(mode), "PNG")
+        whole = body(data)
+        for each in (data, with_bodies(data, whole[:9], whole[9:], between=chunk(b"tEXt", b"Comment\0x"))):
+            picture = png.reduce(each, Deadline()).picture()
+            with Image.open(io.BytesIO(data)) as expected:
+                assert (picture.mode, picture.size) == (mode, size)
+                assert picture.tobytes() == expected.tobytes()
+
+    @pytest.mark.parametrize("mode", ["1", "P", "I;16"])
+    def test_other_pixels(self, mode):
+        picture = Image.fromarray(np.zeros((3, 5), np.uint16)) if mode == "I;16" else Image.new(mode, (5, 3))
+        assert png.reduce(encoded(picture, "PNG"), Deadline()).picture() is None
+
+    @pytest.mark.parametrize(
+        "told",
+        [
+            chunk(b"tRNS", bytes(6)),
+            chunk(b"PLTE", bytes(3)),
+            chunk(b"eXIf", b"II*\0"),
+            chunk(b"iCCP", b"x\0\0" + zlib.compress(b"x")),
+        ],
+        ids=lambda told: told[4:8].decode(),
+    )
+    def test_something_is_told_of_them(self, told):
+        data = encoded(scene(), "PNG")
+        start = data.index(b"IDAT") - 4
+        assert png.reduce(data[:start] + told + data[start:], Deadline()).picture() is None
+
+    @pytest.mark.parametrize("place", [26, 27, 28], ids=["compression", "filter", "order"])
+    def test_another_way_than_the_standards(self, place):
+        data = bytearray(encoded(scene(), "PNG"))
+        data[place] = 1
+        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+        assert png.reduce(bytes(data), Deadline()).picture() is None
+
+    def test_damaged_pixels(self):
+        data = encoded(scene(), "PNG")
+        assert png.reduce(with_bodies(data, body(data)[:-50]), Deadline()).picture() is None
+
+    def test_a_filter_that_there_is_not(self, settings):
+        data = encoded(scene(), "PNG")
+        wrong = with_bodies(data, zlib.compress(b"\x05" + zlib.decompress(body(data))[1:]))
+        with pytest.raises(MediaDecodeFailed):
+            image.decode(wrong, Kind(Modality.IMAGE, "image/png"), settings, Deadline())
 
 
 @pytest.mark.parametrize(("depth", "colour"), [(8, 1), (8, 5), (8, 255), (0, 2)])

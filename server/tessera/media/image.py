@@ -136,7 +136,11 @@ def _open(data: bytes, kind: Kind, settings: Settings, deadline: Deadline) -> Im
         case None:
             raise MediaDecodeFailed(f"Images of type {kind.mime} are not supported; send JPEG, PNG or WebP.")
         case "PNG":
-            data = png.reduce(data, deadline)
+            _check_size(*png.size(data), settings)
+            reduced = png.reduce(data, deadline)
+            if (decoded := reduced.picture()) is not None:
+                return decoded
+            data = reduced.file()
         case "JPEG":
             jpeg.check(data, deadline)
         case "TIFF":
