@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -27,16 +28,17 @@ class Direct:
         self._pool = redis.connection_pool if self._cluster is None else None
         self._kept: AbstractConnection | None = None
 
-    async def command(self, *parts: Any, behind: tuple[Any, ...] = ()) -> Any:
+    async def command(self, *parts: Any, behind: Sequence[tuple[Any, ...]] = ()) -> Any:
         """Run a command. Raises redis-py's errors.
 
         Args:
-            behind: another command that is sent before it, in one go: it blocks, and the first one is run in the moment
-                in which it no longer does.
+            behind: other commands that are sent before it, in one go, and whose answers nobody needs. Where one blocks,
+                it is run in the moment in which that no longer does.
         """
         if self._cluster is not None:
-            if behind:
-                await self._cluster.execute_command(*behind)
+            for each in behind:
+                with suppress(ResponseError):
+                    await self._cluster.execute_command(*each)
             return await self._cluster.execute_command(*parts)
         try:
             return await self._run(parts, behind)
@@ -44,18 +46,16 @@ class Direct:
             # As the client does (see `connect`): the connection may have died with a Redis that was restarted.
             return await self._run(parts, behind)
 
-    async def _run(self, parts: tuple[Any, ...], behind: tuple[Any, ...]) -> Any:
+    async def _run(self, parts: tuple[Any, ...], behind: Sequence[tuple[Any, ...]]) -> Any:
         assert self._pool is not None, "it is no Cluster"
         connection, self._kept = self._kept, None
         if connection is None:
             connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
         whole = False
         try:
-            packed = _packed(parts, connection)
-            if behind:
-                packed = [hiredis.pack_command(behind), *([packed] if isinstance(packed, bytes) else packed)]
+            packed = [piece for each in (*behind, parts) for piece in _packed(each, connection)]
             await connection.send_packed_command(packed, check_health=False)
-            if behind:
+            for _ in behind:
                 with suppress(ResponseError):  # of a failover, for one: the command behind it has its own answer
                     await connection.read_response()
             answer = await connection.read_response()
@@ -74,8 +74,7 @@ class Direct:
         return answer
 
 
-def _packed(parts: tuple[Any, ...], connection: AbstractConnection) -> bytes | list[bytes]:
+def _packed(parts: tuple[Any, ...], connection: AbstractConnection) -> list[bytes]:
     if any(isinstance(part, bytes | memoryview) and len(part) > COPIED_BYTES for part in parts):
         return connection.pack_command(*parts)
-    packed: bytes = hiredis.pack_command(parts)
-    return packed
+    return [hiredis.pack_command(parts)]

@@ -64,10 +64,30 @@ async def test_what_is_released_is_idle_and_what_was_lost_is_forgotten(redis, st
 
 
 async def test_a_payload_that_is_there_is_not_sent_again(redis, store):
-    await store.put(A, bytes(10), "r1")
+    await store.put(A, bytes(300_000), "r1")
     await redis.config_resetstat()
-    await store.put(A, bytes(10), "r2")
+    await store.put(A, bytes(300_000), "r2")
     assert "cmdstat_set" not in await redis.info("commandstats")
+
+
+async def test_a_small_payload_is_sent_along_and_goes_where_it_is_there_or_has_no_room(redis, open_store):
+    store = open_store(media_store_max_bytes=100, media_store_wait_s=0.1)
+    assert await store.put(A, bytes(60), "r1")
+    assert not await store.put(A, bytes(60), "r2")
+    with pytest.raises(MediaStoreFull):
+        await store.put(B, bytes(60), "r3")
+    assert await redis.keys(f"{PREFIX}*:[0-9a-f]*") == [f"{PREFIX}data:{A}".encode()]
+    assert await redis.pttl(f"{PREFIX}data:{A}") > 10_000
+
+
+async def test_what_was_sent_along_goes_by_itself_where_nobody_takes_it(redis, store):
+    await redis.set(f"{PREFIX}sizes", "no hash")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await store.put(A, b"x", "r")
+    assert 0 < await redis.pttl(f"{PREFIX}sent:{A}") <= 10_000
+    await redis.delete(f"{PREFIX}sizes")
+    assert await store.put(A, b"x", "r")
+    assert await redis.keys(f"{PREFIX}*{A}") == [f"{PREFIX}data:{A}".encode()]
 
 
 async def test_small_payloads_are_stored_by_the_question_for_room(redis, store):
@@ -294,7 +314,7 @@ async def test_an_outage_is_logged_once(make_settings, redis_socket, tmp_path, w
 
 
 async def test_a_call_that_is_cut_off_fails_for_those_who_wait(make_settings, monkeypatch):
-    async def hang(*_):
+    async def hang(*_, **__):
         await asyncio.Event().wait()
 
     client = Redis()

@@ -12,7 +12,7 @@ from enum import IntEnum
 from functools import partial
 from importlib.resources import files
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -27,15 +27,36 @@ from tessera.settings import Settings
 _RETRY_S = 5
 _PASSING = ("READONLY", "MISCONF", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "BUSY", "TRYAGAIN")
 # In this order, so that of what comes together, the end of a hold is the last that happens to it.
-_VERBS = ("touch", "reserve", "store", "release")
+_VERBS = ("touch", "reserve", "release")
 _CALLS = ("complete", "evict", "lapsing", "sweep", "begin", "attach", "doomed", "deleted", "lost", "strays")
 # What a script is made of besides its own file and `common.lua`.
-_PARTS = {"reserve": ("room",), "store": ("room",)}
+_PARTS = {"reserve": ("room",)}
 # Most holds, and bytes of payloads, in one call, which holds up everybody else's.
 _BATCH = 500
 _BATCH_BYTES = 1 << 20
+# A payload that is sent along and that nobody takes, because its gateway died in between, goes by itself.
+_SENT_MS = 10_000
 
-_Item = tuple[str | int | bytes | memoryview, ...]
+
+class _Hold(NamedTuple):
+    """What a verb is asked about.
+
+    Attributes:
+        size: of the payload, bytes, where its room is asked for.
+        payload: is sent along.
+    """
+
+    digest: str
+    holder: str
+    size: int | None = None
+    payload: bytes | memoryview | None = None
+
+    @property
+    def arguments(self) -> tuple[str | int, ...]:
+        hold = f"{self.digest} {self.holder}"
+        return (hold,) if self.size is None else (hold, self.size)
+
+
 _Answer = asyncio.Future[list[int]]
 
 
@@ -73,8 +94,8 @@ class Ledger:
         self._scripts = {name: redis.register_script(_lua(name)) for name in (*_VERBS, *_CALLS)}
         # By holder: every digest that it may hold, with its bytes where it does.
         self._held: dict[str, dict[str, int]] = {}
-        self._unreleased: list[_Item] = []
-        self._asked: dict[str, list[tuple[list[_Item], _Answer]]] = {verb: [] for verb in _VERBS}
+        self._unreleased: list[_Hold] = []
+        self._asked: dict[str, list[tuple[list[_Hold], _Answer]]] = {verb: [] for verb in _VERBS}
         self._caller: asyncio.Task[None] | None = None
 
     def held_bytes(self, holder: str, *, besides: str) -> int:
@@ -84,29 +105,29 @@ class Ledger:
     async def touch(self, digest: str, holder: str) -> bool:
         """Hold a payload that is there; False if it is not."""
         held = self._expect(digest, holder)
-        [size] = await self._ask("touch", [_hold(digest, holder)])
+        [size] = await self._ask("touch", [_Hold(digest, holder)])
         if size:
             held[digest] = size
         return size > 0
 
     async def reserve(self, digest: str, holder: str, size: int) -> Reserved:
         """Hold a payload, if there is room for it."""
-        return await self._reserve("reserve", digest, holder, size, size)
+        return await self._reserve(_Hold(digest, holder, size))
 
     async def store(self, digest: str, holder: str, payload: bytes | memoryview) -> Reserved:
         """The same of a small payload, which goes along, and is stored where that needs no room of others."""
-        return await self._reserve("store", digest, holder, len(payload), payload)
+        return await self._reserve(_Hold(digest, holder, len(payload), payload))
 
     def release(self, holder: str) -> None:
         """End all holds of a holder, soon."""
         if digests := self._held.pop(holder, None):
-            self._end([_hold(digest, holder) for digest in digests])
+            self._end([_Hold(digest, holder) for digest in digests])
 
     async def renew(self) -> None:
         """Keep all holds for another lease, and clear up after gateways that died."""
         unreleased, self._unreleased = self._unreleased, []
         self._end(unreleased)
-        await self._ask("touch", [_hold(d, holder) for holder, digests in self._held.items() for d in digests])
+        await self._ask("touch", [_Hold(d, holder) for holder, digests in self._held.items() for d in digests])
         await self._call("sweep")
 
     async def lapsing(self) -> dict[str, list[str]]:
@@ -120,7 +141,7 @@ class Ledger:
 
     async def renew_for(self, holder: str, digests: Iterable[str]) -> None:
         """Keep another process' holds for another lease."""
-        await self._ask("touch", [_hold(digest, holder) for digest in digests])
+        await self._ask("touch", [_Hold(digest, holder) for digest in digests])
 
     async def complete(self, digest: str, receipt: Receipt) -> bool:
         """Have a payload be there whose parts are all sent; False where some have gone again."""
@@ -163,13 +184,12 @@ class Ledger:
         if self._caller is not None:
             await asyncio.wait([self._caller])
 
-    async def _reserve(
-        self, verb: str, digest: str, holder: str, size: int, item: int | bytes | memoryview
-    ) -> Reserved:
-        held = self._expect(digest, holder)
-        [answer] = await self._ask(verb, [(*_hold(digest, holder), item)])
+    async def _reserve(self, hold: _Hold) -> Reserved:
+        assert hold.size is not None, "there is something to keep room for"
+        held = self._expect(hold.digest, hold.holder)
+        [answer] = await self._ask("reserve", [hold])
         if answer >= 0:
-            held[digest] = size
+            held[hold.digest] = hold.size
         return Reserved(answer)
 
     def _expect(self, digest: str, holder: str) -> dict[str, int]:
@@ -178,17 +198,17 @@ class Ledger:
         held.setdefault(digest, 0)
         return held
 
-    def _end(self, holds: list[_Item]) -> None:
+    def _end(self, holds: list[_Hold]) -> None:
         self._ask("release", holds).add_done_callback(partial(self._ended, holds))
 
-    def _ended(self, holds: list[_Item], answer: _Answer) -> None:
+    def _ended(self, holds: list[_Hold], answer: _Answer) -> None:
         if answer.exception() is None:
             self._on_release()
         else:
             # Tried again with the next renewal; or their lease is over by then.
             self._unreleased += holds
 
-    def _ask(self, verb: str, items: list[_Item]) -> _Answer:
+    def _ask(self, verb: str, items: list[_Hold]) -> _Answer:
         answer: _Answer = asyncio.get_running_loop().create_future()
         self._asked[verb].append((items, answer))
         if self._caller is None or self._caller.done():
@@ -207,13 +227,14 @@ class Ledger:
                     if not answer.done():
                         answer.set_exception(MediaStoreUnavailable("The media store was closed."))
 
-    async def _make(self, verb: str, waiting: list[tuple[list[_Item], _Answer]]) -> None:
-        items = [item for asked, _ in waiting for item in asked]
+    async def _make(self, verb: str, waiting: list[tuple[list[_Hold], _Answer]]) -> None:
+        holds = [hold for asked, _ in waiting for hold in asked]
         results: list[int] = []
         try:
             first = (self._room,) if verb in _PARTS else ()
-            for batch in _batches(items):
-                results += await self._call(verb, *first, *chain.from_iterable(batch))
+            for batch in _batches(holds):
+                arguments = chain.from_iterable(hold.arguments for hold in batch)
+                results += await self._call(verb, *first, *arguments, along=batch)
         except Exception as error:
             for _, answer in waiting:
                 if not answer.done():
@@ -225,13 +246,19 @@ class Ledger:
                 if not answer.done():
                     answer.set_result(result)
 
-    async def _call(self, name: str, *arguments: str | int | bytes | memoryview) -> Any:
+    async def _call(self, name: str, *arguments: str | int | bytes, along: Iterable[_Hold] = ()) -> Any:
+        """Run a script, behind the payloads that go along: an argument of that size would cost Redis more than all."""
         script, given = self._scripts[name], (1, self.prefix, *self._arguments, *arguments)
+        sent = [
+            ("SET", f"{self.prefix}sent:{hold.digest}", hold.payload, "PX", _SENT_MS)
+            for hold in along
+            if hold.payload is not None
+        ]
         with store_errors():
             # The client's own limit is for payloads.
             async with asyncio.timeout(self._timeout_s):
                 try:
-                    return await self._direct.command("EVALSHA", script.sha, *given)
+                    return await self._direct.command("EVALSHA", script.sha, *given, behind=sent)
                 except NoScriptError:
                     # As a whole, to whoever has the store's keys: of a Cluster's nodes that is one.
                     return await self._direct.command("EVAL", script.script, *given)
@@ -261,22 +288,18 @@ def _lua(name: str) -> str:
     return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
 
 
-def _batches(items: list[_Item]) -> Iterator[list[_Item]]:
-    batch: list[_Item] = []
+def _batches(holds: list[_Hold]) -> Iterator[list[_Hold]]:
+    batch: list[_Hold] = []
     size = 0
-    for item in items:
-        more = len(item[-1]) if isinstance(item[-1], bytes | memoryview) else 0
+    for hold in holds:
+        more = 0 if hold.payload is None else len(hold.payload)
         if batch and (len(batch) == _BATCH or size + more > _BATCH_BYTES):
             yield batch
             batch, size = [], 0
-        batch.append(item)
+        batch.append(hold)
         size += more
     if batch:
         yield batch
-
-
-def _hold(digest: str, holder: str) -> _Item:
-    return (f"{digest} {holder}",)
 
 
 def _own(error: Exception) -> Exception:

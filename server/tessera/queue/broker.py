@@ -142,7 +142,7 @@ class Broker(ReplyLogs):
         batches = (for_batches - of_batches, for_batches, most if most_of_batches is None else most_of_batches)
         room = (free, capacity, most, self._lease_ms, *passing, *batches)
         arguments = (*self._limits, worker_id, claim, int(again), *room)
-        wait = ("BLPOP", self.keys.wake(model), self.keys.wake_batch(model), wait_s) if wait_s else ()
+        wait = [("BLPOP", self.keys.wake(model), self.keys.wake_batch(model), wait_s)] if wait_s else []
         answer = await self._call(self._lease, model, *arguments, behind=wait, blocking_s=wait_s)
         rows, kept_free, letters, some_left = answer
         del self._unanswered[model, worker_id]

@@ -84,7 +84,12 @@ class ReplyLogs:
         return entries, steps
 
     async def _call(
-        self, script: Script, model: str, *arguments: Any, behind: tuple[Any, ...] = (), blocking_s: float = 0.0
+        self,
+        script: Script,
+        model: str,
+        *arguments: Any,
+        behind: Sequence[tuple[Any, ...]] = (),
+        blocking_s: float = 0.0,
     ) -> Any:
         async with reach(self._settings, blocking_s=blocking_s):
             return await script([self.keys.queue(model)], [self.keys.model(model), *arguments], behind=behind)

@@ -37,7 +37,7 @@ class Script(AsyncScript):
         self._direct = Direct(redis)
 
     async def __call__(  # type: ignore[override]
-        self, keys: Sequence[str], args: Sequence[Any] = (), *, behind: tuple[Any, ...] = ()
+        self, keys: Sequence[str], args: Sequence[Any] = (), *, behind: Sequence[tuple[Any, ...]] = ()
     ) -> Any:
         """Run it. Raises redis-py's errors, ``ConnectionError`` for all that pass by themselves.
 

@@ -68,4 +68,4 @@ class Wakeup:
     async def _ask(self) -> None:
         token = await self._direct.command("BLPOP", self._key, LONGEST_WAIT_S)
         if token and self._hands_on:
-            await self._direct.command("PEXPIRE", self._key, _KEPT_MS, behind=("RPUSH", self._key, "1"))
+            await self._direct.command("PEXPIRE", self._key, _KEPT_MS, behind=[("RPUSH", self._key, "1")])

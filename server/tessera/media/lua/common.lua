@@ -1,6 +1,7 @@
 -- Prepended to every script. KEYS: any key of the store. ARGV: prefix, lease ms, lifetime ms, then what the script says.
 -- Each payload is a string `data:<digest>`. Of a large one that is a receipt, written once all of it is there: in parts,
--- strings `part:<digest>:<number>`, or as an object outside of Redis. Beside them there are the books:
+-- strings `part:<digest>:<number>`, or as an object outside of Redis. One that is sent along with the question for its
+-- room is `sent:<digest>` until that is answered. Beside them there are the books:
 --
 --   sizes   hash         digest to bytes, of all that is stored or has its room kept
 --   bytes   hash         the sum of `sizes`: `total`, and the part of it that is `idle`
