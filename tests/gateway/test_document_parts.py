@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from loadtests.fuzz.pdf import pdf, square
+from tessera.gateway.expansion import share_of
 from tessera.local.samples import audio, image
 from tessera.media import RedisMediaStore, digest_of, unpack
 from tests.gateway.files import create, post_form, usual
@@ -359,3 +360,11 @@ async def test_an_estimate_counts_the_text_and_the_images_of_markdown(gateway, w
     assert found["exact"]
     assert [part["path"] for part in found["parts"]] == ["messages[0].content[0]"] * 2
     assert found["text"]["tokens"] > 20
+
+
+@pytest.mark.parametrize(
+    ("most", "share"), [(90, 30), (90.0, 30), (2, 1), (0, 0), (90.5, 90.5), (True, True), ("90", "90"), (None, None)]
+)
+def test_pages_share_what_their_document_may_be(most, share):
+    found = share_of(most, 3)
+    assert (found, type(found)) == (share, type(share))

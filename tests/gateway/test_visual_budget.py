@@ -151,7 +151,8 @@ async def test_a_model_whose_images_are_of_one_size_says_what_it_needs(gateway, 
     await of_model(gateway, worker, family("llava").to_json(), media={}, limits={"image": 4})
     answer = await gateway.post(chat(worker.card.model, picture(600, 400, max_visual_tokens=575)))
     assert answer.error["message"].endswith("must be at least 576.")
-    assert await tokens(gateway, worker, picture(600, 400, max_visual_tokens=576)) == [576]
+    for enough in (576, 576.0):
+        assert await tokens(gateway, worker, picture(600, 400, max_visual_tokens=enough)) == [576]
 
 
 async def test_the_engine_gets_the_smaller_image_and_nothing_else(gateway, worker, redis_client, settings):
@@ -246,6 +247,7 @@ async def test_a_video_keeps_its_sound(gateway, worker, redis_client, settings):
         (clip("medium"), ""),
         (picture(9, 9, max_visual_tokens=0), ".max_visual_tokens"),
         (picture(9, 9, max_visual_tokens=True), ".max_visual_tokens"),
+        (picture(9, 9, max_visual_tokens=64.5), ".max_visual_tokens"),
         (picture(9, 9, max_visual_tokens=1.5), ".max_visual_tokens"),
         (picture(9, 9, max_visual_tokens="64"), ".max_visual_tokens"),
         ({**SOUND, "max_visual_tokens": 64}, ".max_visual_tokens"),

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from tessera.gateway.body import Document, Endpoint, Path
-from tessera.gateway.media_part import DocumentPart, MediaPart, Refer
+from tessera.gateway.media_part import DocumentPart, MediaPart, Refer, is_count
 from tessera.gateway.response_input import as_part_of_input
 from tessera.media import MediaItem, MediaSource
 
@@ -37,8 +37,8 @@ def text_piece(refer: Refer, text: str) -> Piece:
 
 
 def share_of(most_tokens: Any, pieces: int) -> Any:
-    """What each piece may be of what all may be; what is no number stays, and is refused later."""
-    return max(1, most_tokens // pieces) if isinstance(most_tokens, int) and most_tokens > 0 else most_tokens
+    """What each piece may be of what all may be; what is no number of tokens stays, and is refused later."""
+    return max(1, int(most_tokens) // pieces) if is_count(most_tokens) else most_tokens
 
 
 async def spread(

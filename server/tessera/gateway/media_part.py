@@ -148,6 +148,11 @@ def read_part(document: Document, at: Path, kind: str, part: dict[str, Any]) -> 
     return MediaPart(at, MEDIA[kind], _by_url(document, kind, value), detail)
 
 
+def is_count(value: Any) -> bool:
+    """Whether it is an integer above 0, as JSON has them: 64.0 is one."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 1 and not value % 1
+
+
 @contextmanager
 def counted(modality: Modality | None) -> Iterator[None]:
     """Count a refusal of a part, by its code. ``modality``: None where only the bytes would tell."""

@@ -9,7 +9,7 @@ from tessera.errors import InvalidRequest
 from tessera.gateway.body import Endpoint
 from tessera.gateway.item_choices import can_thin
 from tessera.gateway.media_options import MediaOptions
-from tessera.gateway.media_part import MediaPart
+from tessera.gateway.media_part import MediaPart, is_count
 from tessera.gateway.planning import effective_family
 from tessera.gateway.visual_budget import BUDGET, DETAILS, MOST_TOKENS, VISUAL, PartLimit, VisualLimits
 from tessera.media import Modality
@@ -42,7 +42,7 @@ def read_limits(
         family, why = None, f"its model's processor would have to be told, and vLLM's {endpoint.path} tells it nothing"
     for p in parts:
         _check(p, family, why)
-    budget, paths = _budget(body), [p.path for p in parts]
+    budget, paths = _tokens(body.get(BUDGET), BUDGET, BUDGET), [p.path for p in parts]
     if family is None:
         if budget is not None and any(p.modality in VISUAL for p in parts):
             raise _not_kept(BUDGET, BUDGET, why)
@@ -59,35 +59,40 @@ def _limit(p: MediaPart, family: Family, usual: VisualDefaults, *, thin: bool) -
     if p.modality not in VISUAL:
         return None
     low = (usual.detail if p.detail in (None, "auto") else p.detail) == "low"
-    by_default = usual.max_visual_tokens if p.most_tokens is None else None
-    if not low and by_default is None and p.most_tokens is None:
+    most = _most_tokens(p)
+    by_default = usual.max_visual_tokens if most is None else None
+    if not low and by_default is None and most is None:
         return None
-    return PartLimit(family, p.most_tokens, by_default, low, thin)
+    return PartLimit(family, most, by_default, low, thin)
 
 
 def _check(p: MediaPart, family: Family | None, why: str) -> None:
     if p.modality in VISUAL and p.detail is not None and p.detail not in DETAILS:
         known = ", ".join(f"`{each}`" for each in DETAILS)
         raise InvalidRequest(f"`detail` of an image or a video must be one of {known}.", param=p.path)
-    most, at = p.most_tokens, f"{p.path}.{MOST_TOKENS}"
-    if most is None:
+    if _most_tokens(p) is None:
         return
-    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-        raise InvalidRequest(f"`{MOST_TOKENS}` must be an integer above 0.", param=at)
+    at = _at(p)
     if p.modality not in VISUAL:
         raise InvalidRequest(f"`{MOST_TOKENS}` is for images and videos; {p.modality} parts cannot have it.", param=at)
     if family is None:
         raise _not_kept(MOST_TOKENS, at, why)
 
 
-def _budget(body: Mapping[str, Any]) -> int | None:
-    budget = body.get(BUDGET)
-    if budget is None:
+def _most_tokens(p: MediaPart) -> int | None:
+    return _tokens(p.most_tokens, MOST_TOKENS, _at(p)) if p.most_tokens is not None else None
+
+
+def _at(p: MediaPart) -> str:
+    return f"{p.path}.{MOST_TOKENS}"
+
+
+def _tokens(value: Any, name: str, param: str) -> int | None:
+    if value is None:
         return None
-    # In JSON 64.0 is an integer.
-    if isinstance(budget, bool) or not isinstance(budget, int | float) or budget % 1 or budget < 1:
-        raise InvalidRequest(f"`{BUDGET}` must be an integer above 0.", param=BUDGET)
-    return int(budget)
+    if not is_count(value):
+        raise InvalidRequest(f"`{name}` must be an integer above 0.", param=param)
+    return int(value)
 
 
 def _not_kept(name: str, param: str, why: str) -> InvalidRequest:
