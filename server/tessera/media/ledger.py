@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from enum import IntEnum
 from functools import partial
 from importlib.resources import files
@@ -15,17 +14,14 @@ from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import NoScriptError
 
 from tessera.errors import MediaStoreUnavailable, TesseraError
 from tessera.media.receipt import Receipt
+from tessera.media.store_errors import store_errors
 from tessera.redis_direct import Direct
 from tessera.settings import Settings
 
-_RETRY_S = 5
-_PASSING = ("READONLY", "MISCONF", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "BUSY", "TRYAGAIN")
 # In this order, so that of what comes together, the end of a hold is the last that happens to it.
 _VERBS = ("touch", "reserve", "release")
 _CALLS = ("complete", "evict", "lapsing", "sweep", "begin", "attach", "doomed", "deleted", "lost", "strays")
@@ -262,24 +258,6 @@ class Ledger:
                 except NoScriptError:
                     # As a whole, to whoever has the store's keys: of a Cluster's nodes that is one.
                     return await self._direct.command("EVAL", script.script, *given)
-
-
-@contextmanager
-def store_errors() -> Iterator[None]:
-    """Make one error of all that Redis says when it cannot be reached, or cannot do its work at the moment."""
-    try:
-        yield
-    except (RedisConnectionError, RedisTimeoutError, OSError) as error:
-        raise _unavailable() from error
-    except ResponseError as error:
-        # Redis 6.2 wraps the errors of commands in scripts, and so hides their kind.
-        if any(f"{code} " in str(error) for code in _PASSING):
-            raise _unavailable() from error
-        raise
-
-
-def _unavailable() -> MediaStoreUnavailable:
-    return MediaStoreUnavailable("The media store cannot be reached. Retry in a few seconds.", retry_after_s=_RETRY_S)
 
 
 def _lua(name: str) -> str:

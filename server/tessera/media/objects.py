@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from tessera.errors import MediaStoreUnavailable
+from tessera.media.store_errors import unavailable
 from tessera.settings import Settings
 from tessera.storage import open_storage
 from tessera.telemetry.outage import Outage
@@ -20,7 +21,6 @@ from tessera.telemetry.outage import Outage
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-_RETRY_S = 5
 _LISTING_S = 600.0
 _MOST_LISTED = 10_000
 # Nothing else is ever deleted, whatever lies beside it.
@@ -134,9 +134,7 @@ class MediaObjects:
         except (BaseError, OSError, ValueError) as error:
             # What follows in an object storage's own words is for whoever debugs the library.
             self._outage.failed("objects", MediaStoreUnavailable(_first_line(error)))
-            raise MediaStoreUnavailable(
-                "The media store cannot be reached. Retry in a few seconds.", retry_after_s=_RETRY_S
-            ) from error
+            raise unavailable() from error
         self._outage.works("objects")
 
 

@@ -12,9 +12,10 @@ from redis.exceptions import OutOfMemoryError
 
 from tessera.errors import MediaStoreUnavailable, MediaTooLarge
 from tessera.media.cabinet import Cabinet
-from tessera.media.ledger import Ledger, Reserved, store_errors
+from tessera.media.ledger import Ledger, Reserved
 from tessera.media.receipt import PART_BYTES, WHOLE_BYTES, Receipt
 from tessera.media.room import Room
+from tessera.media.store_errors import store_errors
 from tessera.settings import Settings
 
 log = structlog.get_logger()
