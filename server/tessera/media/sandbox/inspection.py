@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tessera.media.decoder import Decoded
 from tessera.media.decoding import DecodeJob
-from tessera.media.item import Modality, check_finite, describe, unpack
+from tessera.media.item import Modality, check_finite, describe, read_header, unpack
 
 
 def inspect(job: DecodeJob, payloads: Sequence[memoryview]) -> list[Decoded]:
@@ -32,8 +32,9 @@ def inspect(job: DecodeJob, payloads: Sequence[memoryview]) -> list[Decoded]:
 
 
 def _look(payload: memoryview, modality: Modality) -> Decoded:
-    header, array = unpack(payload)
+    header, _ = read_header(payload)
     if header.modality is not modality:
         raise ValueError(f"{header.modality} in place of {modality}")
-    check_finite(array)
+    if modality is Modality.AUDIO:  # of the others, every byte is a value
+        check_finite(unpack(payload)[1])
     return Decoded(describe(payload, header), payload)
