@@ -17,12 +17,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import psutil
 from rich.console import Console
 from rich.table import Table
 
 from loadtests.chaos.server import Server, Size, running
 from loadtests.client import Connection
 from loadtests.media_load import MediaLoad
+from loadtests.processes import ProcessTimes
 from loadtests.requests import Requests, Shape, Workload
 from loadtests.summary import percentile
 from tessera.gateway.app import create_app
@@ -73,15 +75,18 @@ class Report:
     Attributes:
         paths: by kind of request, at one stream.
         quiet, loaded: without and with media that is decoded meanwhile.
+        stolen: part of the cores' time that the machine did not get; it shows in all times.
     """
 
     paths: dict[str, Way]
     quiet: Notice
     loaded: Notice
+    stolen: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Percentiles, ms."""
         return {
+            "stolen": self.stolen,
             "to_queue_ms": {name: _percentiles(path.queue_s) for name, path in self.paths.items()},
             "to_first_token_ms": {name: _percentiles(path.ttft_s) for name, path in self.paths.items()},
             **{
@@ -110,13 +115,15 @@ async def measure(requests: int, seconds: float) -> Report:
             watched = partial(run_watched_gateway, ticks)
             server_runs = running(size, Path(folder), http, gateway=watched, media_redis=True, more=_PROMPTS_AT_ONCE)
             async with server_runs as server, MediaLoad() as load:
+                began_s, stolen_before_s = time.monotonic(), ProcessTimes.stolen()
                 paths = await _paths(server, requests)
                 quiet, loaded = Notice(), Notice()
                 async with _watching(server, ticks, quiet):
                     await asyncio.sleep(seconds)
                 async with _watching(server, ticks, loaded):
                     loaded.decoded = await load.send(server.gateways[0][0], seconds)
-                return Report(paths, quiet, loaded)
+                took_s, stolen_s = time.monotonic() - began_s, ProcessTimes.stolen() - stolen_before_s
+                return Report(paths, quiet, loaded, stolen_s / took_s / (psutil.cpu_count() or 1))
 
 
 def run_watched_gateway(ticks: Path, settings: Settings) -> None:
@@ -218,6 +225,7 @@ def show(report: Report, console: Console) -> None:
         times = [1000 * percentile(times, p) for times in (path.queue_s, path.ttft_s) for p in (50, 99)]
         table.add_row(name, *(f"{ms:.2f} ms" for ms in times))
     console.print(table)
+    console.print(f"{report.stolen:.1%} of the cores' time was stolen.", highlight=False)
     columns = (
         "event loop late, p50",
         "p99",
