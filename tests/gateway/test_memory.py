@@ -48,7 +48,10 @@ def test_what_threads_free_goes_back_to_the_system():
     assert grown < 36 * MIB
 
 
-async def test_requests_leave_nothing_to_pythons_collector(gateway, worker):
+async def test_requests_leave_nothing_to_pythons_collector(gateway, worker, redis_client, settings):
+    async def nothing_is_held():
+        return not await redis_client.exists(f"{settings.redis_prefix}:{{media}}:holds")
+
     pixels = base64.b64encode(sample_image()).decode()
     image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{pixels}"}}
     requests = [
@@ -59,8 +62,10 @@ async def test_requests_leave_nothing_to_pythons_collector(gateway, worker):
         chat("another-model"),
     ]
     async with worker.serving(worker.echo):
-        # What is made once, and what is remembered.
-        assert [(await gateway.post(request)).status for request in requests] == [200, 200, 200, 400, 404]
+        # What is made once, and what is remembered; and Redis may not know a script yet, whose error is in a circle.
+        for _ in range(2):
+            assert [(await gateway.post(request)).status for request in requests] == [200, 200, 200, 400, 404]
+            await eventually(nothing_is_held, "no request needs its media any more")
         with circles() as found:
             for request in requests:
                 for _ in range(3):
