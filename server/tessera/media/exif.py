@@ -23,8 +23,6 @@ def turn(image: Image.Image) -> Image.Transpose | None:
     Args:
         image: loaded, so that nothing but EXIF data is read here.
     """
-    if image.format is None:
-        return None  # it is of no file, but of pixels alone
     orientation = None
     # Pillow raises almost anything here, and the picture is there without it.
     with contextlib.suppress(Exception):

@@ -186,14 +186,6 @@ def unpack(payload: bytes | memoryview) -> tuple[Header, npt.NDArray[Any]]:
     Raises:
         ValueError: the payload is not one that ``pack`` wrote, or is cut short.
     """
-    header, start = read_header(payload)
-    array = np.frombuffer(memoryview(payload).cast("B")[start:], dtype=_DTYPES[header.modality]).reshape(header.shape)
-    array.flags.writeable = False
-    return header, array
-
-
-def read_header(payload: bytes | memoryview) -> tuple[Header, int]:
-    """The same without the array: what stands in front of it, and where it begins. Raises ``ValueError`` as well."""
     view = memoryview(payload).cast("B")
     if len(view) < _PREFIX.size:
         raise ValueError("media payload is cut short")
@@ -211,9 +203,12 @@ def read_header(payload: bytes | memoryview) -> tuple[Header, int]:
     if not isinstance(metadata, dict):
         raise ValueError("media payload has a damaged header")
     _check_shape(modality, shape)
-    if math.prod(shape) * _DTYPES[modality].itemsize != len(view) - start:
+    dtype = _DTYPES[modality]
+    if math.prod(shape) * dtype.itemsize != len(view) - start:
         raise ValueError("media payload has another size than its header says")
-    return Header(modality, shape, metadata), start
+    array = np.frombuffer(view[start:], dtype=dtype).reshape(shape)
+    array.flags.writeable = False
+    return Header(modality, shape, metadata), array
 
 
 def describe(payload: bytes | memoryview, header: Header | None = None) -> MediaItem:
@@ -226,7 +221,7 @@ def describe(payload: bytes | memoryview, header: Header | None = None) -> Media
         ValueError: ``pack`` did not write it.
     """
     if header is None:
-        header, _ = read_header(payload)
+        header, _ = unpack(payload)
     return MediaItem(header.modality, hashlib.sha256(payload).hexdigest(), header.shape, len(payload), header.metadata)
 
 

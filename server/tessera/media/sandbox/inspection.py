@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tessera.media.decoder import Decoded
 from tessera.media.decoding import DecodeJob
-from tessera.media.item import Modality, check_finite, describe, read_header, unpack
+from tessera.media.item import Modality, check_finite, describe, unpack
 
 
 def inspect(job: DecodeJob, payloads: Sequence[memoryview]) -> list[Decoded]:
@@ -32,9 +32,8 @@ def inspect(job: DecodeJob, payloads: Sequence[memoryview]) -> list[Decoded]:
 
 
 def _look(payload: memoryview, modality: Modality) -> Decoded:
-    header, _ = read_header(payload)
+    header, array = unpack(payload)
     if header.modality is not modality:
         raise ValueError(f"{header.modality} in place of {modality}")
-    if modality is Modality.AUDIO:  # of the others, every byte is a value
-        check_finite(unpack(payload)[1])
+    check_finite(array)
     return Decoded(describe(payload, header), payload)
