@@ -26,7 +26,7 @@ from rich.table import Table
 
 from loadtests.chaos.server import Server, Size, running, until
 from loadtests.client import Connection
-from loadtests.processes import ProcessTimes
+from loadtests.processes import StolenTime
 from loadtests.requests import Requests, Shape, Workload
 from loadtests.response import BadAnswer
 from loadtests.summary import percentile
@@ -143,7 +143,7 @@ async def _run(plan: Plan, server: Server, folder: Path) -> Outcome:
     # The files of one gateway are those of the other.
     async with BatchServer.open(server.gateways[0][0], "") as batches:
         file_id = await batches.upload(path)
-        began_s, stolen_before_s = time.monotonic(), ProcessTimes.stolen()
+        began_s, stolen = time.monotonic(), StolenTime()
         batch = await batches.begin(file_id, _ENDPOINT)
         harmed = not plan.harm
         async with _asking(server, plan, beside):
@@ -157,12 +157,12 @@ async def _run(plan: Plan, server: Server, folder: Path) -> Outcome:
                 if not harmed and batch["request_counts"]["completed"] >= plan.lines // 3:
                     harmed = True
                     await _kill_all(server)
-        took_s, stolen_s = time.monotonic() - began_s, ProcessTimes.stolen() - stolen_before_s
+        took_s, stolen_share = time.monotonic() - began_s, stolen.share()
         wrong = await _wrong(batches, batch, plan.lines, folder / "out.jsonl")
     if not plan.harm:
         async with _asking(server, plan, alone):
             await asyncio.sleep(plan.seconds)
-    return Outcome(alone, beside, took_s, wrong, (before, most), stolen_s / took_s / (psutil.cpu_count() or 1))
+    return Outcome(alone, beside, took_s, wrong, (before, most), stolen_share)
 
 
 def _prompt(number: int) -> str:

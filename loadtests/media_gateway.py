@@ -17,14 +17,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-import psutil
 from rich.console import Console
 from rich.table import Table
 
 from loadtests.chaos.server import Server, Size, running
 from loadtests.client import Connection
 from loadtests.media_load import MediaLoad
-from loadtests.processes import ProcessTimes
+from loadtests.processes import StolenTime
 from loadtests.requests import Requests, Shape, Workload
 from loadtests.summary import percentile
 from tessera.gateway.app import create_app
@@ -81,7 +80,7 @@ class Report:
     paths: dict[str, Way]
     quiet: Notice
     loaded: Notice
-    stolen: float = 0.0
+    stolen: float
 
     def to_json(self) -> dict[str, Any]:
         """Percentiles, ms."""
@@ -115,15 +114,14 @@ async def measure(requests: int, seconds: float) -> Report:
             watched = partial(run_watched_gateway, ticks)
             server_runs = running(size, Path(folder), http, gateway=watched, media_redis=True, more=_PROMPTS_AT_ONCE)
             async with server_runs as server, MediaLoad() as load:
-                began_s, stolen_before_s = time.monotonic(), ProcessTimes.stolen()
+                stolen = StolenTime()
                 paths = await _paths(server, requests)
                 quiet, loaded = Notice(), Notice()
                 async with _watching(server, ticks, quiet):
                     await asyncio.sleep(seconds)
                 async with _watching(server, ticks, loaded):
                     loaded.decoded = await load.send(server.gateways[0][0], seconds)
-                took_s, stolen_s = time.monotonic() - began_s, ProcessTimes.stolen() - stolen_before_s
-                return Report(paths, quiet, loaded, stolen_s / took_s / (psutil.cpu_count() or 1))
+                return Report(paths, quiet, loaded, stolen.share())
 
 
 def run_watched_gateway(ticks: Path, settings: Settings) -> None:

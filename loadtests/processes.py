@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 
 import psutil
@@ -20,6 +21,22 @@ _PARTS = {
 }
 # Also a simulated worker, which runs in the process that `tessera worker` is.
 OTHERS = "Ray and others"
+
+
+class StolenTime:
+    """Time in which a core of this machine, where it is a virtual one, was wanted and another machine had it."""
+
+    def __init__(self) -> None:
+        self._began_s, self._before_s = time.monotonic(), self._stolen_s()
+
+    def share(self) -> float:
+        """Of the cores' time since this was made."""
+        took_s = time.monotonic() - self._began_s
+        return (self._stolen_s() - self._before_s) / took_s / (psutil.cpu_count() or 1)
+
+    @staticmethod
+    def _stolen_s() -> float:
+        return getattr(psutil.cpu_times(), "steal", 0.0)
 
 
 class ProcessTimes:
@@ -56,11 +73,6 @@ class ProcessTimes:
         times = psutil.cpu_times()
         # Not every system has all of them; Linux counts guests as users.
         return sum(getattr(times, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq"))
-
-    @staticmethod
-    def stolen() -> float:
-        """Seconds in which a core of this machine, where it is a virtual one, was wanted and another machine had it."""
-        return getattr(psutil.cpu_times(), "steal", 0.0)
 
     def _part(self, process: psutil.Process) -> str:
         command = " ".join(process.cmdline())

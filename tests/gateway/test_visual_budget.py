@@ -247,7 +247,6 @@ async def test_a_video_keeps_its_sound(gateway, worker, redis_client, settings):
         (clip("medium"), ""),
         (picture(9, 9, max_visual_tokens=0), ".max_visual_tokens"),
         (picture(9, 9, max_visual_tokens=True), ".max_visual_tokens"),
-        (picture(9, 9, max_visual_tokens=64.5), ".max_visual_tokens"),
         (picture(9, 9, max_visual_tokens=1.5), ".max_visual_tokens"),
         (picture(9, 9, max_visual_tokens="64"), ".max_visual_tokens"),
         ({**SOUND, "max_visual_tokens": 64}, ".max_visual_tokens"),

@@ -42,7 +42,8 @@ def read_limits(
         family, why = None, f"its model's processor would have to be told, and vLLM's {endpoint.path} tells it nothing"
     for p in parts:
         _check(p, family, why)
-    budget, paths = _tokens(body.get(BUDGET), BUDGET, BUDGET), [p.path for p in parts]
+    asked, paths = body.get(BUDGET), [p.path for p in parts]
+    budget = None if asked is None else _tokens(asked, BUDGET, BUDGET)
     if family is None:
         if budget is not None and any(p.modality in VISUAL for p in parts):
             raise _not_kept(BUDGET, BUDGET, why)
@@ -80,16 +81,14 @@ def _check(p: MediaPart, family: Family | None, why: str) -> None:
 
 
 def _most_tokens(p: MediaPart) -> int | None:
-    return _tokens(p.most_tokens, MOST_TOKENS, _at(p)) if p.most_tokens is not None else None
+    return None if p.most_tokens is None else _tokens(p.most_tokens, MOST_TOKENS, _at(p))
 
 
 def _at(p: MediaPart) -> str:
     return f"{p.path}.{MOST_TOKENS}"
 
 
-def _tokens(value: Any, name: str, param: str) -> int | None:
-    if value is None:
-        return None
+def _tokens(value: Any, name: str, param: str) -> int:
     if not is_count(value):
         raise InvalidRequest(f"`{name}` must be an integer above 0.", param=param)
     return int(value)
