@@ -78,7 +78,7 @@ class Reduced:
     def picture(self) -> Image.Image | None:
         """The same, decoded, where there is nothing to know of the pixels but what they are; otherwise None.
 
-        To open such a file, and find out what is in it, takes Pillow a tenth of the time that decoding a small one does.
+        Opening such a file, to find out what is in it, takes Pillow a tenth of the time that decoding a small one does.
 
         Raises:
             ValueError: a line names a filter that there is not.
