@@ -144,15 +144,16 @@ class TestDeadlines:
         assert (answer.status, answer.error["code"]) == (408, "request_timeout")
         assert await hasty.metric("tessera_requests_total", code="request_timeout", status="408") == before + 1
 
-    async def test_a_body_whose_request_is_answered_already_does_not_keep_the_connection(self, hasty):
+    @pytest.mark.parametrize(("piece", "every_s"), [(1, 0.05), (100_000, 0)])
+    async def test_a_body_whose_request_is_answered_already_does_not_keep_the_connection(self, hasty, piece, every_s):
         async with connected(hasty.port) as client:
-            client.send("POST /livez HTTP/1.1\r\nContent-Length: 1000000000\r\n\r\n")
+            client.send("POST /livez HTTP/1.1\r\nContent-Length: 1000000000000\r\n\r\n")
             assert (await client.answer()).status == 405
 
             async def drip():
                 while True:
-                    client.send("x")
-                    await asyncio.sleep(0.05)
+                    client.send("x" * piece)
+                    await asyncio.sleep(every_s)
 
             dripping = asyncio.create_task(drip())
             assert await client.rest() == b""

@@ -259,7 +259,7 @@ class GatewayProtocol(HttpToolsProtocol):
                 # Something is wrong with a further request; the one before it is answered.
                 self._make_last(self._answering)
         elif self._phase is _Phase.BODY:
-            self.transport.close()
+            self._linger()  # its client may have sent without reading the answer
         else:
             request_id = self._refuse(error)
             client = self.client and self.client[0]
