@@ -227,7 +227,7 @@ def test_damaged_containers_raise_nothing_else(settings, format):
 def grey_stream(signals, primaries, transfer, *, format="mp4", codec="libx264", matrix=9, wide_range=False):
     """Grey patches of 10 bits, exactly these signals (0 to 1)."""
     width, options = 16 * len(signals), {"libx264": {"qp": "0"}, "libsvtav1": {"crf": "4", "preset": "8"}}
-    options["libx265"] = {"x265-params": "log-level=none:qp=2"}
+    options["libx265"] = {"x265-params": "log-level=none:qp=2:bframes=0"}
     width += width % 64 and 64 - width % 64
     values = np.zeros(width)
     values[: 16 * len(signals)] = np.repeat(signals, 16)
