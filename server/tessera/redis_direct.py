@@ -2,79 +2,113 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-import hiredis
 import redis.asyncio as aioredis
 from redis.asyncio.cluster import RedisCluster
-from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-# A part of a command that is longer is sent as it is, rather than copied.
-COPIED_BYTES = 64 * 1024
+from tessera.redis_line import Command, Line
 
 
 class Direct:
-    """Sends commands over one connection of a client's pool, which it keeps, and over others while that one is busy.
+    """Sends commands over one connection of a client's pool, which it keeps; those that block get others.
 
     Of a Cluster, the client itself sends them: it knows to whom.
+
+    Args:
+        redis: a client without ``decode_responses``.
+        limit_s: longest wait for an answer, and for a connection; None: as the client's.
     """
 
-    def __init__(self, redis: aioredis.Redis):
+    def __init__(self, redis: aioredis.Redis, limit_s: float | None = None):
         self._cluster = redis if isinstance(redis, RedisCluster) else None
         self._pool = redis.connection_pool if self._cluster is None else None
-        self._kept: AbstractConnection | None = None
+        options = (self._cluster or redis.connection_pool).connection_kwargs
+        self._limit_s: float = limit_s if limit_s is not None else options["socket_timeout"]
+        self._shared: Line | None = None
+        self._sharing = asyncio.Lock()
+        # For commands that block; it is not there while one does.
+        self._own: Line | None = None
 
-    async def command(self, *parts: Any, behind: Sequence[tuple[Any, ...]] = ()) -> Any:
-        """Run a command. Raises redis-py's errors.
+    async def command(self, *parts: Any, behind: Sequence[Command] = (), blocking_s: float = 0.0) -> Any:
+        """Run a command. Raises redis-py's errors, or TimeoutError.
 
         Args:
             behind: other commands that are sent before it, in one go, and whose answers nobody needs. Where one blocks,
                 it is run in the moment in which that no longer does.
+            blocking_s: how long one of them may block; Redis gives it up when it is cancelled.
         """
+        limit_s = self._limit_s + blocking_s
         if self._cluster is not None:
-            for each in behind:
-                with suppress(ResponseError):
-                    await self._cluster.execute_command(*each)
-            return await self._cluster.execute_command(*parts)
+            async with asyncio.timeout(limit_s):
+                return await self._run_in(self._cluster, parts, behind)
+        run = self._run_alone if blocking_s else self._run
         try:
-            return await self._run(parts, behind)
+            return await run(parts, behind, limit_s)
         except RedisConnectionError:
             # As the client does (see `connect`): the connection may have died with a Redis that was restarted.
-            return await self._run(parts, behind)
+            return await run(parts, behind, limit_s)
 
-    async def _run(self, parts: tuple[Any, ...], behind: Sequence[tuple[Any, ...]]) -> Any:
-        assert self._pool is not None, "it is no Cluster"
-        connection, self._kept = self._kept, None
-        if connection is None:
-            connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
-        whole = False
+    async def _run_in(self, cluster: RedisCluster, parts: Command, behind: Sequence[Command]) -> Any:
+        for each in behind:
+            with suppress(ResponseError):  # of a failover, for one: the command behind it has its own answer
+                await cluster.execute_command(*each)
+        return await cluster.execute_command(*parts)
+
+    async def _run(self, parts: Command, behind: Sequence[Command], limit_s: float) -> Any:
+        line = self._shared
+        if line is None or line.ended:
+            async with asyncio.timeout(self._limit_s):
+                line = await self._share()
+        return await line.command(parts, behind, limit_s)
+
+    async def _share(self) -> Line:
+        async with self._sharing:
+            if self._shared is not None and self._shared.ended:
+                line, self._shared = self._shared, None
+                await self._give_back(line)
+            if self._shared is None:
+                self._shared = await self._open()
+            return self._shared
+
+    async def _run_alone(self, parts: Command, behind: Sequence[Command], limit_s: float) -> Any:
+        line, self._own = self._own, None
+        if line is not None and line.ended:
+            await self._give_back(line)
+            line = None
+        if line is None:
+            async with asyncio.timeout(self._limit_s):
+                line = await self._open()
+        answered = False
         try:
-            packed = [piece for each in (*behind, parts) for piece in _packed(each, connection)]
-            await connection.send_packed_command(packed, check_health=False)
-            for _ in behind:
-                with suppress(ResponseError):  # of a failover, for one: the command behind it has its own answer
-                    await connection.read_response()
-            answer = await connection.read_response()
-            whole = True
-        except ResponseError as error:
-            whole = "READONLY" not in str(error)
-            if not whole:
-                await connection.disconnect()  # a replica now: the next one is to whoever took over
+            answer = await line.command(parts, behind, limit_s)
+            answered = True
+        except ResponseError:
+            answered = True
             raise
         finally:
-            # One that was given up in the middle of an answer is closed by then.
-            if whole and self._kept is None:
-                self._kept = connection
+            if answered and self._own is None:
+                self._own = line
             else:
-                await self._pool.release(connection)
+                await self._give_back(line)
         return answer
 
+    async def _open(self) -> Line:
+        assert self._pool is not None, "it is no Cluster"
+        return Line(await self._pool.get_connection())  # type: ignore[no-untyped-call]
 
-def _packed(parts: tuple[Any, ...], connection: AbstractConnection) -> list[bytes]:
-    if any(isinstance(part, bytes | memoryview) and len(part) > COPIED_BYTES for part in parts):
-        return connection.pack_command(*parts)
-    return [hiredis.pack_command(parts)]
+    async def _give_back(self, line: Line) -> None:
+        """Close a connection, and leave its place in the pool to others, also when that is cancelled."""
+        assert self._pool is not None, "it is no Cluster"
+        line.end()
+
+        async def give_back(pool: aioredis.ConnectionPool) -> None:
+            await line.connection.disconnect(nowait=True)
+            await pool.release(line.connection)
+
+        await asyncio.shield(give_back(self._pool))

@@ -86,7 +86,7 @@ class Ledger:
         self._room = settings.media_store_max_bytes
         self._timeout_s = settings.redis_timeout_s
         self._on_release = on_release
-        self._direct = Direct(redis)
+        self._direct = Direct(redis, self._timeout_s)
         self._scripts = {name: redis.register_script(_lua(name)) for name in (*_VERBS, *_CALLS)}
         # By holder: every digest that it may hold, with its bytes where it does.
         self._held: dict[str, dict[str, int]] = {}
@@ -251,13 +251,11 @@ class Ledger:
             if hold.payload is not None
         ]
         with store_errors():
-            # The client's own limit is for payloads.
-            async with asyncio.timeout(self._timeout_s):
-                try:
-                    return await self._direct.command("EVALSHA", script.sha, *given, behind=sent)
-                except NoScriptError:
-                    # As a whole, to whoever has the store's keys: of a Cluster's nodes that is one.
-                    return await self._direct.command("EVAL", script.script, *given)
+            try:
+                return await self._direct.command("EVALSHA", script.sha, *given, behind=sent)
+            except NoScriptError:
+                # As a whole, to whoever has the store's keys: of a Cluster's nodes that is one.
+                return await self._direct.command("EVAL", script.script, *given)
 
 
 def _lua(name: str) -> str:

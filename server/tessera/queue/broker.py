@@ -18,7 +18,6 @@ from tessera.queue.job import Job, Lease, Leases, Lost
 from tessera.queue.once import Once, earlier
 from tessera.queue.reaped import Reaped
 from tessera.queue.reply_logs import ReplyLogs, in_batches
-from tessera.queue.scripts import script
 from tessera.settings import Settings
 
 # Jobs of each kind in one call, so that nobody else waits long for Redis.
@@ -37,10 +36,10 @@ class Broker(ReplyLogs):
         super().__init__(redis, settings)
         dead = (settings.max_dead_jobs, settings.max_dead_bytes, settings.dead_ttl_s * 1000)
         self._limits = (settings.max_attempts, self._reply_ttl_ms, *dead)
-        self._enqueue, self._begun, self._lease = (script(redis, n) for n in ("enqueue", "begun", "lease"))
-        self._renew, self._release = (script(redis, n) for n in ("renew", "release"))
-        self._reject = script(redis, "reject")
-        self._cancel, self._reap = (script(redis, n) for n in ("cancel", "reap"))
+        self._enqueue, self._begun, self._lease = (self._script(n) for n in ("enqueue", "begun", "lease"))
+        self._renew, self._release = (self._script(n) for n in ("renew", "release"))
+        self._reject = self._script("reject")
+        self._cancel, self._reap = (self._script(n) for n in ("cancel", "reap"))
         self._unanswered: dict[tuple[str, str], int] = {}
 
     async def ping(self) -> None:

@@ -132,19 +132,24 @@ async def infos(redis: aioredis.Redis) -> list[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def reach(settings: Settings, *, blocking_s: float = 0.0) -> AsyncIterator[None]:
-    """Give the calls of the context ``TESSERA_REDIS_TIMEOUT_S`` in all, and the time for which they mean to block.
+async def reach(settings: Settings) -> AsyncIterator[None]:
+    """Give the calls of the context ``TESSERA_REDIS_TIMEOUT_S`` in all.
 
     Raises:
         QueueUnavailable: Redis cannot be reached in that time.
     """
     try:
         # The client's own limits count each attempt to connect and to read for itself.
-        async with asyncio.timeout(settings.redis_timeout_s + blocking_s):
+        async with asyncio.timeout(settings.redis_timeout_s):
             yield
     except REDIS_UNAVAILABLE as error:
-        message = "The request queue cannot be reached at the moment. Retry in a few seconds."
-        raise QueueUnavailable(message, retry_after_s=5) from error
+        raise unreachable() from error
+
+
+def unreachable() -> QueueUnavailable:
+    """The error where Redis cannot be reached, or do its work."""
+    message = "The request queue cannot be reached at the moment. Retry in a few seconds."
+    return QueueUnavailable(message, retry_after_s=5)
 
 
 def _cancellable(kind: type[Any]) -> type[Any]:

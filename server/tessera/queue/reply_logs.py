@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import redis.asyncio as aioredis
 from redis.exceptions import ResponseError
 
-from tessera.queue.connection import reach
+from tessera.queue.connection import REDIS_UNAVAILABLE, reach, unreachable
 from tessera.queue.job import Lease
 from tessera.queue.keys import Keys
 from tessera.queue.log import ENTRY_COST_BYTES, Append, Part, Place, Unwritten
@@ -34,7 +34,10 @@ class ReplyLogs:
         self.keys = Keys(settings.redis_prefix)
         self._reply_ttl_ms = settings.reply_ttl_s * 1000
         self._lease_ms = int(settings.lease_s * 1000)
-        self._append, self._read, self._follow = (script(redis, n) for n in ("append", "read", "follow"))
+        self._append, self._read, self._follow = (self._script(n) for n in ("append", "read", "follow"))
+
+    def _script(self, name: str) -> Script:
+        return script(self._redis, name, self._settings.redis_timeout_s)
 
     async def append(self, model: str, appends: Iterable[Append]) -> Unwritten:
         """Write entries of several jobs. Returns the ids of those that the caller no longer holds."""
@@ -91,8 +94,12 @@ class ReplyLogs:
         behind: Sequence[tuple[Any, ...]] = (),
         blocking_s: float = 0.0,
     ) -> Any:
-        async with reach(self._settings, blocking_s=blocking_s):
-            return await script([self.keys.queue(model)], [self.keys.model(model), *arguments], behind=behind)
+        keys = [self.keys.queue(model)]
+        try:
+            # It keeps the time limit itself: a timer for each call costs as much as the call.
+            return await script(keys, [self.keys.model(model), *arguments], behind=behind, blocking_s=blocking_s)
+        except REDIS_UNAVAILABLE as error:
+            raise unreachable() from error
 
 
 def in_batches(items: Iterable[_T]) -> Iterator[list[_T]]:

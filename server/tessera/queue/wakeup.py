@@ -66,6 +66,6 @@ class Wakeup:
                 await self._asking
 
     async def _ask(self) -> None:
-        token = await self._direct.command("BLPOP", self._key, LONGEST_WAIT_S)
+        token = await self._direct.command("BLPOP", self._key, LONGEST_WAIT_S, blocking_s=LONGEST_WAIT_S)
         if token and self._hands_on:
             await self._direct.command("PEXPIRE", self._key, _KEPT_MS, behind=[("RPUSH", self._key, "1")])

@@ -1,0 +1,155 @@
+"""A connection to Redis on which commands follow each other without waiting for each other's answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import hiredis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import InvalidResponse
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+Command = Sequence[Any]
+
+# A part of a command that is longer is sent as it is, rather than copied.
+COPIED_BYTES = 64 * 1024
+
+_INCOMPLETE = object()
+
+
+class _Sent(NamedTuple):
+    """A command whose answer has not come.
+
+    Attributes:
+        answer: None: nobody needs it.
+        until: the event loop's time at which it should have.
+    """
+
+    answer: asyncio.Future[Any] | None
+    until: float
+
+
+class Line(asyncio.Protocol):
+    """Takes the socket of a connection over that redis-py has opened, with all that it does for that.
+
+    What redis-py does around each command costs several times what Redis does. A command that is cancelled has been
+    sent all the same; its answer is dropped.
+
+    Args:
+        connection: of a client without ``decode_responses``; it hears of the end of its socket.
+    """
+
+    def __init__(self, connection: AbstractConnection):
+        self.connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._sent: deque[_Sent] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+        to_error = connection._parser.parse_error
+        self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=to_error, notEnoughData=_INCOMPLETE)
+        assert connection._writer is not None, "it is connected"
+        self._transport = cast("asyncio.Transport", connection._writer.transport)
+        self._before = self._transport.get_protocol()
+        self._transport.set_protocol(self)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it takes no more commands."""
+        return self._transport.is_closing()
+
+    async def command(self, parts: Command, behind: Sequence[Command], limit_s: float) -> Any:
+        """Run a command behind others, whose answers nobody needs.
+
+        Args:
+            limit_s: longest wait for the answer, after which the connection is given up.
+
+        Raises:
+            redis.exceptions.RedisError: it fails, or the connection does.
+        """
+        if not self._writable.is_set():
+            await self._writable.wait()
+        if self.ended:
+            raise RedisConnectionError("The connection to Redis is closed.")
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        until = self._loop.time() + limit_s
+        for each in behind:
+            self._transport.writelines(self._packed(each))
+            self._sent.append(_Sent(None, until))
+        self._transport.writelines(self._packed(parts))
+        self._sent.append(_Sent(answer, until))
+        if self._alarm is None:
+            self._alarm = self._loop.call_at(until, self._check)
+        return await answer
+
+    def end(self) -> None:
+        """Close the connection; what waits for answers fails."""
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Answers, or parts of one."""
+        self._reader.feed(data)
+        try:
+            while (answer := self._reader.gets()) is not _INCOMPLETE:
+                self._take(answer)
+        except InvalidResponse:
+            self.end()
+
+    def pause_writing(self) -> None:
+        """Redis does not read as fast as it is written to."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended, by either side."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._fail(RedisConnectionError("The connection to Redis was closed."))
+        self._writable.set()
+        self._before.connection_lost(exc)
+
+    def _take(self, answer: Any) -> None:
+        if not self._sent:
+            raise InvalidResponse("an answer to nothing")
+        waiting = self._sent.popleft().answer
+        if waiting is None:
+            return
+        failed = isinstance(answer, Exception)
+        if failed and (isinstance(answer, RedisConnectionError) or "READONLY" in str(answer)):
+            # It is starting, or a replica now: the next connection is to whoever took over.
+            self.end()
+        if waiting.done():
+            return
+        if failed:
+            waiting.set_exception(answer)
+        else:
+            waiting.set_result(answer)
+
+    def _check(self) -> None:
+        """Give up where the first command has waited for too long."""
+        self._alarm = None
+        if not self._sent:
+            return
+        if (until := self._sent[0].until) > self._loop.time():
+            self._alarm = self._loop.call_at(until, self._check)
+            return
+        self._fail(RedisTimeoutError("Redis has not answered in time."))
+        self.end()
+
+    def _fail(self, error: Exception) -> None:
+        sent, self._sent = self._sent, deque()
+        for waiting, _ in sent:
+            if waiting is not None and not waiting.done():
+                waiting.set_exception(type(error)(*error.args))
+
+    def _packed(self, parts: Command) -> Sequence[bytes]:
+        if any(isinstance(part, bytes | memoryview) and len(part) > COPIED_BYTES for part in parts):
+            return self.connection.pack_command(*parts)
+        return (hiredis.pack_command(tuple(parts)),)
