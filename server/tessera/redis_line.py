@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
@@ -13,12 +13,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from tessera.redis_socket import RedisSocket
+
 Command = Sequence[Any]
 
 # A part of a command that is longer is sent as it is, rather than copied.
 COPIED_BYTES = 64 * 1024
-
-_INCOMPLETE = object()
 
 
 class _Sent(NamedTuple):
@@ -33,34 +33,15 @@ class _Sent(NamedTuple):
     until: float
 
 
-class Line(asyncio.Protocol):
-    """Takes the socket of a connection over that redis-py has opened, with all that it does for that.
-
-    What redis-py does around each command costs several times what Redis does. A command that is cancelled has been
-    sent all the same; its answer is dropped.
-
-    Args:
-        connection: of a client without ``decode_responses``; it hears of the end of its socket.
-    """
+class Line(RedisSocket):
+    """Sends commands; one that is cancelled has been sent all the same, and its answer is dropped."""
 
     def __init__(self, connection: AbstractConnection):
-        self.connection = connection
-        self._loop = asyncio.get_running_loop()
+        super().__init__(connection)
         self._sent: deque[_Sent] = deque()
         self._alarm: asyncio.TimerHandle | None = None
         self._writable = asyncio.Event()
         self._writable.set()
-        to_error = connection._parser.parse_error
-        self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=to_error, notEnoughData=_INCOMPLETE)
-        assert connection._writer is not None, "it is connected"
-        self._transport = cast("asyncio.Transport", connection._writer.transport)
-        self._before = self._transport.get_protocol()
-        self._transport.set_protocol(self)
-
-    @property
-    def ended(self) -> bool:
-        """Whether it takes no more commands."""
-        return self._transport.is_closing()
 
     async def command(self, parts: Command, behind: Sequence[Command], limit_s: float) -> Any:
         """Run a command behind others, whose answers nobody needs.
@@ -86,19 +67,6 @@ class Line(asyncio.Protocol):
             self._alarm = self._loop.call_at(until, self._check)
         return await answer
 
-    def end(self) -> None:
-        """Close the connection; what waits for answers fails."""
-        self._transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        """Answers, or parts of one."""
-        self._reader.feed(data)
-        try:
-            while (answer := self._reader.gets()) is not _INCOMPLETE:
-                self._take(answer)
-        except InvalidResponse:
-            self.end()
-
     def pause_writing(self) -> None:
         """Redis does not read as fast as it is written to."""
         self._writable.clear()
@@ -106,14 +74,6 @@ class Line(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It has caught up."""
         self._writable.set()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection has ended, by either side."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._fail(RedisConnectionError("The connection to Redis was closed."))
-        self._writable.set()
-        self._before.connection_lost(exc)
 
     def _take(self, answer: Any) -> None:
         if not self._sent:
@@ -131,6 +91,12 @@ class Line(asyncio.Protocol):
             waiting.set_exception(answer)
         else:
             waiting.set_result(answer)
+
+    def _lose(self, error: RedisConnectionError) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._fail(error)
+        self._writable.set()
 
     def _check(self) -> None:
         """Give up where the first command has waited for too long."""

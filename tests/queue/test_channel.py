@@ -41,26 +41,28 @@ async def listening(settings: Settings, listener: Listener) -> AsyncIterator[asy
         await client.aclose()
 
 
-async def test_an_idle_subscription_stays(settings: Settings, redis_client: aioredis.Redis) -> None:
+async def test_an_idle_subscription_stays(
+    settings: Settings, redis_client: aioredis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Silence for longer than the time limit of a command, and than a heartbeat, is no reason to connect again."""
+    monkeypatch.setattr(channel, "HEARTBEAT_S", 0.2)
     listener = Listener()
     async with listening(with_other(settings, redis_timeout_s=0.05), listener):
         await eventually(lambda: listener.subscribed == 1, "subscribed")
         [mine] = [c for c in await redis_client.client_list() if c["name"] == "tessera-listener"]
 
-        async def pinged() -> bool:
+        async def last_sent(command: str) -> bool:
             [now] = [c for c in await redis_client.client_list() if c["name"] == "tessera-listener"]
             assert now["id"] == mine["id"]
-            return bool(now["cmd"] == "ping")
+            return bool(now["cmd"] == command)
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(channel, "HEARTBEAT_S", 0.2)
-            await redis_client.publish("channel", "wakes it")  # from here on it waits for a short heartbeat
-            for _ in range(3):
-                await eventually(pinged, "asked for a sign of life")
-                await redis_client.publish("channel", "x")
+        await eventually(lambda: last_sent("ping"), "asked for a sign of life")
+        for _ in range(20):
+            await redis_client.publish("channel", "x")
+            await asyncio.sleep(0.05)
+        assert await last_sent("ping")
         assert listener.subscribed == 1
-        await eventually(lambda: len(listener.messages) == 4, "all messages came")
+        await eventually(lambda: len(listener.messages) == 20, "all messages came")
 
 
 async def test_a_host_that_vanished_is_noticed(own_redis: RedisProcess, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +121,36 @@ async def test_no_message_before_catching_up_has_succeeded(settings: Settings, r
         await eventually(lambda: listener.subscribed == 3, "it tried until it could")
         await redis_client.publish("channel", "x")
         await eventually(lambda: listener.messages == [b"x"], "the message came")
+
+
+async def test_what_comes_with_the_subscription_waits_until_it_has_caught_up() -> None:
+    """As where the channel is busy: Redis' confirmation and messages arrive in one piece."""
+    listener = Listener()
+    seen_while_catching_up: list[bytes] = []
+
+    async def catch_up() -> None:
+        listener.subscribed += 1
+        await asyncio.sleep(0.1)
+        seen_while_catching_up.extend(listener.messages)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            if b"SUBSCRIBE" in data:
+                messages = b"".join(b"*3\r\n$7\r\nmessage\r\n$7\r\nchannel\r\n$1\r\n%d\r\n" % n for n in range(5))
+                writer.write(b"*3\r\n$9\r\nsubscribe\r\n$7\r\nchannel\r\n:1\r\n" + messages)
+            else:
+                writer.write(b"+OK\r\n" * data.count(b"CLIENT"))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1")
+    client = connect(Settings(redis_url=f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"), name="listener")
+    task = asyncio.create_task(listen(client, "channel", listener.messages.append, catch_up))
+    await eventually(lambda: listener.messages == [b"0", b"1", b"2", b"3", b"4"], "the messages came")
+    assert (listener.subscribed, seen_while_catching_up) == (1, [])
+    task.cancel()
+    await asyncio.wait([task])
+    await client.aclose()
+    server.close()
 
 
 async def test_it_leaves_no_connection_behind(settings: Settings, redis_client: aioredis.Redis) -> None:

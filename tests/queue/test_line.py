@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import redis.asyncio as aioredis
 import uvloop
 
-from tessera.queue import connect
+from tessera.queue import connect, listen
 from tessera.queue.connection import MOST_CONNECTIONS, REDIS_UNAVAILABLE
 from tessera.redis_direct import Direct
 from tessera.redis_line import COPIED_BYTES
@@ -186,6 +187,21 @@ def test_it_works_on_the_gateways_event_loop_and_with_certificates(tmp_path: Pat
         given_up.cancel()
         await asyncio.wait([given_up])
         await echo_many(direct, 40)
+        heard: list[bytes] = []
+        listening = asyncio.create_task(listen(client, "channel", heard.append, partial(asyncio.sleep, 0)))
+        large = b"x" * (1 << 20)
+
+        async def comes() -> bool:
+            before = len(heard)
+            await client.publish("channel", large)
+            await asyncio.sleep(0.05)
+            return heard[before:] == [large]
+
+        await eventually(comes, "messages come")
+        await client.client_kill_filter(_type="pubsub")
+        await eventually(comes, "messages come again")
+        listening.cancel()
+        await asyncio.wait([listening])
         assert len(await client.client_list()) <= 3
         await client.aclose()
 

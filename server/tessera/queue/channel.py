@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
 
 import redis.asyncio as aioredis
 import structlog
 from redis.asyncio.client import PubSub
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tessera.errors import QueueUnavailable
 from tessera.queue.connection import REDIS_UNAVAILABLE, open_channel
+from tessera.queue.ear import Ear
 from tessera.telemetry.outage import Outage
 
 log = structlog.get_logger()
@@ -42,14 +41,15 @@ async def listen(
         pubsub: PubSub | None = None
         try:
             pubsub = await open_channel(redis)
-            await pubsub.subscribe(channel)
-            async for message in _messages(pubsub):
-                if message["type"] == "subscribe":
-                    await on_subscribed()
-                    outage.works("listen")
-                    backoff_s = 0.05
-                elif message["type"] == "message":
-                    on_message(message["data"])
+            async with asyncio.timeout(HEARTBEAT_S):
+                await pubsub.connect()  # type: ignore[no-untyped-call]
+                assert pubsub.connection is not None, "it is connected"
+                ear = Ear(pubsub.connection, on_message)
+                await ear.subscribe(channel)
+            await on_subscribed()
+            outage.works("listen")
+            backoff_s = 0.05
+            await ear.hear(HEARTBEAT_S)
         except (QueueUnavailable, *REDIS_UNAVAILABLE) as error:
             outage.failed("listen", error)
         except Exception:
@@ -61,17 +61,3 @@ async def listen(
                     await pubsub.aclose()  # type: ignore[no-untyped-call]
         await asyncio.sleep(backoff_s)
         backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
-
-
-async def _messages(pubsub: Any) -> AsyncIterator[dict[str, Any]]:
-    asked = False
-    while True:
-        message = await pubsub.get_message(timeout=HEARTBEAT_S)
-        if message is not None:
-            asked = False
-            yield message
-        elif asked:
-            raise RedisTimeoutError(f"no sign of life in {2 * HEARTBEAT_S} s")
-        else:
-            await pubsub.ping()
-            asked = True
