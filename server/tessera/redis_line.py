@@ -52,7 +52,7 @@ class Line(RedisSocket):
         Raises:
             redis.exceptions.RedisError: it fails, or the connection does.
         """
-        if not self._writable.is_set():
+        while not self._writable.is_set():  # others may have written first
             await self._writable.wait()
         if self.ended:
             raise RedisConnectionError("The connection to Redis is closed.")
