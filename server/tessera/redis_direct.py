@@ -12,7 +12,7 @@ from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from tessera.redis_line import Command, Line
+from tessera.redis_connection import Command, PipelinedConnection
 
 
 class Direct:
@@ -30,10 +30,10 @@ class Direct:
         self._pool = redis.connection_pool if self._cluster is None else None
         options = (self._cluster or redis.connection_pool).connection_kwargs
         self._limit_s: float = limit_s if limit_s is not None else options["socket_timeout"]
-        self._shared: Line | None = None
+        self._shared: PipelinedConnection | None = None
         self._sharing = asyncio.Lock()
         # For commands that block; it is not there while one does.
-        self._own: Line | None = None
+        self._own: PipelinedConnection | None = None
 
     async def command(self, *parts: Any, behind: Sequence[Command] = (), blocking_s: float = 0.0) -> Any:
         """Run a command. Raises redis-py's errors, or TimeoutError.
@@ -61,54 +61,54 @@ class Direct:
         return await cluster.execute_command(*parts)
 
     async def _run(self, parts: Command, behind: Sequence[Command], limit_s: float) -> Any:
-        line = self._shared
-        if line is None or line.ended:
+        connection = self._shared
+        if connection is None or connection.ended:
             async with asyncio.timeout(self._limit_s):
-                line = await self._share()
-        return await line.command(parts, behind, limit_s)
+                connection = await self._share()
+        return await connection.command(parts, behind, limit_s)
 
-    async def _share(self) -> Line:
+    async def _share(self) -> PipelinedConnection:
         async with self._sharing:
             if self._shared is not None and self._shared.ended:
-                line, self._shared = self._shared, None
-                await self._give_back(line)
+                connection, self._shared = self._shared, None
+                await self._give_back(connection)
             if self._shared is None:
                 self._shared = await self._open()
             return self._shared
 
     async def _run_alone(self, parts: Command, behind: Sequence[Command], limit_s: float) -> Any:
-        line, self._own = self._own, None
-        if line is not None and line.ended:
-            await self._give_back(line)
-            line = None
-        if line is None:
+        connection, self._own = self._own, None
+        if connection is not None and connection.ended:
+            await self._give_back(connection)
+            connection = None
+        if connection is None:
             async with asyncio.timeout(self._limit_s):
-                line = await self._open()
+                connection = await self._open()
         answered = False
         try:
-            answer = await line.command(parts, behind, limit_s)
+            answer = await connection.command(parts, behind, limit_s)
             answered = True
         except ResponseError:
             answered = True
             raise
         finally:
             if answered and self._own is None:
-                self._own = line
+                self._own = connection
             else:
-                await self._give_back(line)
+                await self._give_back(connection)
         return answer
 
-    async def _open(self) -> Line:
+    async def _open(self) -> PipelinedConnection:
         assert self._pool is not None, "it is no Cluster"
-        return Line(await self._pool.get_connection())  # type: ignore[no-untyped-call]
+        return PipelinedConnection(await self._pool.get_connection())  # type: ignore[no-untyped-call]
 
-    async def _give_back(self, line: Line) -> None:
+    async def _give_back(self, connection: PipelinedConnection) -> None:
         """Close a connection, and leave its place in the pool to others, also when that is cancelled."""
         assert self._pool is not None, "it is no Cluster"
-        line.end()
+        connection.end()
 
         async def give_back(pool: aioredis.ConnectionPool) -> None:
-            await line.connection.disconnect(nowait=True)
-            await pool.release(line.connection)
+            await connection.pooled.disconnect(nowait=True)
+            await pool.release(connection.pooled)
 
         await asyncio.shield(give_back(self._pool))

@@ -20,16 +20,16 @@ class RedisSocket(asyncio.Protocol):
     What redis-py does around each command costs several times what Redis does.
 
     Args:
-        connection: of a client without ``decode_responses``; it hears of the end of its socket.
+        pooled: redis-py's own, of a client without ``decode_responses``; it hears of the end of its socket.
     """
 
-    def __init__(self, connection: AbstractConnection):
-        self.connection = connection
+    def __init__(self, pooled: AbstractConnection):
+        self.pooled = pooled
         self._loop = asyncio.get_running_loop()
-        to_error = connection._parser.parse_error
+        to_error = pooled._parser.parse_error
         self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=to_error, notEnoughData=_INCOMPLETE)
-        assert connection._writer is not None, "it is connected"
-        self._transport = cast("asyncio.Transport", connection._writer.transport)
+        assert pooled._writer is not None, "it is connected"
+        self._transport = cast("asyncio.Transport", pooled._writer.transport)
         self._before = self._transport.get_protocol()
         self._transport.set_protocol(self)
 

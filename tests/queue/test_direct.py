@@ -10,8 +10,8 @@ from redis.exceptions import ResponseError
 
 from tessera.queue import connect
 from tessera.queue.connection import REDIS_UNAVAILABLE
+from tessera.redis_connection import COPIED_BYTES
 from tessera.redis_direct import Direct
-from tessera.redis_line import COPIED_BYTES
 from tessera.settings import Settings
 from tests.queue.redis_process import RedisProcess
 

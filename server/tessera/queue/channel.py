@@ -12,7 +12,7 @@ from redis.asyncio.client import PubSub
 
 from tessera.errors import QueueUnavailable
 from tessera.queue.connection import REDIS_UNAVAILABLE, open_channel
-from tessera.queue.ear import Ear
+from tessera.queue.subscription import Subscription
 from tessera.telemetry.outage import Outage
 
 log = structlog.get_logger()
@@ -44,12 +44,12 @@ async def listen(
             async with asyncio.timeout(HEARTBEAT_S):
                 await pubsub.connect()  # type: ignore[no-untyped-call]
                 assert pubsub.connection is not None, "it is connected"
-                ear = Ear(pubsub.connection, on_message)
-                await ear.subscribe(channel)
+                subscription = Subscription(pubsub.connection, on_message)
+                await subscription.subscribe(channel)
             await on_subscribed()
             outage.works("listen")
             backoff_s = 0.05
-            await ear.hear(HEARTBEAT_S)
+            await subscription.hear(HEARTBEAT_S)
         except (QueueUnavailable, *REDIS_UNAVAILABLE) as error:
             outage.failed("listen", error)
         except Exception:

@@ -12,8 +12,8 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
+from tessera.redis_connection import Command
 from tessera.redis_direct import Direct
-from tessera.redis_line import Command
 
 # What a Redis says that cannot do its work at the moment: failing over, full, starting, or its disk is.
 _PASSING = ("READONLY", "OOM", "MISCONF", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "BUSY", "TRYAGAIN")

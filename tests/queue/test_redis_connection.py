@@ -15,8 +15,8 @@ import uvloop
 
 from tessera.queue import connect, listen
 from tessera.queue.connection import MOST_CONNECTIONS, REDIS_UNAVAILABLE
+from tessera.redis_connection import COPIED_BYTES
 from tessera.redis_direct import Direct
-from tessera.redis_line import COPIED_BYTES
 from tessera.settings import Settings
 from tests.polling import eventually
 from tests.queue.redis_process import RedisProcess
@@ -27,7 +27,7 @@ LIMIT_S = 0.3
 
 @asynccontextmanager
 async def client_of(url: str, **options: Any) -> AsyncIterator[aioredis.Redis]:
-    client = connect(Settings(redis_url=url, redis_timeout_s=LIMIT_S), name="line", **options)
+    client = connect(Settings(redis_url=url, redis_timeout_s=LIMIT_S), name="pipelined", **options)
     try:
         yield client
     finally:
@@ -171,7 +171,7 @@ def test_it_works_on_the_gateways_event_loop_and_with_certificates(tmp_path: Pat
     settings = Settings(redis_url=f"rediss://{HOST}:{server.port}", redis_ca_file=authority.certificate)
 
     async def use() -> None:
-        client = connect(settings, name="line")
+        client = connect(settings, name="pipelined")
         direct = Direct(client)
 
         async def answers() -> bool:

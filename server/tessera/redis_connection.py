@@ -33,11 +33,11 @@ class _Sent(NamedTuple):
     until: float
 
 
-class Line(RedisSocket):
+class PipelinedConnection(RedisSocket):
     """Sends commands; one that is cancelled has been sent all the same, and its answer is dropped."""
 
-    def __init__(self, connection: AbstractConnection):
-        super().__init__(connection)
+    def __init__(self, pooled: AbstractConnection):
+        super().__init__(pooled)
         self._sent: deque[_Sent] = deque()
         self._alarm: asyncio.TimerHandle | None = None
         self._writable = asyncio.Event()
@@ -117,5 +117,5 @@ class Line(RedisSocket):
 
     def _packed(self, parts: Command) -> Sequence[bytes]:
         if any(isinstance(part, bytes | memoryview) and len(part) > COPIED_BYTES for part in parts):
-            return self.connection.pack_command(*parts)
+            return self.pooled.pack_command(*parts)
         return (hiredis.pack_command(tuple(parts)),)

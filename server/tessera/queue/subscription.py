@@ -14,15 +14,15 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from tessera.redis_socket import RedisSocket
 
 
-class Ear(RedisSocket):
+class Subscription(RedisSocket):
     """Hears what is published, from ``subscribe`` on; what comes before ``hear`` waits for it.
 
     Args:
         on_message: called with the content of each message; what it raises ends the connection.
     """
 
-    def __init__(self, connection: AbstractConnection, on_message: Callable[[bytes], None]):
-        super().__init__(connection)
+    def __init__(self, pooled: AbstractConnection, on_message: Callable[[bytes], None]):
+        super().__init__(pooled)
         self._on_message = on_message
         self._subscribed: asyncio.Future[None] = self._loop.create_future()
         self._over: asyncio.Future[None] = self._loop.create_future()
