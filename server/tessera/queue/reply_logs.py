@@ -96,7 +96,7 @@ class ReplyLogs:
     ) -> Any:
         keys = [self.keys.queue(model)]
         try:
-            # It keeps the time limit itself: a timer for each call costs as much as the call.
+            # Its connection keeps the time limit: a timer for each call would be set in vain almost each time.
             return await script(keys, [self.keys.model(model), *arguments], behind=behind, blocking_s=blocking_s)
         except REDIS_UNAVAILABLE as error:
             raise unreachable() from error
