@@ -84,9 +84,8 @@ class Ledger:
         self.lifetime_ms = max(settings.media_store_ttl_s * 1000, lease_ms)
         self._arguments = (self.prefix, lease_ms, self.lifetime_ms)
         self._room = settings.media_store_max_bytes
-        self._timeout_s = settings.redis_timeout_s
         self._on_release = on_release
-        self._direct = Direct(redis, self._timeout_s)
+        self._direct = Direct(redis, settings.redis_timeout_s)
         self._scripts = {name: redis.register_script(_lua(name)) for name in (*_VERBS, *_CALLS)}
         # By holder: every digest that it may hold, with its bytes where it does.
         self._held: dict[str, dict[str, int]] = {}
