@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any, cast
 
 import hiredis
@@ -14,7 +14,7 @@ from redis.exceptions import InvalidResponse
 _INCOMPLETE = object()
 
 
-class RedisSocket(asyncio.Protocol):
+class RedisSocket(asyncio.Protocol, ABC):
     """Takes the socket of a connection over that redis-py has opened, with all that it does for that.
 
     What redis-py does around each command and each message costs several times what they cost without it.

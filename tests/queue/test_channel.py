@@ -45,7 +45,7 @@ async def test_an_idle_subscription_stays(
     settings: Settings, redis_client: aioredis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Silence for longer than the time limit of a command, and than a heartbeat, is no reason to connect again."""
-    monkeypatch.setattr(channel, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(channel, "HEARTBEAT_S", 0.5)
     listener = Listener()
     async with listening(with_other(settings, redis_timeout_s=0.05), listener):
         await eventually(lambda: listener.subscribed == 1, "subscribed")
@@ -60,7 +60,6 @@ async def test_an_idle_subscription_stays(
         for _ in range(20):
             await redis_client.publish("channel", "x")
             await asyncio.sleep(0.05)
-        assert await last_sent("ping")
         assert listener.subscribed == 1
         await eventually(lambda: len(listener.messages) == 20, "all messages came")
 
