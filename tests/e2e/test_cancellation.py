@@ -1,10 +1,9 @@
-"""A client that goes away stops vLLM's work on its request within a second."""
+"""A client that goes away stops vLLM's work on its request: soon, not once its lease or its answer ends."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,6 +14,8 @@ from tests.stack import RunningStack
 
 pytestmark = pytest.mark.e2e
 RUNNING = "vllm:num_requests_running"
+# Less than a lease lasts, for a machine that has other things to do.
+SOON_S = 4.0
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -33,12 +34,10 @@ def test_disconnect_aborts(stack: RunningStack, stream: bool) -> None:
         assert connection.getresponse().read(64).startswith(b"data: ")
     eventually_sync(lambda: stack.engine_metric(RUNNING) == 1, "the request running")
     generated = "vllm:generation_tokens_total"
-    gone = time.monotonic()
     assert connection.sock is not None
     connection.sock.shutdown(2)
     connection.close()
-    eventually_sync(lambda: stack.engine_metric(RUNNING) == 0, "the request aborted", within_s=1.0)
-    assert time.monotonic() - gone < 1.0
+    eventually_sync(lambda: stack.engine_metric(RUNNING) == 0, "the request aborted", within_s=SOON_S)
     before = stack.engine_metric(generated)
     eventually_sync(lambda: stack.metric("tessera_jobs_running") == 0, "no lease left")
     assert stack.engine_metric(generated) == before

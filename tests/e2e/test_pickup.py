@@ -17,6 +17,8 @@ from tests.stack import RunningStack
 pytestmark = pytest.mark.e2e
 RUNNING = "vllm:num_requests_running"
 LASTING = {"X-Tessera-On-Disconnect": "continue"}
+# Less than a lease lasts, for a machine that has other things to do.
+SOON_S = 4.0
 JOB = "X-Tessera-Request-Id"
 
 
@@ -65,7 +67,7 @@ def test_what_is_cancelled_leaves_the_engine(stack: RunningStack) -> None:
         eventually_sync(lambda: stack.engine_metric(RUNNING) == 1, "the request running")
         status, state = call(stack, "DELETE", f"/v1/requests/{answer.getheader(JOB)}")
         assert (status, json.loads(state)["state"]) == (200, "cancelled")
-        eventually_sync(lambda: stack.engine_metric(RUNNING) == 0, "the request aborted", within_s=1.0)
+        eventually_sync(lambda: stack.engine_metric(RUNNING) == 0, "the request aborted", within_s=SOON_S)
         assert b'"code":"request_cancelled"' in answer.read()
 
 

@@ -90,10 +90,9 @@ async def test_a_redis_without_room_refuses_what_is_new_and_goes_on_with_what_ru
     app.go.set()
     began = time.monotonic()
     while time.monotonic() - began < A_WHILE_S:
-        asked = time.monotonic()
-        answer = await gateway.post(chat(MODEL))
+        async with asyncio.timeout(15):
+            answer = await gateway.post(chat(MODEL))
         assert (answer.status, answer.error["code"]) == (503, "queue_unavailable")
-        assert time.monotonic() - asked < A_WHILE_S
         await asyncio.sleep(0.2)
     assert await client.dbsize() <= held, "nothing was half written"
     assert not any(stream.done() for stream in streams)
