@@ -139,6 +139,7 @@ class TestAPictureOfNothingButPixels:
             chunk(b"PLTE", bytes(3)),
             chunk(b"eXIf", b"II*\0"),
             chunk(b"iCCP", b"x\0\0" + zlib.compress(b"x")),
+            chunk(b"cICP", bytes([9, 16, 0, 1])),
         ],
         ids=lambda told: told[4:8].decode(),
     )

@@ -39,7 +39,7 @@ def find(data: bytes, mime: str, deadline: Deadline) -> CodePoints | None:
         deadline: checked for every part of the file that is looked at.
     """
     if mime == "image/png":
-        chunk = png.chunk(data, b"cICP", deadline)
+        chunk = png.chunk(data, png.LABEL, deadline)
         return CodePoints(chunk[0], chunk[1]) if len(chunk) == 4 else None
     if mime in ("image/avif", "image/heic"):
         return _of_main_picture(memoryview(data), deadline)

@@ -8,7 +8,7 @@ from io import BytesIO
 
 import numpy as np
 import pi_heif
-from PIL import Image
+from PIL import Image, ImageFile
 
 from tessera.errors import MediaDecodeFailed, MediaTooLarge
 from tessera.media import code_points, exif, icc, ico, jpeg, png, tiff
@@ -91,6 +91,9 @@ def decode(
         MediaDecodeTimeout: too slow to decode.
     """
     with media_errors("image"), _open(data, kind, settings, deadline) as image:
+        if not isinstance(image, ImageFile.ImageFile):
+            picture = to_rgb(image, deadline)
+            return picture if resize is None else resize.apply(picture)
         # Before anything else touches it: whoever calls `load` a second time gets the pixels of a failed one.
         image.load()
         turn = exif.turn(image)
@@ -126,6 +129,7 @@ class _WatchedFile(BytesIO):
 
 
 def _open(data: bytes, kind: Kind, settings: Settings, deadline: Deadline) -> Image.Image:
+    """A file of Pillow's; any other image is decoded, and there is nothing to know of it but its pixels."""
     name = _FORMATS.get(kind.mime)
     if name == "ICO":
         picture = ico.largest(data, deadline)

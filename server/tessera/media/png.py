@@ -38,6 +38,9 @@ _EXIF = (b"eXIf", b"zTXtRaw profile type exif\0", b"tEXtRaw profile type exif\0"
 _MAX_EXIF_BYTES = 64 * 1024
 _MAX_NAME_BYTES = 80
 
+LABEL = b"cICP"
+"""The chunk of the coding-independent code points."""
+
 MAX_PROFILE_BYTES = 1 << 20
 """Largest colour profile that is looked at; Pillow's own limit."""
 
@@ -61,12 +64,14 @@ class Reduced:
         chunks: its signature and these, whole.
         lines: in place of the pixels among them, a zlib stream of the same, inflated; None: they are as they were.
         place: where the pixels are among them.
+        labelled: it says which colours and which light its numbers stand for (see ``code_points``).
     """
 
     data: bytes
     chunks: Sequence[bytes | memoryview]
     lines: Sequence[bytes | memoryview] | None
     place: slice
+    labelled: bool
 
     def file(self) -> bytes:
         """A PNG of these chunks alone."""
@@ -87,7 +92,7 @@ class Reduced:
         mode = _MODES.get(colour) if depth == 8 else None
         told = [len(piece) for piece in (*self.chunks[: self.place.start], *self.chunks[self.place.stop :])]
         plain = told == [_SIGNATURE_BYTES, _HEADER_CHUNK_BYTES] and not any(self.data[_METHODS])
-        if self.lines is None or mode is None or not plain:
+        if self.lines is None or mode is None or not plain or self.labelled:
             return None
         return Image.frombytes(mode, (width, height), b"".join(self.lines), "zip", mode, False)
 
@@ -103,6 +108,7 @@ def reduce(data: bytes, deadline: Deadline) -> Reduced:
     kept: list[bytes | memoryview] = [view[:_SIGNATURE_BYTES]]
     # Where the pixels stand among these.
     first, last = 0, 0
+    labelled = False
     profile: memoryview | None = None
     for name, start, end in _chunks(data, deadline):
         if name in _PIXELS:
@@ -121,10 +127,12 @@ def reduce(data: bytes, deadline: Deadline) -> Reduced:
             profile = view[start:end]
             if _is_whole(view, start, end) and _is_small(profile[_CHUNK.size :]):
                 kept.append(profile)
+        elif name == LABEL:
+            labelled = True
     nbytes = 0 if interlaced else png_lines.count_bytes(width, height, depth, colour)
     place = slice(first, last)
     inflates = 0 < nbytes <= png_lines.MOST_BYTES
-    return Reduced(data, kept, _inflated(kept[place], nbytes) if inflates else None, place)
+    return Reduced(data, kept, _inflated(kept[place], nbytes) if inflates else None, place, labelled)
 
 
 def chunk(data: bytes, name: bytes, deadline: Deadline) -> bytes:
