@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 
 import structlog
 from redis.asyncio import Redis
@@ -16,6 +16,7 @@ from tessera.media.ledger import Ledger, Reserved
 from tessera.media.receipt import PART_BYTES, WHOLE_BYTES, Receipt
 from tessera.media.room import Room
 from tessera.media.store_errors import store_errors
+from tessera.redis_direct import Direct
 from tessera.settings import Settings
 
 log = structlog.get_logger()
@@ -40,10 +41,11 @@ class RedisMediaStore:
     """
 
     def __init__(self, redis: Redis, settings: Settings):
-        self._redis = redis
         self._max_bytes = settings.media_store_max_bytes
         self._renew_every_s = settings.media_hold_lease_s / _RENEWALS
         self._transfers = asyncio.Semaphore(_MOST_TRANSFERS)
+        # A connection each, so that a small payload does not follow a large one; the last one used is used again.
+        self._idle = [Direct(redis) for _ in range(_MOST_TRANSFERS)]
         self._room = Room(settings.media_store_wait_s)
         self._ledger = Ledger(redis, settings, on_release=self._room.notice)
         self._cabinet = Cabinet(settings, self._ledger)
@@ -91,9 +93,7 @@ class RedisMediaStore:
 
     async def get(self, digest: str) -> bytes | memoryview | None:
         """See ``MediaStore``."""
-        async with self._transfers:
-            with store_errors():
-                value = cast("bytes | None", await self._redis.get(self._key(digest)))
+        value = cast("bytes | None", await self._transfer("GET", self._key(digest)))
         receipt = None if value is None else Receipt.decode(value)
         if receipt is None:
             return value
@@ -128,9 +128,7 @@ class RedisMediaStore:
         try:
             if len(payload) > WHOLE_BYTES:
                 return await self._send_parts(digest, memoryview(payload))
-            async with self._transfers:
-                with store_errors():
-                    await self._redis.set(self._key(digest), payload, px=self._ledger.lifetime_ms)
+            await self._transfer("SET", self._key(digest), payload, "PX", self._ledger.lifetime_ms)
         except OutOfMemoryError:
             # Redis has less memory than the store has room.
             await self._ledger.evict(len(payload))
@@ -142,22 +140,28 @@ class RedisMediaStore:
         receipt = Receipt.of(payload)
         for number in range(receipt.parts):
             part = payload[number * PART_BYTES : (number + 1) * PART_BYTES]
-            async with self._transfers:
-                with store_errors():
-                    await self._redis.set(self._part_key(digest, number), part, px=self._ledger.lifetime_ms)
+            await self._transfer("SET", self._part_key(digest, number), part, "PX", self._ledger.lifetime_ms)
         return await self._ledger.complete(digest, receipt)
 
     async def _get_parts(self, digest: str, receipt: Receipt) -> memoryview | None:
         payload, place = bytearray(receipt.nbytes), 0
         for number in range(receipt.parts):
-            async with self._transfers:
-                with store_errors():
-                    part = cast("bytes | None", await self._redis.get(self._part_key(digest, number)))
+            part = cast("bytes | None", await self._transfer("GET", self._part_key(digest, number)))
             if part is None or place + len(part) > receipt.nbytes:
                 return None
             payload[place : place + len(part)] = part
             place += len(part)
         return memoryview(payload).toreadonly() if place == receipt.nbytes else None
+
+    async def _transfer(self, *command: Any) -> Any:
+        """Send or fetch what is large; few at once."""
+        async with self._transfers:
+            direct = self._idle.pop()
+            try:
+                with store_errors():
+                    return await direct.command(*command)
+            finally:
+                self._idle.append(direct)
 
     def _check_size(self, digest: str, nbytes: int, holder: str) -> None:
         """Refuse at once what no waiting makes room for."""
