@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from tessera.redis_errors import is_replica
 from tessera.redis_socket import RedisSocket
 
 Command = Sequence[Any]
@@ -82,7 +83,7 @@ class PipelinedConnection(RedisSocket):
         if waiting is None:
             return
         failed = isinstance(answer, Exception)
-        if failed and (isinstance(answer, RedisConnectionError) or "READONLY" in str(answer)):
+        if failed and (isinstance(answer, RedisConnectionError) or is_replica(answer)):
             # It is starting, or a replica now: the next connection is to whoever took over.
             self.end()
         if waiting.done():

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import redis.asyncio as aioredis
 import uvloop
+from redis.exceptions import ResponseError
 
 from tessera.queue import connect, listen
 from tessera.queue.connection import MOST_CONNECTIONS, REDIS_UNAVAILABLE
@@ -59,6 +60,19 @@ async def test_what_was_given_up_leaves_the_connection_to_others(redis_client: a
         for n, (task, answer) in enumerate(zip(asked, answers, strict=True)):
             assert task.cancelled() or answer == f"{turn} {n}".encode()
     assert await direct.command("CLIENT", "ID") == connection
+
+
+async def test_a_server_that_is_a_replica_now_is_left(own_redis: RedisProcess) -> None:
+    async with client_of(own_redis.url) as client:
+        direct = Direct(client)
+        before = await direct.command("CLIENT", "ID")
+        await client.replicaof("127.0.0.1", 1)
+        for write in (("SET", "key", "value"), ("EVAL", "return redis.call('SET', KEYS[1], 'value')", 1, "key")):
+            with pytest.raises(ResponseError):
+                await direct.command(*write)
+            after = await direct.command("CLIENT", "ID")
+            assert after != before
+            before = after
 
 
 async def test_one_that_blocks_holds_nobody_up_and_ends_when_it_is_cancelled(redis_client: aioredis.Redis) -> None:

@@ -15,7 +15,9 @@ async def test_a_script_is_loaded_again_after_redis_forgot_it(redis_client: aior
     assert await echo([], ["b"]) == b"b"
 
 
-@pytest.mark.parametrize("code", ["READONLY You can't write", "MISCONF Errors writing", "CLUSTERDOWN Hash slot"])
+@pytest.mark.parametrize(
+    "code", ["READONLY You can't write", "MISCONF Errors writing", "CLUSTERDOWN Hash slot", "OOM command not allowed"]
+)
 async def test_errors_that_pass_are_those_of_a_redis_that_is_away(redis_client: aioredis.Redis, code: str) -> None:
     failing = Script(redis_client, f'return redis.error_reply("{code}")')
     with pytest.raises(REDIS_UNAVAILABLE):

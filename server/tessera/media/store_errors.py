@@ -10,9 +10,9 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tessera.errors import MediaStoreUnavailable
+from tessera.redis_errors import is_passing
 
 _RETRY_S = 5
-_PASSING = ("READONLY", "MISCONF", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "BUSY", "TRYAGAIN")
 
 
 @contextmanager
@@ -23,8 +23,7 @@ def store_errors() -> Iterator[None]:
     except (RedisConnectionError, RedisTimeoutError, OSError) as error:
         raise unavailable() from error
     except ResponseError as error:
-        # Redis 6.2 wraps the errors of commands in scripts, and so hides their kind.
-        if any(f"{code} " in str(error) for code in _PASSING):
+        if is_passing(error):
             raise unavailable() from error
         raise
 

@@ -14,9 +14,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from tessera.redis_connection import Command
 from tessera.redis_direct import Direct
-
-# What a Redis says that cannot do its work at the moment: failing over, full, starting, or its disk is.
-_PASSING = ("READONLY", "OOM", "MISCONF", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "BUSY", "TRYAGAIN")
+from tessera.redis_errors import is_passing
 
 # What is prepended to every script, and to some.
 _COMMON = ("damage", "bytes", "common")
@@ -60,7 +58,7 @@ class Script(AsyncScript):
             except NoScriptError:
                 return await self._direct.command("EVAL", self.script, *given)
         except ResponseError as error:
-            if any(f"{code} " in str(error) for code in _PASSING):
+            if is_passing(error) or "OOM " in str(error):
                 raise RedisConnectionError(str(error)) from error
             raise
 
