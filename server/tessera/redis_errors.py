@@ -1,4 +1,4 @@
-"""What a Redis says that cannot do its work at the moment: failing over, full, starting, or its disk is.
+"""What a Redis says that cannot do its work at the moment: failing over, starting, or with a disk that is full.
 
 redis-py has classes for some of it, whose words are without their code. Of the others, and of all that happens within a
 script of Redis 6.2, only the words tell.
@@ -6,10 +6,10 @@ script of Redis 6.2, only the words tell.
 
 from __future__ import annotations
 
-from redis.exceptions import BusyLoadingError, ClusterDownError, ReadOnlyError, TryAgainError
+from redis.exceptions import ClusterDownError, ReadOnlyError, TryAgainError
 
-# ``MasterDownError`` is one of a Cluster that is down.
-_PASSING = (BusyLoadingError, ClusterDownError, ReadOnlyError, TryAgainError)
+# ``MasterDownError`` is one of a Cluster that is down. That it is starting is a connection's error to redis-py.
+_PASSING = (ClusterDownError, ReadOnlyError, TryAgainError)
 _CODES = ("READONLY", "MISCONF", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "BUSY", "TRYAGAIN")
 
 

@@ -10,12 +10,10 @@ import pytest
 
 from tests.e2e.media import text_part, user
 from tests.polling import eventually_sync
-from tests.stack import RunningStack
+from tests.stack import SOON_S, RunningStack
 
 pytestmark = pytest.mark.e2e
 RUNNING = "vllm:num_requests_running"
-# Less than a lease lasts, for a machine that has other things to do.
-SOON_S = 4.0
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -43,9 +43,10 @@ class RedisMediaStore:
     def __init__(self, redis: Redis, settings: Settings):
         self._max_bytes = settings.media_store_max_bytes
         self._renew_every_s = settings.media_hold_lease_s / _RENEWALS
-        self._transfers = asyncio.Semaphore(_MOST_TRANSFERS)
         # A connection each, so that a small payload does not follow a large one; the last one used is used again.
-        self._idle = [Direct(redis) for _ in range(_MOST_TRANSFERS)]
+        self._idle: asyncio.LifoQueue[Direct] = asyncio.LifoQueue()
+        for _ in range(_MOST_TRANSFERS):
+            self._idle.put_nowait(Direct(redis))
         self._room = Room(settings.media_store_wait_s)
         self._ledger = Ledger(redis, settings, on_release=self._room.notice)
         self._cabinet = Cabinet(settings, self._ledger)
@@ -155,13 +156,12 @@ class RedisMediaStore:
 
     async def _transfer(self, *command: Any) -> Any:
         """Send or fetch what is large; few at once."""
-        async with self._transfers:
-            direct = self._idle.pop()
-            try:
-                with store_errors():
-                    return await direct.command(*command)
-            finally:
-                self._idle.append(direct)
+        direct = await self._idle.get()
+        try:
+            with store_errors():
+                return await direct.command(*command)
+        finally:
+            self._idle.put_nowait(direct)
 
     def _check_size(self, digest: str, nbytes: int, holder: str) -> None:
         """Refuse at once what no waiting makes room for."""
