@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtests import media_files, media_gateway
+from loadtests.chaos.release import checked_out
 from loadtests.summary import Spread, percentile
 from tessera.media import DecodeJob, MediaSpec, Modality, SandboxDecoder
 from tessera.media.sniff import identify
@@ -71,6 +73,7 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each side.")] = 3,
     requests: Annotated[int, typer.Option(min=0, help="Of each kind to a real gateway; 0: none.")] = 300,
     seconds: Annotated[float, typer.Option(min=1, help="Of load on that gateway.")] = 20.0,
+    against: Annotated[str, typer.Option(help="Commit whose server gets requests at one stream too, in turn.")] = "",
     json: Annotated[Path | None, typer.Option(help="Also write the report to this file.")] = None,
 ) -> None:
     """Compare CPU time an item, because that is what a core is worth; noise of the machine hardly changes it.
@@ -85,7 +88,7 @@ def main(
     results = uvloop.run(_measure(chosen, rounds, console))
     if results:
         _show(results, console)
-    gateway = uvloop.run(media_gateway.measure(requests, seconds)) if requests else None
+    gateway = _gateway(requests, seconds, against) if requests else None
     if gateway is not None:
         media_gateway.show(gateway, console)
     if json is not None:
@@ -94,6 +97,13 @@ def main(
         ]
         rows += [gateway.to_json()] if gateway else []
         json.write_bytes(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
+
+
+def _gateway(requests: int, seconds: float, against: str) -> media_gateway.Report:
+    if not against:
+        return uvloop.run(media_gateway.measure(requests, seconds))
+    with tempfile.TemporaryDirectory() as folder, checked_out(against, Path(folder) / "tree") as tree:
+        return uvloop.run(media_gateway.measure(requests, seconds, {against: tree}))
 
 
 async def _measure(cases: list[Case], rounds: int, console: Console) -> list[Result]:

@@ -22,7 +22,7 @@ class Answer:
         ended_s: when its last byte came.
         tokens: output tokens.
         events: SSE events with text.
-        job_id: under which a gateway queued it; empty of an engine's own answer.
+        job_id: under which a gateway queued it; what an engine makes up if it was asked itself.
     """
 
     ttft_s: float

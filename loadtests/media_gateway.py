@@ -8,11 +8,12 @@ import struct
 import tempfile
 import time
 from array import array
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -40,6 +41,10 @@ _PROMPTS_AT_ONCE = {"simulated_prefill_tokens_per_s": 1e9, "simulated_encode_tok
 # Requests of each kind in a row, so that what the machine does meanwhile concerns all kinds.
 _IN_A_ROW = 20
 _TICKS = "ticks.f64"
+_SIZE = Size(gateways=1, workers=1, lease_s=10.0, fsync="everysec", small=False, step_ms=0.1)
+_TEXT = "text"
+# What this version is called, where another is measured beside it.
+_THIS = ""
 
 
 @dataclass
@@ -72,12 +77,12 @@ class Report:
     """Of one run.
 
     Attributes:
-        paths: by kind of request, at one stream.
+        paths: by version and kind of request, at one stream; this version's name is empty.
         quiet, loaded: without and with media that is decoded meanwhile.
         stolen: part of the cores' time that the machine did not get; it shows in all times.
     """
 
-    paths: dict[str, Way]
+    paths: dict[tuple[str, str], Way]
     quiet: Notice
     loaded: Notice
     stolen: float
@@ -86,8 +91,8 @@ class Report:
         """Percentiles, ms."""
         return {
             "stolen": self.stolen,
-            "to_queue_ms": {name: _percentiles(path.queue_s) for name, path in self.paths.items()},
-            "to_first_token_ms": {name: _percentiles(path.ttft_s) for name, path in self.paths.items()},
+            "to_queue_ms": {_row(*at): _percentiles(path.queue_s) for at, path in self.paths.items()},
+            "to_first_token_ms": {_row(*at): _percentiles(path.ttft_s) for at, path in self.paths.items()},
             **{
                 name: {
                     "event_loop_late_ms": _percentiles(notice.late_s),
@@ -100,28 +105,40 @@ class Report:
         }
 
 
-async def measure(requests: int, seconds: float) -> Report:
+async def measure(requests: int, seconds: float, others: Mapping[str, Path] = MappingProxyType({})) -> Report:
     """Start a server with a simulated engine, and measure.
 
     Args:
         requests: of each kind.
         seconds: of load, and of none.
+        others: trees of other versions, by what they are called, which are asked in turn, but get no such load.
     """
     with tempfile.TemporaryDirectory(prefix="tm") as folder:
         ticks = Path(folder) / _TICKS
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=300)) as http:
-            size = Size(gateways=1, workers=1, lease_s=10.0, fsync="everysec", small=False, step_ms=0.1)
             watched = partial(run_watched_gateway, ticks)
-            server_runs = running(size, Path(folder), http, gateway=watched, media_redis=True, more=_PROMPTS_AT_ONCE)
+            server_runs = running(_SIZE, Path(folder), http, gateway=watched, media_redis=True, more=_PROMPTS_AT_ONCE)
             async with server_runs as server, MediaLoad() as load:
                 stolen = StolenTime()
-                paths = await _paths(server, requests)
+                async with AsyncExitStack() as stack:
+                    servers = {_THIS: server}
+                    for name, tree in others.items():
+                        servers[name] = await stack.enter_async_context(_other_version(tree, http))
+                    paths = await _paths(servers, requests)
                 quiet, loaded = Notice(), Notice()
                 async with _watching(server, ticks, quiet):
                     await asyncio.sleep(seconds)
                 async with _watching(server, ticks, loaded):
                     loaded.decoded = await load.send(server.gateways[0][0], seconds)
                 return Report(paths, quiet, loaded, stolen.share())
+
+
+@asynccontextmanager
+async def _other_version(tree: Path, http: aiohttp.ClientSession) -> AsyncIterator[Server]:
+    with tempfile.TemporaryDirectory(prefix="tm") as folder:
+        options = {"tree": tree, "media_redis": True, "more": _PROMPTS_AT_ONCE}
+        async with running(_SIZE, Path(folder), http, **options) as server:
+            yield server
 
 
 def run_watched_gateway(ticks: Path, settings: Settings) -> None:
@@ -151,28 +168,33 @@ class _Watched(GatewayServer):
                 file.write(array("d", tick).tobytes())
 
 
-async def _paths(server: Server, requests: int) -> dict[str, Way]:
-    """One stream."""
-    url = urlsplit(server.gateways[0][0])
-    host, port = str(url.hostname), int(url.port or 80)
+async def _paths(servers: Mapping[str, Server], requests: int) -> dict[tuple[str, str], Way]:
+    """One stream, which asks one server after the other."""
     known, new = (Requests(Shape(SIMULATED, TOKENS, images=images)) for images in (1, 0))
-    kinds: dict[str, Callable[[int], list[bytes]]] = {
-        "text": partial(new.build, Workload.TEXT, host),
-        "image seen before": partial(known.build, Workload.IMAGE, host),
-        "new image": partial(new.build, Workload.IMAGE, host),
+    kinds: dict[str, Callable[[str], list[bytes]]] = {
+        _TEXT: lambda host: new.build(Workload.TEXT, host, _IN_A_ROW),
+        "image seen before": lambda host: known.build(Workload.IMAGE, host, _IN_A_ROW),
+        "new image": lambda host: new.build(Workload.IMAGE, host, _IN_A_ROW),
     }
-    paths = {name: Way() for name in kinds}
-    with await Connection.open(host, port) as connection:
-        for number in range(-1, -(-requests // _IN_A_ROW)):
-            for name, build in kinds.items():
-                for request in build(_IN_A_ROW):
-                    began_s = time.time()
-                    answer = await connection.exchange(request, TOKENS)
-                    queued_s = await server.queued_s(answer.job_id)
-                    if number >= 0:  # the first ones fill pools
-                        paths[name].queue_s.append(queued_s - began_s)
-                        paths[name].ttft_s.append(answer.ttft_s)
+    paths = {(version, kind): Way() for version in servers for kind in kinds}
+    for number in range(-1, -(-requests // _IN_A_ROW)):
+        for kind, build in kinds.items():
+            for version in sorted(servers, reverse=bool(number % 2)):
+                # The first ones fill pools.
+                way = paths[version, kind] if number >= 0 else Way()
+                await _go(servers[version], build, way)
     return paths
+
+
+async def _go(server: Server, build: Callable[[str], list[bytes]], way: Way) -> None:
+    url = urlsplit(server.gateways[0][0])
+    host = str(url.hostname)
+    with await Connection.open(host, int(url.port or 80)) as connection:
+        for request in build(host):
+            began_s = time.time()
+            answer = await connection.exchange(request, TOKENS)
+            way.queue_s.append(await server.queued_s(answer.job_id) - began_s)
+            way.ttft_s.append(answer.ttft_s)
 
 
 @asynccontextmanager
@@ -216,12 +238,18 @@ def _percentiles(seconds: list[float]) -> dict[str, float]:
     return {f"p{percent}": 1000 * percentile(seconds, percent) for percent in (50, 99)}
 
 
+def _row(version: str, kind: str) -> str:
+    return f"{kind}, {version}" if version else kind
+
+
 def show(report: Report, console: Console) -> None:
     """Print it."""
-    table = Table("one stream", "to the queue, p50", "p99", "to the first token, p50", "p99")
-    for name, path in report.paths.items():
-        times = [1000 * percentile(times, p) for times in (path.queue_s, path.ttft_s) for p in (50, 99)]
-        table.add_row(name, *(f"{ms:.2f} ms" for ms in times))
+    table = Table("one stream", "to the queue, p50", "more than text", "p99", "to the first token, p50", "p99")
+    for (version, kind), path in report.paths.items():
+        queue, first = ([1000 * percentile(times, p) for p in (50, 99)] for times in (path.queue_s, path.ttft_s))
+        more = queue[0] - 1000 * percentile(report.paths[version, _TEXT].queue_s, 50)
+        shown = (queue[0], more if kind != _TEXT else None, queue[1], *first)
+        table.add_row(_row(version, kind), *("" if ms is None else f"{ms:.2f} ms" for ms in shown))
     console.print(table)
     console.print(f"{report.stolen:.1%} of the cores' time was stolen.", highlight=False)
     columns = (

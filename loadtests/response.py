@@ -9,7 +9,7 @@ _CONTENT = b'"content":"'
 _EMPTY_CONTENT = b'"content":""'
 _DONE = b"data: [DONE]\n\n"
 _TOKENS = b'"completion_tokens":'
-_JOB_HEADER = b"x-tessera-request-id"
+_ID = b'"id":"chatcmpl-'
 # What an error message shows of a response's body, in bytes.
 _SHOWN = 200
 
@@ -25,15 +25,13 @@ class Response:
         complete: the last byte has come.
         has_content: an SSE event with text that is not empty has come (its first bytes at least).
         status: 0 before the head has come.
-        job_id: under which a gateway queued it; empty of an engine's own answer.
     """
 
-    __slots__ = ("_body_at", "_buffer", "_length", "complete", "has_content", "job_id", "status")
+    __slots__ = ("_body_at", "_buffer", "_length", "complete", "has_content", "status")
 
     def __init__(self) -> None:
         self.complete = self.has_content = False
         self.status = 0
-        self.job_id = ""
         self._buffer = bytearray()
         self._body_at = 0
         # Bytes of the body; None: it comes in chunks.
@@ -60,6 +58,11 @@ class Response:
     def begun(self) -> bool:
         """Anything has come."""
         return bool(self._buffer)
+
+    @property
+    def job_id(self) -> str:
+        """Under which a gateway queued it, which a chat's answer has in its id, whatever the gateway's version."""
+        return self._buffer.partition(_ID)[2].partition(b'"')[0].decode()
 
     def check(self, tokens: int) -> int:
         """See whether a complete response is the whole stream that was asked for.
@@ -97,7 +100,6 @@ class Response:
             raise BadAnswer(f"not HTTP/1.1: {_shown(first)}")
         self.status = int(rest[:3])
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
-        self.job_id = fields.get(_JOB_HEADER, b"").decode()
         if fields.get(b"transfer-encoding", b"").lower() == b"chunked":
             return True
         if not (length := fields.get(b"content-length", b"")).isdigit():
