@@ -14,6 +14,7 @@ from aiohttp import web
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
+from tessera.gateway import item_counts
 from tessera.gateway.app import create_app
 from tessera.gateway.endpoints import ENDPOINTS
 from tessera.gateway.server import GatewayServer
@@ -24,6 +25,12 @@ from tests.gateway.scripted import Gateway, OwnRedis, ScriptedWorker
 from tests.polling import eventually
 
 StartGateway = Callable[[Settings], Awaitable[Gateway]]
+
+
+@pytest.fixture
+def worker_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker has time to count the tokens of an item, which is told at once instead of after ten seconds."""
+    monkeypatch.setattr(item_counts, "WAIT_S", 0.01)
 
 
 @pytest.fixture

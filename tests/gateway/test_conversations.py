@@ -223,7 +223,7 @@ async def test_a_turn_of_a_response_that_is_gone_ends(gateway, worker, redis_cli
     assert (await gateway.post(sent, RESPONSES)).status == 200
 
 
-async def test_media_in_it_is_prepared_for_each_response(gateway, worker):
+async def test_media_in_it_is_prepared_for_each_response(gateway, worker, worker_busy):
     url = f"data:image/png;base64,{base64.b64encode(image()).decode()}"
     name = await make(gateway, items=[said([{"type": "input_image", "image_url": url}])])
     _, body = await asked(gateway, worker, input="What?", conversation=name)

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from tessera.gateway import item_counts
 from tessera.queue import ITEM_COUNT_PATH, Data, End
 from tessera.worker.family import announce_family
 from tests.gateway.scripted import DOCUMENT, ScriptedWorker, chat
@@ -107,8 +106,7 @@ async def test_the_bounds_of_the_request_are_followed(gateway, worker, card, red
     assert found["parts"][0]["tokens"] == NANO.within(None, 15_680).image(224, 224).tokens
 
 
-async def test_what_nobody_can_count_is_no_number(gateway, worker, card, redis_client, settings, monkeypatch):
-    monkeypatch.setattr(item_counts, "WAIT_S", 0.01)  # the worker is busy
+async def test_what_nobody_can_count_is_no_number(gateway, worker, worker_busy, card, redis_client, settings):
     await serve(gateway, redis_client, settings, replace(card, plan={}))
     found = await estimated(gateway, worker, PICTURE)
     [part] = found["parts"]
@@ -153,8 +151,7 @@ async def test_tiles_and_the_text_between_them(gateway, worker, card, redis_clie
     assert part["exact"] is False
 
 
-async def test_a_model_whose_engine_counted_otherwise_is_not_called_exact(gateway, worker, monkeypatch):
-    monkeypatch.setattr(item_counts, "WAIT_S", 0.01)  # the worker is busy
+async def test_a_model_whose_engine_counted_otherwise_is_not_called_exact(gateway, worker, worker_busy):
     gateway.app.state.services.planner.contradicted(worker.card.model)
     [part] = (await estimated(gateway, worker, PICTURE))["parts"]
     assert part["exact"] is False

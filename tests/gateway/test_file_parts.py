@@ -85,7 +85,7 @@ async def test_a_file_is_what_its_bytes_say(gateway, worker, kind, data, url):
         assert came["type"] == f"{kind}_url"
 
 
-async def test_an_estimate_takes_ids_too(gateway, worker):
+async def test_an_estimate_takes_ids_too(gateway, worker, worker_busy):
     part = SPELLINGS["file"](await create(gateway, image()))
     told = await gateway.post(chat(worker.card.model, part), "/v1/estimate")
     assert (told.status, [p["modality"] for p in told.json["parts"]]) == (200, ["image"])

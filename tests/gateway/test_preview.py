@@ -95,7 +95,7 @@ async def test_an_estimate_draws_what_is_asked_for(gateway, worker):
     assert services.stage.memory.in_decode == 0
 
 
-async def test_what_nobody_can_plan_is_not_drawn(gateway, worker):
+async def test_what_nobody_can_plan_is_not_drawn(gateway, worker, worker_busy):
     await of_model(gateway, worker, {})
     answer = await gateway.post(chat(worker.card.model, picture(64, 48)), "/v1/estimate?preview=true")
     assert (answer.status, answer.json["parts"][0]["preview"]) == (200, None)

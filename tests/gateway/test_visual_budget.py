@@ -266,7 +266,7 @@ async def test_what_is_no_budget_is_refused_by_name(gateway, worker, budget):
 
 
 @pytest.mark.parametrize("plan", [{}, {"family": "of_tomorrow", "parameters": {}}])
-async def test_what_cannot_be_kept_for_a_model_is_refused(gateway, worker, plan):
+async def test_what_cannot_be_kept_for_a_model_is_refused(gateway, worker, worker_busy, plan):
     await of_model(gateway, worker, plan)
     answer = await gateway.post(chat(worker.card.model, picture(90, 90, max_visual_tokens=64)))
     assert answer.error["param"] == "messages[0].content[0].max_visual_tokens"
