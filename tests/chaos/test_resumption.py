@@ -1,4 +1,7 @@
-"""A stream survives the worker that makes it: what the client gets is what it would have got without the death."""
+"""A stream survives the worker that makes it: what the client gets is what it would have got without the death.
+
+And whoever asks while there is no engine is answered by the next one.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 import pytest
 
+from tests.chaos.asking import ask
 from tests.e2e.media import image_part, picture, text_part, user
 from tests.polling import eventually_sync
 from tests.stack import RunningStack
@@ -24,6 +29,8 @@ HEAL_S = 240
 # Enough of each stream is there before the death, and enough is missing.
 EVENTS_BEFORE = 6
 TOKENS = 200
+# Requests while there is no engine.
+MEANWHILE = 4
 
 NUMBERS = {"type": "array", "items": {"type": "integer"}, "minItems": 60, "maxItems": 60}
 SCHEMA = {"type": "object", "properties": {"n": NUMBERS}, "required": ["n"], "additionalProperties": False}
@@ -66,14 +73,18 @@ Streams = dict[str, list[dict[str, Any]]]
 class Interrupted:
     """Attributes:
     victim: what died in the middle of all streams.
+    core: the engine core that has died, or whose worker has.
     undisturbed: what they are without that, by kind.
     joined: what clients got.
+    meanwhile: the statuses of requests that were sent while there was no engine.
     trace: of the request of kind `TRACED`, whose client's own span is `parent`.
     """
 
     victim: str
+    core: psutil.Process
     undisturbed: Streams
     joined: Streams
+    meanwhile: list[int]
     trace: str
     parent: str
 
@@ -127,8 +138,11 @@ def tokens(choices: list[Any]) -> list[str]:
     return [t for f in found for t in f.get("tokens") or [entry["token"] for entry in f.get("content") or []]]
 
 
-def killed_in_the_middle(stack: RunningStack, kill: Callable[[], None], traceparent: str) -> Streams:
-    """Have all kinds of streams under way, kill something once each has begun, and read them to their ends."""
+def killed_in_the_middle(stack: RunningStack, kill: Callable[[], None], traceparent: str) -> tuple[Streams, list[int]]:
+    """Have all kinds of streams under way, kill something once each has begun, and read them to their ends.
+
+    Also returns the statuses of requests that were sent after the death.
+    """
     barrier = threading.Barrier(len(KINDS) + 1)
 
     def read(kind: str) -> list[dict[str, Any]]:
@@ -142,11 +156,12 @@ def killed_in_the_middle(stack: RunningStack, kill: Callable[[], None], tracepar
 
         return stream(stack, kind, count, **({"traceparent": traceparent} if kind == TRACED else {}))
 
-    with ThreadPoolExecutor(len(KINDS)) as pool:
+    with ThreadPoolExecutor(len(KINDS) + MEANWHILE) as pool:
         running = {kind: pool.submit(read, kind) for kind in KINDS}
         barrier.wait(60)
         kill()
-        return {kind: future.result() for kind, future in running.items()}
+        waiting = [pool.submit(ask, stack) for _ in range(MEANWHILE)]
+        return {kind: future.result() for kind, future in running.items()}, [w.result()[0] for w in waiting]
 
 
 @pytest.fixture(scope="module", params=["engine core", "replica"])
@@ -156,9 +171,9 @@ def interrupted(stack: RunningStack, request: pytest.FixtureRequest) -> Interrup
     resumed_before = stack.metric("tessera_streams_resumed_total")
     core, trace, parent = stack.engine_core(), secrets.token_hex(16), secrets.token_hex(8)
     victim = core if request.param == "engine core" else core.parent()
-    joined = killed_in_the_middle(stack, victim.kill, f"00-{trace}-{parent}-01")
+    joined, meanwhile = killed_in_the_middle(stack, victim.kill, f"00-{trace}-{parent}-01")
     assert stack.metric("tessera_streams_resumed_total") - resumed_before >= len(KINDS) / 2, "too few were interrupted"
-    return Interrupted(request.param, undisturbed, joined, trace, parent)
+    return Interrupted(request.param, core, undisturbed, joined, meanwhile, trace, parent)
 
 
 def test_a_stream_goes_on_after_its_worker_died(interrupted: Interrupted) -> None:
@@ -174,6 +189,13 @@ def test_a_stream_goes_on_after_its_worker_died(interrupted: Interrupted) -> Non
         }, kind
         for counted in ("prompt_tokens", "completion_tokens"):
             assert events[-1]["usage"][counted] == undisturbed[-1]["usage"][counted], kind
+
+
+def test_requests_that_are_sent_meanwhile_are_answered(stack: RunningStack, interrupted: Interrupted) -> None:
+    assert interrupted.meanwhile == [200] * MEANWHILE
+    assert stack.ready()
+    assert stack.engine_core() != interrupted.core
+    eventually_sync(lambda: not interrupted.core.is_running(), "the engine core of the dead worker gone")
 
 
 def test_one_trace_tells_of_both_workers_and_of_the_engine(
