@@ -22,15 +22,31 @@ demo: install ## Start everything, ask about an image, a clip and a sound, print
 up: install ## Start everything and keep it running; Ctrl-C stops
 	@exec $(BIN)/tessera up
 
+# Whatever the caller says: each of the many servers that tests start would compile all that it imports anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 # In the order of their names: by the number of their tests, as pytest-xdist has it, the longest, of one test each, come last.
 AT_ONCE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# Tests of more than the package's modules. Not traced, as those of vLLM below: Python takes twice the time where it is.
+UNTRACED := tests/chaos tests/deploy tests/loadtests tests/models
 
 .PHONY: test
 test: install tools lint ## Run all tests, the end-to-end ones on real Redis, Ray and vLLM included
-# Several at a time, file by file: most of these tests wait for something. The others have the machine for themselves.
-	@$(BIN)/pytest -m "not e2e" $(AT_ONCE) --cov --cov-report=term --cov-fail-under=90
-# Not traced: each process that imports vLLM would take half as long again to start.
-	@$(BIN)/pytest -m e2e
+# Several at a time, file by file: most of these tests wait for something.
+	@$(BIN)/pytest -m "not e2e" $(AT_ONCE) $(UNTRACED:%=--ignore=%) --cov --cov-report=term --cov-fail-under=90
+	@$(BIN)/pytest -m "not e2e" $(AT_ONCE) $(UNTRACED)
+# Two at a time: an engine that starts keeps one core busy.
+	@$(MAKE) --no-print-directory --keep-going --jobs 2 test-stack test-engines
+
+.PHONY: test-stack
+test-stack:
+	@$(BIN)/pytest -m "e2e and shared_stack"
+
+.PHONY: test-engines
+test-engines:
+# In one piece, when they have ended: the others show how far they are.
+	@$(BIN)/pytest -m "e2e and not shared_stack" > $(VENV)/engines.log 2>&1 && failed=0 || failed=$$?; \
+		cat $(VENV)/engines.log; exit $$failed
 
 .PHONY: test-quick
 test-quick: install $(VENV)/node_modules/.installed $(VENV)/sbom/.installed $(VENV)/kubectl-1.27/.installed ## Run the tests that need no vLLM

@@ -20,6 +20,13 @@ from tests.stack import RunningStack, running_stack
 from tests.telemetry.collector import Collector, collector_beside
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what shares the one server of most end-to-end tests: it can run while others have theirs."""
+    for item in items:
+        if "stack" in getattr(item, "fixturenames", ()):
+            item.add_marker("shared_stack")
+
+
 @pytest.fixture(autouse=True)
 def ordinary_scheduling() -> Iterator[None]:
     """Undo what SVT-AV1 does, run by root: it makes the thread that encodes with it a real-time one.
