@@ -40,6 +40,16 @@ async def job(redis_client: aioredis.Redis, settings: Settings) -> Job:
     return job
 
 
+@pytest.fixture
+async def waiting_job(redis_client: aioredis.Redis, settings: Settings) -> Job:
+    """One that waits, for an adapter of a model."""
+    broker = Broker(redis_client, settings)
+    await Directory(redis_client, broker.keys).announce("w", ModelCard(MODEL, "/m", 100), ttl_s=60)
+    job = Job("another-job", MODEL, "/v1/completions", b"{}", adapter="poet", about={"alias": "best"})
+    await broker.enqueue(job, reply_to="g")
+    return job
+
+
 def run(settings: Settings, *arguments: str) -> tuple[int, str]:
     env = {"TESSERA_REDIS_URL": settings.redis_url, "TESSERA_REDIS_PREFIX": settings.redis_prefix}
     result = CliRunner().invoke(app, ["explain", *arguments], env=env)
@@ -57,6 +67,11 @@ def test_for_people(job: Job, settings: Settings) -> None:
     assert lines[8].startswith(
         "  finished, status 200, 1,234 prompt tokens, 3 pieces of its answer are kept, forgotten in "
     )
+
+
+def test_an_alias_and_an_adapter_are_named(waiting_job: Job, settings: Settings) -> None:
+    _, said = run(settings, waiting_job.id)
+    assert said.splitlines()[1].startswith(f"  {MODEL}, adapter poet, by its alias best  /v1/completions  ")
 
 
 def test_for_programs(job: Job, settings: Settings) -> None:

@@ -49,9 +49,11 @@ def _lines(found: Explanation) -> list[str]:
     """For people."""
     sequences = f", {found.sequences} sequences" if found.sequences > 1 else ""
     how = "stream" if found.stream else "document"
+    model = found.model + (f", adapter {found.adapter}" if found.adapter else "")
+    model += f", by its alias {found.alias}" if found.alias else ""
     lines = [
         found.id,
-        f"  {found.model}  {found.endpoint}  {how}{sequences}  tenant {found.tenant}  gateway {found.gateway or '-'}",
+        f"  {model}  {found.endpoint}  {how}{sequences}  tenant {found.tenant}  gateway {found.gateway or '-'}",
     ]
     for item in found.media:
         shape = " × ".join(map(str, item.get("shape", [])))

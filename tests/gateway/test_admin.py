@@ -62,6 +62,18 @@ async def test_a_request_with_an_image_that_a_second_worker_answers(gateway, wor
     assert explained["forgotten_in_s"] > 0
 
 
+async def test_by_which_alias_it_came(start_gateway, settings, worker):
+    aliases = f"best={worker.card.model}"
+    gateway = await start_gateway(settings.model_copy(update={"admin_key": KEY, "aliases": aliases}))
+    for name, alias in (("best", "best"), (worker.card.model, "")):
+        asked = asyncio.create_task(gateway.post(chat(name)))
+        lease = await worker.take()
+        await worker.finish(lease, DOCUMENT, Data(b"{}"), End())
+        await asked
+        explained = (await told(gateway, f"/requests/{lease.job.id}"))[1]
+        assert (explained["model"], explained["alias"], explained["adapter"]) == (worker.card.model, alias, "")
+
+
 async def test_requests_that_come_to_nothing(gateway, worker):
     asked = asyncio.create_task(ask(gateway, chat(worker.card.model)))
     lease = await worker.take()

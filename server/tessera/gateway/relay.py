@@ -207,7 +207,8 @@ class Relay:
     def _about(self, items: list[MediaItem]) -> dict[str, Any]:
         """For who asks what became of it."""
         stages_ms = {name: round(took_s * 1000, 1) for name, took_s in self._seen.stages_s.items()}
-        return {"gateway_ms": stages_ms} | ({"media": [_described(item) for item in items]} if items else {})
+        known = {"gateway_ms": stages_ms, "media": [_described(item) for item in items], "alias": self._seen.alias}
+        return {name: told for name, told in known.items() if told}
 
     async def _learner(self, document: Document, card: ModelCard) -> Callable[[int], None]:
         nbytes = sum(await document.run(lambda read: text_sizes(read, self._endpoint, ())))

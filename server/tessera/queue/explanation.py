@@ -59,6 +59,8 @@ class Explanation:
         forgotten_in_s: when this record expires.
         media: what the gateway knew of each item.
         gateway_ms: how long each stage before the queue took.
+        adapter: of its model, that it asked for; empty: the model itself.
+        alias: the name that it was asked for by; empty: its own.
         status: HTTP status of the answer, where one has begun.
         tokens: by kind, as in ``tessera_tokens_total``, of an answer that is complete.
         error: code of the error that it ended with.
@@ -82,6 +84,8 @@ class Explanation:
     forgotten_in_s: float | None
     media: list[dict[str, Any]] = field(default_factory=list)
     gateway_ms: dict[str, float] = field(default_factory=dict)
+    adapter: str = ""
+    alias: str = ""
     status: int | None = None
     resumed: bool = False
     tokens: dict[str, int] = field(default_factory=dict)
@@ -142,6 +146,8 @@ class Explanations:
             forgotten_in_s=ttl_ms / 1000 if ttl_ms >= 0 else None,
             media=about.get("media", []),
             gateway_ms=about.get("gateway_ms", {}),
+            adapter=str(meta.get("adapter", "")),
+            alias=str(about.get("alias", "")),
             happenings=_happenings(known, _number((dead_ms or b"").decode())),
             **_ending(first, last),
         )
