@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import subprocess
@@ -25,6 +26,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker("shared_stack")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def collector_leaves_alone_what_is_there() -> None:
+    """As a gateway does at its start: what all tests import are millions of objects.
+
+    To look through them takes Python's collector a second, for which a gateway in this process would stand still.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import gc
 import io
 import time
 from collections.abc import AsyncIterator
@@ -32,9 +31,6 @@ class Gap:
 @asynccontextmanager
 async def watched() -> AsyncIterator[Gap]:
     gap, over = Gap(), False
-    # As a gateway does: or Python's collector may look, in one turn, through all that other tests left in this process.
-    gc.collect()
-    gc.freeze()
 
     async def turn() -> None:
         last = time.process_time()
@@ -49,7 +45,6 @@ async def watched() -> AsyncIterator[Gap]:
     finally:
         over = True
         await turning
-        gc.unfreeze()
 
 
 def repeated(piece: bytes, nbytes: int = 60 * MIB) -> bytes:

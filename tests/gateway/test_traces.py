@@ -31,7 +31,7 @@ async def traces() -> AsyncIterator[Collector]:
 @pytest.fixture
 def traced(settings: Settings, traces: Collector) -> Settings:
     more = {
-        "engine": SIMULATED, "simulated_answer_tokens": TOKENS, "simulated_decode_step_ms": 100.0, "lease_s": 1.0,
+        "engine": SIMULATED, "simulated_answer_tokens": TOKENS, "simulated_decode_step_ms": 100.0, "lease_s": 3.0,
         "otlp_endpoint": traces.url, "log_format": "json",
     }  # fmt: skip
     return settings.model_copy(update=more)
