@@ -24,7 +24,7 @@ A_WHILE_S = 3.0
 @pytest.fixture
 async def place(own, start_gateway):
     """A gateway and a worker on a Redis of their own, whose leases are short."""
-    short = own.model_copy(update={"lease_s": 1.0, "redis_outage_s": 30.0})
+    short = own.model_copy(update={"lease_s": 2.0, "redis_outage_s": 30.0})
     async with AsyncExitStack() as stack:
         app = Application()
         app.first_piece = True
