@@ -27,7 +27,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 # In the order of their names: by the number of their tests, as pytest-xdist has it, the longest, of one test each, come last.
 AT_ONCE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
-# Tests of more than the package's modules. Not traced, as those of vLLM below: Python takes twice the time where it is.
+# Tests of more than the package's modules. Not traced, as those of vLLM below: Python may take twice the time where it is.
 UNTRACED := tests/chaos tests/deploy tests/loadtests tests/models
 
 .PHONY: test

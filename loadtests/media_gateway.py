@@ -38,6 +38,7 @@ TICK_S = 0.005
 EVERY_S = 0.01
 # An engine that takes no time for a prompt: texts that wait for a clip's tokens would all be answered in one burst.
 _PROMPTS_AT_ONCE = {"simulated_prefill_tokens_per_s": 1e9, "simulated_encode_tokens_per_s": 1e9}
+_OPTIONS: dict[str, Any] = {"media_redis": True, "more": _PROMPTS_AT_ONCE}
 # Requests of each kind in a row, so that what the machine does meanwhile concerns all kinds.
 _IN_A_ROW = 20
 _TICKS = "ticks.f64"
@@ -117,7 +118,7 @@ async def measure(requests: int, seconds: float, others: Mapping[str, Path] = Ma
         ticks = Path(folder) / _TICKS
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=300)) as http:
             watched = partial(run_watched_gateway, ticks)
-            server_runs = running(_SIZE, Path(folder), http, gateway=watched, media_redis=True, more=_PROMPTS_AT_ONCE)
+            server_runs = running(_SIZE, Path(folder), http, gateway=watched, **_OPTIONS)
             async with server_runs as server, MediaLoad() as load:
                 stolen = StolenTime()
                 async with AsyncExitStack() as stack:
@@ -136,8 +137,7 @@ async def measure(requests: int, seconds: float, others: Mapping[str, Path] = Ma
 @asynccontextmanager
 async def _other_version(tree: Path, http: aiohttp.ClientSession) -> AsyncIterator[Server]:
     with tempfile.TemporaryDirectory(prefix="tm") as folder:
-        options = {"tree": tree, "media_redis": True, "more": _PROMPTS_AT_ONCE}
-        async with running(_SIZE, Path(folder), http, **options) as server:
+        async with running(_SIZE, Path(folder), http, tree=tree, **_OPTIONS) as server:
             yield server
 
 
