@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def collector_leaves_alone_what_is_there() -> None:
     """As a gateway does at its start: what all tests import are millions of objects.
 
-    To look through them takes Python's collector most of a second, for which a gateway in this process would stand still.
+    To look through them takes Python's collector most of a second, while a gateway in this process would stand still.
     """
     gc.collect()
     gc.freeze()
