@@ -42,14 +42,16 @@ _IMAGES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ico": ("RGB", "ICO", {"sizes": [(16, 16), (40, 24)]}),
     "ico, bitmap": ("RGBA", "ICO", {"sizes": [(16, 16), (40, 24)], "bitmap_format": "bmp"}),
 }
+# Format and codec as libsndfile names them, and how many channels.
 _SOUNDS = {
-    "wav": ("WAV", "PCM_16"),
-    "wav, float": ("WAV", "FLOAT"),
-    "aiff": ("AIFF", "PCM_24"),
-    "flac": ("FLAC", "PCM_16"),
-    "vorbis": ("OGG", "VORBIS"),
-    "opus": ("OGG", "OPUS"),
-    "mp3": ("MP3", "MPEG_LAYER_III"),
+    "wav": ("WAV", "PCM_16", 1),
+    "wav, float": ("WAV", "FLOAT", 1),
+    "wav, 7.1": ("WAV", "PCM_16", 8),
+    "aiff": ("AIFF", "PCM_24", 1),
+    "flac": ("FLAC", "PCM_16", 1),
+    "vorbis": ("OGG", "VORBIS", 1),
+    "opus": ("OGG", "OPUS", 1),
+    "mp3": ("MP3", "MPEG_LAYER_III", 1),
 }
 # Container and codec of the pictures, and of the sound ("": none).
 _VIDEOS = {
@@ -97,8 +99,8 @@ def seeds() -> Iterator[Seed]:
     for name, (mode, format_, options) in _IMAGES.items():
         yield Seed(name, "image_url", _image(pixels, mode, format_, options))
     yield Seed("heic", "image_url", _heic(pixels))
-    for name, (format_, subtype) in _SOUNDS.items():
-        yield Seed(name, "audio_url", _sound(format_, subtype))
+    for name, (format_, subtype, channels) in _SOUNDS.items():
+        yield Seed(name, "audio_url", _sound(format_, subtype, channels))
     for name, (container, pictures, sound) in _VIDEOS.items():
         yield Seed(name, "video_url", _video(container, pictures, sound))
 
@@ -122,9 +124,9 @@ def _tone() -> Any:
     return (0.4 * np.sin(np.arange(int(_SOUND_S * _RATE_HZ)) * 2 * np.pi * 440 / _RATE_HZ)).astype(np.float32)
 
 
-def _sound(format_: str, subtype: str) -> bytes:
+def _sound(format_: str, subtype: str, channels: int) -> bytes:
     file = BytesIO()
-    soundfile.write(file, _tone(), _RATE_HZ, format=format_, subtype=subtype)
+    soundfile.write(file, np.stack([_tone()] * channels, axis=1), _RATE_HZ, format=format_, subtype=subtype)
     return file.getvalue()
 
 

@@ -43,11 +43,11 @@ def encode(
     **codec_options: Any,
 ) -> bytes:
     """``[channels, n]`` in any format that FFmpeg writes."""
-    layout = {1: "mono", 2: "stereo"}[len(sound)]
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1", 16: "hexadecagonal"}[len(sound)]
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=format, options=dict(options or {})) as container:
         stream = container.add_stream(codec, rate=rate, layout=layout, options=codec_options)
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound), format="fltp", layout=layout)
+        frame = av.AudioFrame.from_ndarray(sound.T.reshape(1, -1), format="flt", layout=layout)
         frame.sample_rate = rate
         context = stream.codec_context
         resampler = av.AudioResampler(

@@ -10,6 +10,7 @@ from tessera.errors import InvalidMedia, MediaDecodeTimeout, MediaTooLarge
 from tessera.media import MediaSpec, audio
 from tessera.media.limits import Deadline
 from tessera.media.sniff import sniff
+from tests.media.sounds import encode, heard, steps
 
 
 def decode(data, settings, spec=None, deadline=None):
@@ -29,6 +30,21 @@ def test_channels_are_averaged(samples, settings):
     data = samples.wav(channels=3)
     expected = soundfile.read(io.BytesIO(data), dtype="float32")[0].mean(axis=1)
     assert np.allclose(decode(data, settings)[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [2, 6, 8, 16])
+def test_channels_of_films_are_averaged(settings, channels):
+    sound = np.random.default_rng(1).uniform(-0.5, 0.5, (channels, 20_000)).astype(np.float32)
+    got, _ = decode(encode(sound, 16000, "mov", "pcm_s16le"), settings)
+    # Each to 16 bits.
+    assert np.abs(got - sound.mean(axis=0)).max() < 2**-15
+
+
+@pytest.mark.parametrize(("format", "codec"), [("mp4", "aac"), ("matroska", "libopus"), ("matroska", "flac")])
+def test_eight_channels_of_a_codec_are_heard(settings, format, codec):
+    rate = 48000
+    got, _ = decode(encode(steps(3, rate, channels=8), rate, format, codec), settings)
+    assert heard(got)[:3] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])

@@ -51,7 +51,7 @@ def read_with_ffmpeg(data: bytes, kind: Kind, waveform: Waveform, deadline: Dead
         InvalidMedia: too much is damaged.
     """
     packets = lost = 0
-    planes = _Planes()
+    floats = _Floats()
     with open_container(data, kind) as container:
         if not container.streams.audio:
             return False
@@ -64,7 +64,7 @@ def read_with_ffmpeg(data: bytes, kind: Kind, waveform: Waveform, deadline: Dead
                 lost += 1
                 continue
             for frame in decoded:
-                for channels in planes.of(frame):
+                for channels in floats.of(frame):
                     waveform.add(channels, frame.sample_rate)
     # The last packet is not whole where a file is cut short: that is no damage in its middle.
     check_damage(lost - 1, packets)
@@ -82,8 +82,8 @@ class _Straight(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no 
         return False
 
 
-class _Planes:
-    """Frames of any format as planar float; format, channels and rate may change on the way.
+class _Floats:
+    """Frames of any format as float; format, channels and rate may change on the way.
 
     vLLM leaves integers as they are, 32768 times too loud.
     """
@@ -97,6 +97,8 @@ class _Planes:
         given = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._converter is None or given != self._format:
             self._format = given
-            self._converter = av.AudioResampler(format="fltp", layout=frame.layout, rate=frame.sample_rate)
+            # Channel beside channel, not one behind the other: PyAV 18.1 looks for an eighth plane behind the last.
+            self._converter = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate)
         for converted in self._converter.resample(frame):
-            yield cast("Samples", converted.to_ndarray())
+            interleaved = cast("Samples", converted.to_ndarray())
+            yield interleaved.reshape(-1, converted.layout.nb_channels).T
