@@ -21,6 +21,9 @@ from tessera.media.waveform import Waveform
 _BLOCK_SAMPLES = 1 << 18
 # What libsndfile says of a file that does not say how long it is.
 _UNKNOWN_FRAMES = (1 << 63) - 1
+# Of more channels, PyAV 18.1 looks for another plane behind the last, and crashes. Channels beside each other take half
+# as long again.
+_MOST_PLANES = 7
 
 
 def read_with_libsndfile(piece: Piece, waveform: Waveform, deadline: Deadline) -> bool:
@@ -97,8 +100,8 @@ class _Floats:
         given = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._converter is None or given != self._format:
             self._format = given
-            # Channel beside channel, not one behind the other: PyAV 18.1 looks for an eighth plane behind the last.
-            self._converter = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate)
+            form = "fltp" if frame.layout.nb_channels <= _MOST_PLANES else "flt"
+            self._converter = av.AudioResampler(format=form, layout=frame.layout, rate=frame.sample_rate)
         for converted in self._converter.resample(frame):
-            interleaved = cast("Samples", converted.to_ndarray())
-            yield interleaved.reshape(-1, converted.layout.nb_channels).T
+            samples = cast("Samples", converted.to_ndarray())
+            yield samples.reshape(-1, converted.layout.nb_channels).T if converted.format.is_packed else samples
