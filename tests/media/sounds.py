@@ -43,7 +43,7 @@ def encode(
     **codec_options: Any,
 ) -> bytes:
     """``[channels, n]`` in any format that FFmpeg writes."""
-    layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1", 16: "hexadecagonal"}[len(sound)]
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 7: "6.1", 8: "7.1", 16: "hexadecagonal"}[len(sound)]
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=format, options=dict(options or {})) as container:
         stream = container.add_stream(codec, rate=rate, layout=layout, options=codec_options)

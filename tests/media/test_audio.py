@@ -32,7 +32,7 @@ def test_channels_are_averaged(samples, settings):
     assert np.allclose(decode(data, settings)[0], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("channels", [2, 6, 8, 16])
+@pytest.mark.parametrize("channels", [2, 6, 7, 8, 16])
 def test_channels_of_films_are_averaged(settings, channels):
     sound = np.random.default_rng(1).uniform(-0.5, 0.5, (channels, 20_000)).astype(np.float32)
     got, _ = decode(encode(sound, 16000, "mov", "pcm_s16le"), settings)

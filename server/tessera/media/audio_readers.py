@@ -21,8 +21,8 @@ from tessera.media.waveform import Waveform
 _BLOCK_SAMPLES = 1 << 18
 # What libsndfile says of a file that does not say how long it is.
 _UNKNOWN_FRAMES = (1 << 63) - 1
-# Of more channels, PyAV 18.1 looks for another plane behind the last, and crashes. Channels beside each other take half
-# as long again.
+# One for each channel. Of more, PyAV 18.1 looks for another one behind the last, and crashes; those have their samples
+# beside each other, which takes longer.
 _MOST_PLANES = 7
 
 
